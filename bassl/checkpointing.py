@@ -1,0 +1,136 @@
+"""When a training run saves itself, how it goes on, and what happens to what lay there before."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import Callback, Checkpoint
+
+from bassl.config.plan import LoopPlan, RunPlan
+from bassl.errors import InputError
+from bassl.files import write_atomically
+from bassl.model.checkpoint import find_checkpoint, read_checkpoint
+
+log = logging.getLogger(__name__)
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes a checkpoint under a temporary name and renames it, so the last good one survives a full disk or a kill."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint of ours; only tensors and plain containers are accepted, nothing is executed."""
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+class SaveLast(Checkpoint):
+    """Saves `last.ckpt` at the end of every epoch and, where set, every so many steps or minutes."""
+
+    def __init__(self, folder: Path, every_steps: int | None, every_minutes: float | None) -> None:
+        self.path, self.every_steps, self.every_minutes = folder / LAST, every_steps, every_minutes
+        self._saved_step, self._saved_at = 0, time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from here."""
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_unused: Any) -> None:
+        """Save in the middle of an epoch, after whole optimiser steps only."""
+        steps = trainer.global_step - self._saved_step
+        due = self.every_steps is not None and steps >= self.every_steps
+        if self.every_minutes is not None and steps > 0 and not due:
+            late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+            due = trainer.strategy.broadcast(late)  # rank zero's clock decides
+        if due:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the whole epoch."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+
+class SaveBest(Checkpoint):
+    """Saves `best.ckpt` after each validation in which a logged metric, such as `val/AP`, is higher than ever."""
+
+    def __init__(self, folder: Path, metric: str) -> None:
+        self.path, self.metric, self.best = folder / BEST, metric, float("-inf")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare and save; all ranks know the same value."""
+        value = float(trainer.callback_metrics.get(self.metric, float("nan")))
+        if value > self.best:
+            self.best = value
+            trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best = state_dict["best"]
+
+
+def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[Callback]:
+    """The callbacks that save a run; none in a dry run."""
+    if run.dry_run:
+        return []
+    return [SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)]
+
+
+def resume_path(run: RunPlan) -> Path | None:
+    """The checkpoint that the run goes on from, None for a fresh start.
+
+    Raises InputError for a path that is given and holds none.
+    """
+    if run.resume is None:
+        return None
+    if run.resume == "auto":
+        path = run.checkpoint_folder / LAST
+        if not path.is_file():
+            log.info("config.RESUME=true: no %s yet, starting afresh", path)
+            return None
+    else:
+        path = find_checkpoint(Path(run.resume).expanduser().resolve())
+    stored = read_checkpoint(path)
+    if "loops" not in stored.metadata:
+        raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot go on from it")
+    log.info("going on from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
+    return path
+
+
+def keep_earlier(folder: Path) -> None:
+    """Rename a last.ckpt that a fresh run would overwrite; nothing that was trained is lost."""
+    path = folder / LAST
+    if path.is_file():
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+        kept = folder / f"earlier-{stamp}.ckpt"
+        path.rename(kept)
+        log.info("%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name)
+
+
+def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """Epoch that a checkpoint was saved in and batches of it that were done; (next epoch, 0) where it was whole."""
+    loop = checkpoint["loops"]["fit_loop"]
+    progress = loop["epoch_loop.batch_progress"]
+    epoch, done = int(checkpoint["epoch"]), int(progress["current"]["processed"])
+    return (epoch + 1, 0) if progress["is_last_batch"] else (epoch, done)

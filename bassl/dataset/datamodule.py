@@ -1,0 +1,135 @@
+"""Lightning data modules: which rows a rank reads, in which order, with how many workers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from bassl.dataset.annotation import Annotations
+from bassl.dataset.movienet import FilmChunks, LabelledWindows, PretrainShots, RawWindows, collate_pretrain
+from bassl.dataset.sampler import EpochSampler, balanced_shares, share
+from bassl.distributed import rank, world_size
+
+
+class TrainingData(pl.LightningDataModule):
+    """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
+
+    train: rows drawn by an EpochSampler. drop_last is always on, as in the reference. seed decides the order.
+    """
+
+    def __init__(self, train: Dataset[Any], num_rows: int, batch_size: int, seed: int, num_workers: int) -> None:
+        super().__init__()
+        self._train, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
+        self.num_workers = usable_workers(num_workers)
+        self._position = (0, 0)
+        EpochSampler(num_rows, batch_size, 0, 1, seed)  # refuses a batch larger than the data before work starts
+
+    def resume_at(self, epoch: int, batch: int) -> None:
+        """Go on in the middle of an epoch, after its first `batch` batches."""
+        self._position = (epoch, batch)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This rank's training batches."""
+        sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed)
+        sampler.set_epoch(self._position[0])
+        sampler.skip_batches(self._position[1])
+        return loader(self._train, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
+
+
+class PretrainData(TrainingData):
+    """Pre-training samples, and the chunks of whole films that k-NN validation reads (None: no validation)."""
+
+    def __init__(
+        self,
+        train: PretrainShots,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        validation: Annotations | None = None,
+        **chunks: Any,
+    ) -> None:
+        super().__init__(train, len(train), batch_size, seed, num_workers)
+        self._validation, self._chunks = validation, chunks
+
+    def val_dataloader(self) -> Any:
+        """This rank's films, in chunks."""
+        if self._validation is None:
+            return []
+        films = film_shares(self._validation)[rank()]
+        return loader(FilmChunks(self._validation, films=films, **self._chunks), self.num_workers, batch_size=None)
+
+
+class FinetuneData(TrainingData):
+    """Labelled windows; each named evaluation set is shared out without padding, so no shot is counted twice."""
+
+    def __init__(
+        self,
+        train: LabelledWindows | RawWindows | None,
+        evaluations: list[LabelledWindows | RawWindows],
+        batch_size: int,
+        eval_batch_size: int,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        workers = num_workers if any(isinstance(data, RawWindows) for data in evaluations) else 0
+        if train is not None:
+            super().__init__(train, len(train), batch_size, seed, workers)
+        else:
+            pl.LightningDataModule.__init__(self)
+            self.num_workers = usable_workers(workers)
+        self._evaluations, self._eval_batch_size = evaluations, eval_batch_size
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """This rank's part of each evaluation set."""
+        return [
+            loader(
+                data,
+                self.num_workers,
+                sampler=share(len(data), rank(), world_size()),
+                batch_size=self._eval_batch_size,
+            )
+            for data in self._evaluations
+        ]
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """The same sets, for evaluation alone."""
+        return self.val_dataloader()
+
+
+def film_shares(annotations: Annotations) -> list[list[int]]:
+    """Films of each rank, as many rows on one as on another where possible."""
+    return balanced_shares(np.bincount(annotations.film, minlength=len(annotations.films)), world_size())
+
+
+def usable_workers(asked: int) -> int:
+    """Data workers that there are cores for, shared by the processes of this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(asked, max(1, cores // max(1, processes)))
+
+
+def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[Any]:
+    """A DataLoader over one of our datasets, with the collation that it needs."""
+    if isinstance(data, PretrainShots):
+        collate = collate_pretrain
+    else:
+        collate = _as_it_is if hasattr(data, "__getitems__") or options["batch_size"] is None else default_collate
+    return DataLoader(
+        data,
+        num_workers=num_workers,
+        collate_fn=collate,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        **options,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+

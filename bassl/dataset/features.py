@@ -1,0 +1,216 @@
+"""Feature store: one array a film, and an index that says what they are.
+
+    <folder>/index.json     format, version, dimension, dtype, model (name, sha256), settings, shots of each film
+    <folder>/<film>.npy     (num_shots, dimension)
+
+Films are written to a temporary name and renamed, so a file that is there is whole; the index is written before the
+first film (without film list) and again after the last. The reference's layout, one `.npy` a shot in a folder a film
+(`<film>/shot_0000.npy`), is read as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bassl.errors import InputError
+from bassl.files import write_atomically
+
+log = logging.getLogger(__name__)
+FORMAT, VERSION = "bassl-features", 1
+SHOT_FILE = re.compile(r"(?:shot_)?(\d+)\.npy")
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """A store on disk. num_shots: shots of each film, by name; model: what made it, as recorded, or None."""
+
+    folder: Path
+    dimension: int
+    num_shots: Mapping[str, int]
+    model: Mapping[str, Any] | None
+    per_shot: bool = False
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureStore:
+        """Open a store of either layout; raises InputError where there is none or its index is damaged."""
+        index = folder / "index.json"
+        if index.is_file():
+            return cls._from_index(folder, index)
+        films = sorted(path for path in folder.glob("*/") if any(path.glob("[!.]*.npy"))) if folder.is_dir() else []
+        if not films:
+            raise InputError(
+                f"no shot features in {folder}; make them with "
+                f"`python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM={folder.name}`"
+            )
+        first = _load_array(next(films[0].glob("[!.]*.npy")))
+        return cls(folder, int(first.reshape(-1).shape[0]), {film.name: len(_shot_files(film)) for film in films}, None, True)
+
+    @classmethod
+    def _from_index(cls, folder: Path, index: Path) -> FeatureStore:
+        try:
+            stored = json.loads(index.read_text(encoding="utf-8"))
+            if stored["format"] != FORMAT or stored["version"] != VERSION:
+                raise InputError(f"{index} is of format {stored['format']} {stored['version']}, not {FORMAT} {VERSION}; extract again")
+            films, dimension, model = stored["films"], int(stored["dimension"]), stored["model"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the index {index} is damaged ({error}); extract again") from error
+        if films is None:
+            raise InputError(f"the extraction into {folder} has not finished; start the same command again, it goes on")
+        return cls(folder, dimension, {str(name): int(count) for name, count in films.items()}, model)
+
+    def film(self, name: str) -> np.ndarray:
+        """Features of a film, (num_shots, dimension), memory-mapped where they are one array."""
+        if name not in self.num_shots:
+            raise InputError(
+                f"the feature store {self.folder} holds no film {name} ({len(self.num_shots)} others); extract the split "
+                f"that holds it: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM={self.folder.name} config.SPLIT=...`"
+            )
+        if self.per_shot:
+            files = _shot_files(self.folder / name)
+            return np.stack([_load_array(path).reshape(-1) for path in files])
+        array = _load_array(self.folder / f"{name}.npy", mapped=True)
+        if array.shape != (self.num_shots[name], self.dimension):
+            raise InputError(
+                f"{self.folder / name}.npy has shape {array.shape}, the index says "
+                f"{(self.num_shots[name], self.dimension)}; remove the file and extract again"
+            )
+        return array
+
+    def table(self, films: Sequence[str], progress_bar: bool = False) -> FeatureTable:
+        """The features of several films in one tensor in memory, in the given order."""
+        counts = np.asarray([self.num_shots.get(name, 0) for name in films], dtype=np.int64)
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        values: torch.Tensor | None = None
+        for name, start, count in tqdm(
+            list(zip(films, first, counts, strict=True)), "reading features", unit="film", disable=not progress_bar
+        ):
+            array = self.film(name)
+            if values is None:
+                kind = torch.float16 if array.dtype == np.float16 else torch.float32
+                values = torch.empty((int(counts.sum()), self.dimension), dtype=kind)
+            values.numpy()[start : start + count] = array
+        assert values is not None, "a table of no films"
+        return FeatureTable(values, first, counts)
+
+
+@dataclass
+class FeatureTable:
+    """Rows of several films behind one another. values: (R, D); first and num_shots: (F,) int64, a film's rows."""
+
+    values: torch.Tensor
+    first: np.ndarray
+    num_shots: np.ndarray
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """Features at `rows` (B, S) as (B, S, D) float32 on the table's device."""
+        flat = self.values.index_select(0, rows.reshape(-1).to(self.values.device, non_blocking=True))
+        return flat.view(*rows.shape, -1).float()
+
+
+class FeatureWriter:
+    """Writes a store film by film. Several ranks may write films; rank zero begins and finishes the index.
+
+    identity: everything that decides the numbers (model name and sha256, transform, precision, ...). A store with
+    another identity, or one that another running process writes, is refused with InputError, never mixed.
+    """
+
+    def __init__(self, folder: Path, dimension: int, dtype: str, identity: Mapping[str, Any]) -> None:
+        self.folder, self.dimension, self.dtype, self.identity = folder, dimension, np.dtype(dtype), dict(identity)
+        self._lock: IO[str] | None = None
+
+    def begin(self) -> None:
+        """Take the folder: lock it, check what lies there, write the index without films. Rank zero only."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH") from error
+        index = self.folder / "index.json"
+        if index.is_file():
+            stored = json.loads(index.read_text(encoding="utf-8"))
+            mine = self._index(None)
+            different = [key for key in mine if key != "films" and stored.get(key) != mine[key]]
+            if different:
+                key = different[0]
+                raise InputError(
+                    f"the features in {self.folder} were made differently ({key}: {stored.get(key)}, now {mine[key]}); "
+                    "set config.FEATURE_PATH to another folder, or remove that one"
+                )
+        elif any(self.folder.glob("[!.]*.npy")) or any(self.folder.glob("[!.]*/[!.]*.npy")):
+            raise InputError(f"{self.folder} holds features without an index; set config.FEATURE_PATH to another folder")
+        else:
+            self._write_index(None)
+
+    def has(self, film: str, num_shots: int) -> bool:
+        """Whether a film is written, whole and of the right shape."""
+        path = self.folder / f"{film}.npy"
+        return path.is_file() and _load_array(path, mapped=True).shape == (num_shots, self.dimension)
+
+    def write(self, film: str, features: np.ndarray) -> None:
+        """Write one film's features, (num_shots, dimension)."""
+        assert features.ndim == 2 and features.shape[1] == self.dimension, features.shape
+        array = np.ascontiguousarray(features.astype(self.dtype))
+        write_atomically(self.folder / f"{film}.npy", lambda path: np.save(path, array, allow_pickle=False))
+
+    def finish(self, films: Mapping[str, int]) -> None:
+        """Write the final index (films of earlier runs stay in it) and let go of the folder. Rank zero only."""
+        missing = [film for film, count in films.items() if not self.has(film, count)]
+        assert not missing, f"films not written: {missing}"
+        stored = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))["films"] or {}
+        self._write_index({**stored, **films})
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _index(self, films: Mapping[str, int] | None) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "dimension": self.dimension,
+            "dtype": self.dtype.name,
+            **self.identity,
+            "films": None if films is None else dict(sorted(films.items())),
+        }
+
+    def _write_index(self, films: Mapping[str, int] | None) -> None:
+        text = json.dumps(self._index(films), indent=1)
+        write_atomically(self.folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _shot_files(film: Path) -> list[Path]:
+    numbered = [(int(match[1]), path) for path in film.iterdir() if (match := SHOT_FILE.fullmatch(path.name))]
+    numbered.sort()
+    if not numbered or [number for number, _ in numbered] != list(range(len(numbered))):
+        gap = next((i for i, (number, _) in enumerate(numbered) if number != i), 0)
+        raise InputError(f"the features of film {film.name} in {film.parent} lack shot {gap}; extract them again")
+    return [path for _, path in numbered]
+
+
+def _load_array(path: Path, mapped: bool = False) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"the feature file {path} cannot be read ({error}); remove it and extract again") from error
+
+
+def unknown_films(store: FeatureStore, films: Iterable[str]) -> list[str]:
+    """Those of `films` that the store does not hold."""
+    return [film for film in films if film not in store.num_shots]

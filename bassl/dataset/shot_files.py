@@ -1,0 +1,42 @@
+"""MovieNet's shot files: a line a shot with its first frame, its last frame and three key-frame numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from bassl.errors import InputError
+
+
+def read_shot_frames(path: Path) -> np.ndarray:
+    """First and last frame of every shot of a film, (num_shots, 2) int64.
+
+    Raises InputError with file and line for anything malformed.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"shot file {path} cannot be read ({error})") from error
+    frames = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields and number == len(lines):
+            break
+        if len(fields) < 2 or not all(field.isdigit() and len(field) < 12 for field in fields):
+            raise InputError(f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames")
+        first, last = int(fields[0]), int(fields[1])
+        if last < first:
+            raise InputError(f"{path}, line {number}: the shot ends (frame {last}) before it starts (frame {first})")
+        frames.append((first, last))
+    if not frames:
+        raise InputError(f"shot file {path} holds no shots")
+    return np.asarray(frames, dtype=np.int64)
+
+
+def read_known_shot_frames(folder: Path, films: Iterable[str]) -> dict[str, np.ndarray]:
+    """`read_shot_frames` of each film that has a shot file in `folder`, by name."""
+    return {film: read_shot_frames(folder / f"{film}.txt") for film in films if (folder / f"{film}.txt").is_file()}

@@ -1,0 +1,165 @@
+"""The Lightning module of fine-tuning: a CRN and `head_sbd` over frozen shot features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bassl.checkpointing import resume_position
+from bassl.config.plan import OptimizerPlan
+from bassl.dataset.features import FeatureTable
+from bassl.dataset.movienet import WindowBatch
+from bassl.dataset.transform import normalize
+from bassl.distributed import gather_uneven, gather_with_grad, world_size
+from bassl.finetune.inputs import Split
+from bassl.finetune.losses import balanced_cross_entropy, class_counts
+from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
+from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.heads import boundary_head
+from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
+from bassl.optim import parameter_groups, warmup_cosine
+from bassl.runtime import derived_seed
+
+
+class FinetuneModule(pl.LightningModule):
+    """CRN and boundary head (`crn.`, `head_sbd.`), trained on windows of frozen shot features.
+
+    encoder: the frozen shot encoder. It reads key-frames where `table` is None, and is only stored with the
+    checkpoint otherwise; it is never in the optimiser nor in DDP. evaluations: the splits to score, in the order of
+    the data module's loaders. results: metrics of each, by name, of the last time it ran; predictions: what they were
+    computed from.
+    """
+
+    def __init__(
+        self,
+        crn: ContextualRelationNetwork,
+        encoder: ShotEncoder | None,
+        table: FeatureTable | None,
+        optimizer: OptimizerPlan,
+        seed: int,
+        metadata: Mapping[str, Any],
+        threshold: float = 0.5,
+        fps: float = 24.0,
+        uncertain: str = "positive",
+    ) -> None:
+        super().__init__()
+        self.crn = crn
+        crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked here
+        self.head_sbd = boundary_head(crn.hidden_dim)
+        self.results: dict[str, dict[str, float]] = {}
+        self.predictions: dict[str, ShotPredictions] = {}
+        self.metadata = dict(metadata)
+        self._encoder = [encoder.eval().requires_grad_(False)] if encoder is not None else []  # a list hides it from DDP
+        self.evaluations: list[Split] = []
+        self.trained_epochs = 0
+        self._table, self._plan, self._seed = table, optimizer, seed
+        self._threshold, self._fps, self._uncertain = threshold, fps, uncertain
+        self._scored: list[list[tuple[Tensor, Tensor]]] = []
+
+    def forward(self, shots: Tensor) -> Tensor:
+        """Logits (B, 2) of windows of shot features (B, S, D)."""
+        return self.head_sbd(self.crn.pooled(shots))
+
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        """Class-balanced cross-entropy over the batches of all ranks."""
+        torch.manual_seed(derived_seed(self._seed, self.current_epoch, batch_idx, 1 + self.global_rank))
+        labels = batch.label.abs()
+        counts = gather_with_grad(class_counts(labels)[None]).sum(0)
+        loss = balanced_cross_entropy(self(self._features(batch)), labels, counts) * world_size()
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def _features(self, batch: WindowBatch) -> Tensor:
+        """Shot features (B, S, D) of a batch of table rows or key-frames."""
+        if self._table is not None:
+            return self._table.gather(batch.shots)
+        (encoder,) = self._encoder
+        keyframes = rearrange(batch.shots, "b s k c h w -> (b s) k c h w")
+        images = normalize(keyframes.flatten(0, 1)).unflatten(0, keyframes.shape[:2])
+        with torch.no_grad():
+            features = mean_over_keyframes(encoder, images)
+        return rearrange(features.float(), "(b s) d -> b s d", b=len(batch.shots))
+
+    def setup(self, stage: str) -> None:
+        """Bring what is not a submodule to the device: the encoder, and the features where they fit."""
+        if self._encoder and self._table is None:
+            self._encoder[0].to(self.device, memory_format=torch.channels_last)
+        if self._table is not None:
+            self._table.values = on_device_if_it_fits(self._table.values, self.device)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget earlier scores."""
+        self._scored = [[] for _ in self.evaluations]
+
+    def validation_step(self, batch: WindowBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch of an evaluation set."""
+        probability = self(self._features(batch)).float().softmax(1)[:, 1]
+        self._scored[dataloader_idx].append((batch.row, probability))
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics of each evaluation set over the shots of all ranks, each shot once."""
+        for evaluation, scored in zip(self.evaluations, self._scored, strict=True):
+            row = gather_uneven(_joined([r for r, _ in scored], torch.int64, self.device)).cpu().numpy()
+            probability = gather_uneven(_joined([p for _, p in scored], torch.float32, self.device)).cpu().numpy()
+            notes = evaluation.annotations
+            found = ShotPredictions(notes.film[row], notes.shot[row], probability.astype(np.float64), notes.label[row])
+            self.predictions[evaluation.name] = found
+            self.results[evaluation.name] = scene_metrics(
+                found, evaluation.frames, self._threshold, self._fps, uncertain=self._uncertain
+            )
+            for name, value in self.results[evaluation.name].items():
+                self.log(f"{evaluation.name}/{name}", value, prog_bar=name == "AP")
+        if not self.trainer.testing:
+            self.trained_epochs = self.current_epoch + 1
+        self._choose_threshold()
+
+    def _choose_threshold(self) -> None:
+        """Store the threshold with the best F1 on val, and val's metrics, with the checkpoint."""
+        if "val" in self.results and not self.trainer.testing:
+            found = self.predictions["val"].deduplicated(self._uncertain)
+            threshold = best_f1_threshold(found.probability, found.label)
+            self.metadata |= {"threshold": threshold, "val": self.results["val"]}
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+        """Adam with cosine decay per step; weight decay spares biases."""
+        groups = parameter_groups(self, self._plan.weight_decay)
+        kind = torch.optim.Adam if self._plan.name == "adam" else torch.optim.AdamW
+        optimizer = kind(groups, lr=self._plan.lr, fused=True)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the frozen encoder, so that the file is a whole model, and what it is."""
+        for encoder in self._encoder:
+            checkpoint["state_dict"] |= {f"shot_encoder.{name}": value for name, value in encoder.state_dict().items()}
+        checkpoint["bassl"] = self.metadata
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the encoder out again, and tell the data where the run goes on."""
+        for name in [name for name in checkpoint["state_dict"] if name.startswith("shot_encoder.")]:
+            del checkpoint["state_dict"][name]
+        self.trainer.datamodule.resume_at(*resume_position(checkpoint))  # type: ignore[attr-defined]
+
+
+def on_device_if_it_fits(values: Tensor, device: torch.device) -> Tensor:
+    """The features on the GPU where they leave half of its free memory, else where they are."""
+    if device.type != "cuda":
+        return values
+    free, _ = torch.cuda.mem_get_info(device)
+    return values.to(device) if values.nbytes < free // 2 else values.pin_memory()
+
+
+def _joined(parts: list[Tensor], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.cat(parts).to(device) if parts else torch.empty(0, dtype=dtype, device=device)

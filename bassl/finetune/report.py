@@ -1,0 +1,83 @@
+"""What a fine-tuning run leaves to read: scores, per-shot predictions, and the training-free scorer beside them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bassl.config.plan import FinetunePlan
+from bassl.dataset.features import FeatureTable
+from bassl.files import write_atomically
+from bassl.finetune.inputs import Split
+from bassl.finetune.metrics import ShotPredictions, scene_metrics
+from bassl.finetune.module import FinetuneModule
+from bassl.model.similarity import boundary_probabilities
+
+log = logging.getLogger(__name__)
+SIMILARITY_WINDOW = 8
+SHOWN = ("AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots")
+
+
+def similarity_results(table: FeatureTable, split: Split, plan: FinetunePlan) -> dict[str, float]:
+    """Metrics of the training-free scorer (see `bassl.model.similarity`) on the rows of a split.
+
+    Its probability has no natural threshold, so F1 and the metrics after it are left out.
+    """
+    notes, first = split.annotations, split.first
+    assert first is not None
+    probability = np.zeros(len(notes))
+    for film in range(len(notes.films)):
+        rows = np.flatnonzero(notes.film == film)
+        start, count = int(first[film]), int(notes.num_shots[film])
+        scores = boundary_probabilities(table.values[start : start + count].float().cpu(), SIMILARITY_WINDOW)
+        probability[rows] = scores.numpy()[notes.shot[rows]]
+    predictions = ShotPredictions(notes.film, notes.shot, probability, notes.label)
+    results = scene_metrics(predictions, None, uncertain=plan.uncertain)
+    return {name: results[name] for name in ("AP", "mAP", "AUC")}
+
+
+def write_report(
+    folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float], epoch: int | None
+) -> None:
+    """Write `all_score.json` and `predictions.csv` of a split, and print its scores as a table."""
+    results = module.results[split.name]
+    scores = {
+        "epoch": epoch,
+        split.name: {name: _number(value) for name, value in results.items()},
+        "val": module.metadata.get("val"),
+        "training_free": {name: _number(value) for name, value in baseline.items()},
+        "threshold_from_val": module.metadata.get("threshold"),
+    }
+    text = json.dumps(scores, indent=1)
+    write_atomically(folder / "all_score.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(folder / "predictions.csv", lambda path: write_predictions(path, module.predictions[split.name], split))
+    names = [name for name in SHOWN if name in results]
+    lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
+    for title, row in (("model", results), ("training-free", baseline)):
+        if row:
+            lines.append(f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names))
+    log.info("%s (%%, %d shots):\n%s", split.name, len(split.annotations), "\n".join(lines))
+    log.info("scores: %s\npredictions: %s", folder / "all_score.json", folder / "predictions.csv")
+
+
+def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:
+    """A table with one row a shot: film, shot, probability, label; sorted by film and shot."""
+    order = np.lexsort((predictions.shot, predictions.film))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("film", "shot", "probability", "label"))
+        for row in order:
+            film, shot = int(predictions.film[row]), int(predictions.shot[row])
+            name, shot_id = split.annotations.films[film], split.annotations.shot_id(film, shot)
+            table.writerow((name, shot_id, f"{predictions.probability[row]:.6f}", int(predictions.label[row])))
+
+
+def _number(value: float) -> float | None:
+    """NaN, a metric without anything to measure, is null in JSON."""
+    return None if math.isnan(value) else value

@@ -1,0 +1,144 @@
+"""Extraction of shot features, from its plan: the frozen shot encoder over every shot of every film."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from bassl.builders import stored_encoder
+from bassl.config.plan import ExtractPlan
+from bassl.dataset.annotation import Annotations, read_annotations
+from bassl.dataset.datamodule import loader, usable_workers
+from bassl.dataset.features import FeatureWriter
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.movienet import FilmChunk, FilmChunks
+from bassl.dataset.sampler import balanced_shares
+from bassl.dataset.shot_files import read_known_shot_frames
+from bassl.dataset.transform import normalize
+from bassl.distributed import is_rank_zero, rank, world_size
+from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.shot_encoder import for_inference, mean_over_keyframes
+from bassl.runtime import Device, choose_device, set_up_logging
+
+log = logging.getLogger(__name__)
+
+
+def extract(plan: ExtractPlan) -> None:
+    """Extract the films of a split into the plan's feature store; films that are there already are left alone."""
+    set_up_logging()
+    device = choose_device(plan.compute, cpu_half=True)
+    checkpoint = read_checkpoint(plan.checkpoint)
+    encoder = stored_encoder(checkpoint)
+    annotations = films_to_extract(plan)
+    keyframes = Keyframes(plan.data.keyframes, annotations)
+    keyframes.check()
+    writer = FeatureWriter(plan.features, encoder.feature_dim, plan.dtype, identity(plan, checkpoint, device))
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.kind == "cuda" else "cpu",
+        devices=plan.compute.num_processes,
+        num_nodes=plan.compute.num_nodes,
+        strategy=DDPStrategy() if plan.compute.world_size > 1 else "auto",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        limit_predict_batches=1 if plan.dry_run else None,
+    )
+    if trainer.is_global_zero and not plan.dry_run:
+        writer.begin()
+    module = Extractor(for_inference(encoder, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
+    chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
+    data = ExtractData(keyframes, writer, chunk_size, plan)
+    trainer.predict(module, datamodule=data, return_predictions=False)
+    trainer.strategy.barrier()
+    if plan.dry_run:
+        log.info("dry run: one batch worked; nothing was written")
+    elif trainer.is_global_zero:
+        writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
+        log.info("features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features)
+
+
+def films_to_extract(plan: ExtractPlan) -> Annotations:
+    """The split's films with their lengths, which shot files know best."""
+    annotations = read_annotations(plan.data.annotations / f"anno.{plan.split}.ndjson")
+    frames = read_known_shot_frames(plan.shots, annotations.films)
+    return annotations.with_num_shots({name: len(shots) for name, shots in frames.items()}, str(plan.shots))
+
+
+def identity(plan: ExtractPlan, checkpoint: Checkpoint, device: Device) -> dict[str, Any]:
+    """What decides the numbers of a feature store."""
+    name = checkpoint.path.parent.name if checkpoint.path.suffix else checkpoint.path.name
+    return {
+        "model": {"name": name, "sha256": checkpoint.sha256},
+        "transform": {"resize": plan.test_transform.resize, "crop": plan.test_transform.crop},
+        "precision": device.precision,
+    }
+
+
+class ExtractData(pl.LightningDataModule):
+    """This rank's films that are not written yet, in chunks. Shares depend on the films alone, not on what is done."""
+
+    def __init__(self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan) -> None:
+        super().__init__()
+        self.keyframes, self.writer, self.chunk_size, self.plan = keyframes, writer, chunk_size, plan
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The chunks, in order."""
+        notes, size = self.keyframes.annotations, self.plan.test_transform
+        mine = balanced_shares(notes.num_shots, world_size())[rank()]
+        if not self.plan.dry_run:
+            done = [film for film in mine if self.writer.has(notes.films[film], int(notes.num_shots[film]))]
+            if done:
+                log.info("%d of %d films are extracted already", len(done), len(mine))
+            mine = [film for film in mine if film not in set(done)]
+        chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
+        return loader(chunks, usable_workers(self.plan.compute.num_workers), batch_size=None)
+
+
+class Extractor(pl.LightningModule):
+    """Mean over key-frames through the encoder; a film is written when its last chunk is through."""
+
+    def __init__(self, encoder: nn.Module, writer: FeatureWriter | None, progress_bar: bool) -> None:
+        super().__init__()
+        self.encoder, self._writer, self._show = encoder, writer, progress_bar
+        self._film: list[Tensor] = []
+        self._bar: tqdm[Any] | None = None
+
+    def on_predict_start(self) -> None:
+        """Open the progress bar."""
+        chunks: FilmChunks = self.trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
+        self._names = chunks.annotations.films
+        self._bar = tqdm(
+            total=chunks.num_shots, desc="extracting", unit="shot", disable=not (self._show and is_rank_zero())
+        )
+
+    @torch.inference_mode()
+    def predict_step(self, batch: FilmChunk, batch_idx: int) -> None:
+        """Encode one chunk of a film."""
+        images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
+        self._film.append(mean_over_keyframes(self.encoder, images).float().cpu())
+        assert self._bar is not None
+        self._bar.update(len(batch.shots))
+        if batch.is_last:
+            features = torch.cat(self._film).numpy()
+            self._film = []
+            if not np.isfinite(features).all():
+                log.warning("features of %s hold NaN or infinity; the checkpoint may have diverged", self._names[batch.film])
+            if self._writer is not None:
+                self._writer.write(self._names[batch.film], features)
+
+    def on_predict_end(self) -> None:
+        """Close the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+

@@ -1,0 +1,34 @@
+"""Extraction of shot features: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM=bassl`, or this file by its path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # started by path: the repository root belongs on the path, this folder does not
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from omegaconf import DictConfig
+
+from bassl.config.resolve import resolve_extract
+from bassl.entry import start
+
+ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
+
+
+def run(config: DictConfig) -> None:
+    """Extract as the configuration says."""
+    plan = resolve_extract(config)
+    from bassl.pretrain.extract import extract  # torch is imported only for a configuration that can work
+
+    extract(plan)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return start("extract", run, ABOUT, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Validation of pre-training: are a shot's nearest neighbours within its film shots of the same scene?
+
+Nothing is trained. As in the reference, a shot is a query for precision at k if its scene has at least k
+shots, itself counted, and precision is averaged over the queries of all films. A shot of a scene of exactly k
+shots has only k - 1 others to find, so 100 % cannot be reached. `tests/reference` pins the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from bassl.errors import InputError
+
+KS = (1, 5, 10, 15, 20)
+QUERY_CHUNK = 1024  # queries at a time: 20 MB of similarities for a film of 5,000 shots
+
+
+class FilmwisePrecision:
+    """Same-scene precision at k, fed one film at a time, so that no more than one film is ever needed.
+
+    `totals` (2, len(ks)) int64 on the CPU is all its state: row 0 the neighbours of the same scene, row 1 the
+    queries. Added up over ranks that hold different films and assigned back, it makes `compute` the answer
+    for all.
+    """
+
+    def __init__(self, ks: Sequence[int] = KS) -> None:
+        if not ks or min(ks) < 1:
+            raise InputError(f"ks is {tuple(ks)}; give numbers of neighbours from 1 up")
+        self.ks = tuple(ks)
+        self.totals = torch.zeros(2, len(self.ks), dtype=torch.int64)
+
+    @torch.no_grad()
+    def update(self, film_features: Tensor, film_scenes: Tensor) -> None:
+        """Count one whole film: features (num_shots, D), scene of each shot (num_shots,) int.
+
+        Features need not be of unit length: they are normalised here, in 32 bit also under autocast, on the
+        device they are on. Raises InputError for other shapes and for features that are not finite.
+        """
+        if film_features.ndim != 2 or film_scenes.shape != film_features.shape[:1]:
+            raise InputError(
+                f"features have shape {tuple(film_features.shape)} and scenes {tuple(film_scenes.shape)}; "
+                "give (num_shots, D) and (num_shots,)"
+            )
+        if not torch.isfinite(film_features).all():
+            raise InputError("features hold NaN or infinity; lower the learning rate or check the checkpoint")
+        num_shots = len(film_features)
+        scenes = film_scenes.to(film_features.device)
+        _, scene_of_shot, num_in_scene = scenes.unique(return_inverse=True, return_counts=True)
+        is_query = num_in_scene[scene_of_shot][:, None] >= torch.tensor(self.ks, device=scenes.device)
+        num_neighbors = min(max(self.ks), num_shots - 1)
+        self.totals[1] += is_query.sum(0).cpu()
+        if num_neighbors < 1:
+            return
+        num_found = torch.zeros(len(self.ks), dtype=torch.int64, device=scenes.device)
+        with torch.autocast(film_features.device.type, enabled=False):
+            unit = normalize(film_features.float(), dim=1)
+            for start in range(0, num_shots, QUERY_CHUNK):
+                chunk = slice(start, start + QUERY_CHUNK)
+                nearest = _nearest(unit, start, num_neighbors)
+                num_same = (scenes[nearest] == scenes[chunk, None]).cumsum(1)
+                # Past the film's last other shot there is nothing more to find: k stays the divisor.
+                found = num_same[:, [min(k, num_neighbors) - 1 for k in self.ks]]
+                num_found += (found * is_query[chunk]).sum(0)
+        self.totals[0] += num_found.cpu()
+
+    def compute(self) -> Tensor:
+        """Precision at each k over all queries so far, (len(ks),) float64 in percent; NaN without a query."""
+        num_same, num_queries = self.totals.cpu().double()
+        return 100 * num_same / (num_queries * torch.tensor(self.ks))
+
+
+def same_scene_precision(features: Tensor, film: Tensor, scene: Tensor, ks: Sequence[int] = KS) -> Tensor:
+    """Precision at each k of same-scene shots among a shot's nearest neighbours (cosine) within its film.
+
+    `features` (N, D), of any length, `film` and `scene` (N,) int; scenes count within their film. Returns
+    (len(ks),) float64 in percent, over the queries of all films; NaN for a k without a query. Raises
+    InputError for other shapes and for features that are not finite.
+    """
+    if features.ndim != 2 or film.shape != features.shape[:1] or scene.shape != film.shape:
+        raise InputError(
+            f"features {tuple(features.shape)}, film {tuple(film.shape)} and scene {tuple(scene.shape)} "
+            "do not belong together; give (N, D), (N,) and (N,)"
+        )
+    precision = FilmwisePrecision(ks)
+    film = film.to(features.device)
+    for one in film.unique():
+        rows = film == one
+        precision.update(features[rows], scene.to(features.device)[rows])
+    return precision.compute()
+
+
+def _nearest(unit: Tensor, start: int, num_neighbors: int) -> Tensor:
+    """Shots nearest to each of the chunk from `start` on, itself apart, (chunk, num_neighbors) indices."""
+    similarity = unit[start : start + QUERY_CHUNK] @ unit.T
+    row = torch.arange(len(similarity), device=unit.device)
+    similarity[row, start + row] = -torch.inf
+    return similarity.topk(num_neighbors, dim=1).indices

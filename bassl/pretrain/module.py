@@ -1,0 +1,120 @@
+"""The Lightning module of pre-training: moves tensors, logs and optimises; the arithmetic lies in objective and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bassl.checkpointing import resume_position
+from bassl.config.plan import OptimizerPlan
+from bassl.dataset.movienet import FilmChunk, PretrainBatch
+from bassl.dataset.transform import normalize
+from bassl.dataset.view import apply_views
+from bassl.distributed import gather_uneven
+from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
+from bassl.optim import LARS, parameter_groups, warmup_cosine
+from bassl.pretrain.knn import KS, FilmwisePrecision
+from bassl.pretrain.objective import PretextObjective
+from bassl.runtime import derived_seed
+
+class PretrainModule(pl.LightningModule):
+    """Shot encoder, CRN and heads under pre-training.
+
+    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in step n of an
+    epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have drawn.
+    """
+
+    def __init__(
+        self,
+        encoder: ShotEncoder,
+        crn: ContextualRelationNetwork | None,
+        objective: PretextObjective,
+        optimizer: OptimizerPlan,
+        seed: int,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.shot_encoder = encoder.to(memory_format=torch.channels_last)
+        self.crn = crn
+        self.loss = objective
+        self._plan, self._seed = optimizer, seed
+        self._metadata = dict(metadata)
+        self._draws: torch.Generator | None = None
+        self._knn = FilmwisePrecision()
+        self._film: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
+        """Sum of the loss terms of one batch."""
+        generator = self._seeded(batch_idx)
+        features = self._encode(apply_views(batch.keyframes, batch.draws))
+        terms = self.loss(features, batch.mask, self.crn, generator)
+        total = torch.stack(list(terms.values())).sum()
+        self._log_terms(terms, total)
+        return total
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """(B, V, 3, H, W) -> (B, V, D), all views in one pass."""
+        flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+        return rearrange(self.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
+
+    def _seeded(self, batch_idx: int) -> torch.Generator:
+        """Seed this step: dropout from the default generators, per rank; the losses' draws alike on all ranks."""
+        step = (self._seed, self.current_epoch, batch_idx)
+        torch.manual_seed(derived_seed(*step, 1 + self.global_rank))
+        if self._draws is None:
+            self._draws = torch.Generator(self.device)
+        return self._draws.manual_seed(derived_seed(*step))
+
+    def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
+        self.log("train/loss", total.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the k-NN precision afresh."""
+        self._knn, self._film = FilmwisePrecision(), []
+
+    def validation_step(self, batch: FilmChunk, batch_idx: int) -> None:
+        """Features of a chunk of a film; a film's precision is counted when its last chunk has come."""
+        images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
+        features = mean_over_keyframes(self.shot_encoder, images)
+        self._film.append((features.float(), batch.scenes))
+        if batch.is_last:
+            values, scenes = (torch.cat(parts) for parts in zip(*self._film, strict=True))
+            self._knn.update(values, scenes)
+            self._film = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Log k-NN precision over the films of all ranks."""
+        self._knn.totals = gather_uneven(self._knn.totals[None].to(self.device)).sum(0).cpu()
+        for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
+            if precision == precision:  # NaN: no scene has so many shots
+                self.log(f"knn/precision@{k}", precision, prog_bar=k == 1, rank_zero_only=True)
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+        """LARS or SGD, warm-up and cosine per step."""
+        groups = parameter_groups(self, self._plan.weight_decay)
+        optimizer: Optimizer
+        if self._plan.name == "lars":
+            optimizer = LARS(
+                groups, self._plan.lr, self._plan.momentum, trust_coefficient=self._plan.trust_coefficient, eps=self._plan.eps
+            )
+        else:
+            optimizer = torch.optim.SGD(groups, self._plan.lr, self._plan.momentum)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what the weights are."""
+        checkpoint["bassl"] = self._metadata
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tell the data where the run goes on."""
+        self.trainer.datamodule.resume_at(*resume_position(checkpoint))  # type: ignore[attr-defined]

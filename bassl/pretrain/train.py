@@ -1,0 +1,111 @@
+"""A pre-training run, from its plan: check the inputs, build, fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+
+from bassl.builders import fresh_crn
+from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
+from bassl.config.plan import PretrainPlan
+from bassl.dataset.annotation import read_annotations
+from bassl.dataset.augmentation import AugmentationSettings
+from bassl.dataset.datamodule import PretrainData
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.movienet import PretrainShots
+from bassl.model.shot_encoder import ShotEncoder
+from bassl.model.sync_batch_norm import synchronised
+from bassl.pretrain.module import PretrainModule
+from bassl.pretrain.objective import PretextObjective
+from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, record_run, set_up_logging
+
+log = logging.getLogger(__name__)
+
+
+def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
+    """Pre-train; `config` is what is written beside the checkpoints."""
+    set_up_logging()
+    device = choose_device(plan.compute, cpu_half=True)
+    seed = draw_seed(plan.run.seed)
+    data = build_data(plan, seed)
+    resume = resume_path(plan.run)
+    pl.seed_everything(seed, verbose=False)
+    module = build_module(plan, seed, config)
+    if plan.sync_bn:
+        module.shot_encoder = synchronised(module.shot_encoder, device.kind)
+    if plan.compile:
+        module.shot_encoder.compile()
+    callbacks = [
+        pl.callbacks.LearningRateMonitor("step"),
+        Throughput(plan.compute.batch_size * plan.compute.world_size, plan.loop.log_every_steps),
+        *checkpoint_callbacks(plan.run, plan.loop),
+    ]
+    if plan.run.dry_run:
+        callbacks = []
+    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks)
+    log.info("pre-training %s: %s", plan.method.name, " + ".join(plan.method.terms))
+    if trainer.is_global_zero and not plan.run.dry_run:
+        if resume is None:
+            keep_earlier(plan.run.checkpoint_folder)
+        for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
+            record_run(folder, config, seed, {"annotations": str(plan.data.annotations)})
+    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    if plan.run.dry_run:
+        log.info("dry run: two steps and one validation batch worked; nothing was written")
+    else:
+        log.info("checkpoint: %s\nlogs: %s", plan.run.checkpoint_folder / "last.ckpt", plan.run.log_folder)
+
+
+def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
+    """Training samples and validation films, checked to be there."""
+    annotations = read_annotations(plan.data.annotations / "anno.pretrain.ndjson")
+    keyframes = Keyframes(plan.data.keyframes, annotations)
+    keyframes.check()
+    validation = None
+    chunks: dict[str, Any] = {}
+    if plan.knn_validation:
+        validation = read_annotations(plan.data.annotations / "anno.test.ndjson")
+        validation_keyframes = Keyframes(plan.data.keyframes, validation)
+        validation_keyframes.check()
+        chunks = {
+            "keyframes": validation_keyframes,
+            "chunk_size": max(1, plan.compute.eval_batch_size // NUM_KEYFRAMES),
+            "resize": plan.test_transform.resize,
+            "crop": plan.test_transform.crop,
+        }
+    method = plan.method
+    samples = PretrainShots(
+        annotations,
+        keyframes,
+        AugmentationSettings(**plan.augmentation),
+        seed,
+        method.sampling,
+        method.sparse,
+        method.neighbor_size,
+        method.neighbor_interval,
+        method.masking_probability,
+    )
+    return PretrainData(samples, plan.compute.batch_size, seed, plan.compute.num_workers, validation, **chunks)
+
+
+def build_module(plan: PretrainPlan, seed: int, config: Mapping[str, Any]) -> PretrainModule:
+    """Encoder, CRN where a loss reads it, heads and optimiser settings."""
+    method = plan.method
+    encoder = ShotEncoder.build(plan.encoder.depth, plan.encoder.zero_init_residual, plan.encoder.imagenet_pretrained)
+    crn = fresh_crn(plan.crn, encoder.feature_dim, method.num_shots) if plan.crn else None
+    if crn is not None and "msm" not in method.terms:
+        crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked, so it would never get a gradient
+    objective = PretextObjective(
+        method.terms,
+        num_sparse=len(method.sparse),
+        center=method.center,
+        feature_dim=encoder.feature_dim,
+        hidden_dim=plan.crn.hidden_dim if plan.crn else None,
+        temperature=method.temperature,
+        num_negatives=method.num_negatives,
+    )
+    metadata = {"method": method.name, "terms": list(method.terms), "config": dict(config), "seed": seed}
+    return PretrainModule(encoder, crn, objective, plan.optimizer, seed, metadata)

@@ -1,0 +1,236 @@
+"""What the jobs share once torch is there: device and precision, Trainer, seed, progress, the run's own records."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
+
+from bassl import __version__
+from bassl.checkpointing import AtomicCheckpointIO
+from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
+from bassl.errors import InputError
+from bassl.files import write_atomically
+
+log = logging.getLogger(__name__)
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
+SEED_VARIABLE = "BASSL_SEED"  # tells the processes that Lightning starts which seed was drawn
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a process computes. kind: "cuda" or "cpu"; precision: "32", "bf16" or "fp16"."""
+
+    kind: str
+    precision: str
+
+    @property
+    def lightning_precision(self) -> Any:
+        """The Trainer's name for the precision."""
+        return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[self.precision]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the encoder's arithmetic."""
+        return {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+
+def set_up_logging() -> None:
+    """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
+    rank_zero = _process_rank() == 0
+    logging.basicConfig(level=logging.INFO if rank_zero else logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*The number of training batches.*is smaller than the logging interval.*",
+        ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
+    """Device and precision of a run, checked against the machine and logged in one line.
+
+    cpu_half: whether bfloat16 is wanted on a CPU that computes in it (inference and pre-training, not fine-tuning).
+    Raises InputError where the machine cannot hold the processes that are asked for.
+    """
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind = compute.accelerator if compute.accelerator != "auto" else ("cuda" if num_gpus else "cpu")
+    processes = compute.num_processes
+    if kind == "cuda" and num_gpus < processes:
+        raise InputError(
+            f"{processes} processes need as many GPUs, this machine has {num_gpus}; "
+            f"set config.DISTRIBUTED.NUM_PROC_PER_NODE={max(num_gpus, 1)}"
+            + ("" if num_gpus else " and config.TRAINER.accelerator=cpu")
+        )
+    if kind == "cpu" and compute.accelerator == "auto" and processes > 1:
+        raise InputError(
+            f"{processes} processes need as many GPUs, this machine has none; set "
+            "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
+        )
+    precision, why = compute.precision, "as set"
+    if precision == "auto":
+        precision, why = _best_precision(kind, cpu_half)
+    if precision == "fp16" and kind == "cpu":
+        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
+    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
+    return Device(kind, precision)
+
+
+def _best_precision(kind: str, cpu_half: bool) -> tuple[str, str]:
+    if kind == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU computes in it"
+        return "fp16", "the GPU has no bfloat16"
+    if cpu_half and cpu_has_bfloat16():
+        return "bf16", "the CPU computes in it"
+    return "32", "best on this CPU" if cpu_half else "32 bit, as the reference"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than 32 bit."""
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(
+        {"avx512_bf16", "amx_bf16"} & set(line.split()) for line in flags.read_text().splitlines() if line[:5] == "flags"
+    )
+
+
+def draw_seed(given: int | None) -> int:
+    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts."""
+    if given is not None:
+        return given
+    if SEED_VARIABLE not in os.environ:
+        os.environ[SEED_VARIABLE] = str(secrets.randbits(32))
+        log.info("config.SEED is unset; drew %s", os.environ[SEED_VARIABLE])
+    return int(os.environ[SEED_VARIABLE])
+
+
+def derived_seed(*parts: int) -> int:
+    """A 63-bit seed that is a function of its parts and looks random."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def build_trainer(
+    run: RunPlan,
+    compute: ComputePlan,
+    loop: LoopPlan,
+    device: Device,
+    callbacks: Sequence[Callback],
+) -> pl.Trainer:
+    """The Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's."""
+    distributed = compute.world_size > 1
+    limits: dict[str, Any] = {"limit_train_batches": loop.limit_train_batches, "limit_val_batches": loop.limit_eval_batches}
+    if run.dry_run:
+        limits = {"limit_train_batches": 2, "limit_val_batches": 1}
+    return pl.Trainer(
+        accelerator="gpu" if device.kind == "cuda" else "cpu",
+        devices=compute.num_processes,
+        num_nodes=compute.num_nodes,
+        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if distributed else "auto",
+        precision=device.lightning_precision,
+        max_epochs=1 if run.dry_run else loop.max_epochs,
+        max_steps=-1 if loop.max_steps is None else loop.max_steps,
+        accumulate_grad_batches=compute.accumulate,
+        gradient_clip_val=loop.gradient_clip,
+        check_val_every_n_epoch=1 if run.dry_run else loop.eval_every_epochs,
+        num_sanity_val_steps=0,
+        log_every_n_steps=loop.log_every_steps,
+        logger=False if run.dry_run else TensorBoardLogger(run.log_folder, name="", version=""),
+        callbacks=[*callbacks, *([ProgressBar(device.kind)] if loop.progress_bar else [])],
+        enable_progress_bar=loop.progress_bar,
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[AtomicCheckpointIO()],
+        **{name: value for name, value in limits.items() if value is not None},
+    )
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar without its version number; on a GPU it looks at the loss only now and then, since each look waits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(refresh_rate=20 if kind == "cuda" else 1)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class Throughput(Callback):
+    """Logs samples per second over all ranks, between two log points, as `throughput/samples_per_second`."""
+
+    def __init__(self, samples_per_batch: int, every: int) -> None:
+        self.samples_per_batch, self.every = samples_per_batch, every
+        self._since: tuple[float, int] | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the time that validation took."""
+        self._since = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_unused: Any) -> None:
+        """Log at every log point."""
+        batch = trainer.fit_loop.epoch_loop.batch_idx + 1
+        if self._since is None:
+            self._since = (time.perf_counter(), batch)
+        elif trainer.global_step % self.every == 0 and batch > self._since[1]:
+            start, first = self._since
+            rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
+            pl_module.log("throughput/samples_per_second", rate, rank_zero_only=True)
+            self._since = (time.perf_counter(), batch)
+
+
+def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping[str, Any]) -> None:
+    """Write what it takes to repeat the run: `config.json` (resolved, with the seed) and `environment.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "bassl": __version__,
+        "commit": _commit(),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "data": dict(data),
+    }
+    for name, content in (("config.json", {**config, "SEED": seed}), ("environment.json", environment)):
+        text = json.dumps(content, indent=1)
+        write_atomically(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _process_rank() -> int:
+    """Rank of this process as its launcher's environment tells it, before a process group exists."""
+    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)

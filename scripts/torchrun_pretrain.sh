@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Pre-trains over several machines, called on each: NUM_NODES=2 NODE_RANK=0 MASTER_ADDR=<first> bash scripts/torchrun_pretrain.sh
+# Also in the environment: METHOD (bassl), NUM_PROC_PER_NODE (8), MASTER_PORT (29500). Settings follow as config.KEY=VALUE.
+set -euo pipefail
+root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
+
+exec "${PYTHON:-python3}" -m torch.distributed.run \
+    --nnodes="${NUM_NODES:-1}" \
+    --node-rank="${NODE_RANK:-0}" \
+    --nproc-per-node="${NUM_PROC_PER_NODE:-8}" \
+    --rdzv-backend=static \
+    --rdzv-endpoint="${MASTER_ADDR:-localhost}:${MASTER_PORT:-29500}" \
+    "$root/bassl/pretrain/main.py" \
+    +method="${METHOD:-bassl}" \
+    config.EXPR_NAME="${METHOD:-bassl}" \
+    config.DISTRIBUTED.NUM_NODES="${NUM_NODES:-1}" \
+    config.DISTRIBUTED.NUM_PROC_PER_NODE="${NUM_PROC_PER_NODE:-8}" \
+    config.TRAIN.BATCH_SIZE.effective_batch_size=256 \
+    "$@"

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bassl.errors import InputError
+from bassl.finetune.metrics import (
+    FRAME_METRICS,
+    METRIC_DEFINITIONS,
+    ShotPredictions,
+    area_under_roc,
+    average_precision,
+    best_f1_threshold,
+    precision_recall_curve,
+    scene_metrics,
+)
+from tests.reference import FOLDER, golden, load_json
+
+RECORDED = ("AP", "AUC", "F1", "Recall", "Recall@3s", "mIoU")  # the order of metric/values
+
+
+def recorded_predictions() -> ShotPredictions:
+    rows = load_json("metric_rows.json")
+    return ShotPredictions(
+        film=np.array([row["global_video_id"] for row in rows]),
+        shot=np.array([int(row["shot_id"]) for row in rows]),
+        probability=golden()["metric/prob"],
+        label=golden()["metric/gt"],
+    )
+
+
+def recorded_frames() -> dict[int, np.ndarray]:
+    paths = sorted((FOLDER / "shot_movie318").glob("*.txt"))
+    return {film: np.loadtxt(path, dtype=int)[:, :2] for film, path in enumerate(paths)}
+
+
+def take(predictions: ShotPredictions, rows: np.ndarray) -> ShotPredictions:
+    return ShotPredictions(
+        predictions.film[rows], predictions.shot[rows], predictions.probability[rows], predictions.label[rows]
+    )
+
+
+def one_film(probability: list[float], label: list[int], film: int = 0) -> ShotPredictions:
+    num_shots = len(label)
+    return ShotPredictions(
+        np.full(num_shots, film), np.arange(num_shots), np.array(probability), np.array(label)
+    )
+
+
+def joined(*films: ShotPredictions) -> ShotPredictions:
+    columns = ("film", "shot", "probability", "label")
+    return ShotPredictions(*(np.concatenate([getattr(film, name) for film in films]) for name in columns))
+
+
+def equal_shots(num_shots: int, num_frames: int) -> np.ndarray:
+    first = np.arange(num_shots) * num_frames
+    return np.stack([first, first + num_frames - 1], axis=1)
+
+
+def tied_ranking(seed: int, num_shots: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    label = (rng.random(num_shots) < 0.2).astype(int)
+    return np.round(rng.random(num_shots) * 0.8 + 0.2 * label, 1), label
+
+
+def loop_average_precision(probability: np.ndarray, label: np.ndarray) -> float:
+    area, recall_before = 0.0, 0.0
+    for threshold in sorted(set(probability.tolist()), reverse=True):
+        true_positives = sum(1 for p, y in zip(probability, label, strict=True) if p >= threshold and y)
+        num_predicted = sum(1 for p in probability if p >= threshold)
+        recall = true_positives / label.sum()
+        area += (recall - recall_before) * true_positives / num_predicted
+        recall_before = recall
+    return area
+
+
+def pairwise_auc(probability: np.ndarray, label: np.ndarray) -> float:
+    won = 0.0
+    for positive in probability[label == 1]:
+        for negative in probability[label == 0]:
+            won += 1.0 if positive > negative else 0.5 if positive == negative else 0.0
+    return won / ((label == 1).sum() * (label == 0).sum())
+
+
+def test_the_six_recorded_metrics_come_out() -> None:
+    found = scene_metrics(recorded_predictions(), recorded_frames())
+    assert len(golden()["metric/values"]) == len(RECORDED) == 6
+    # Recall@3s: the reference divides by the number of boundaries + 1e-5, which takes 4e-7 off.
+    np.testing.assert_allclose([found[name] for name in RECORDED], golden()["metric/values"], rtol=1e-6)
+
+
+def test_shuffled_rows_with_duplicates_of_a_padding_sampler_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    predictions, frames = recorded_predictions(), recorded_frames()
+    rows = rng.permutation(np.concatenate([np.arange(800), rng.integers(0, 800, 50), [3, 3, 3]]))
+    assert scene_metrics(take(predictions, rows), frames) == scene_metrics(predictions, frames)
+
+
+def test_every_metric_is_defined_in_one_sentence_and_nothing_else_is() -> None:
+    found = scene_metrics(recorded_predictions(), recorded_frames())
+    assert list(found) == list(METRIC_DEFINITIONS)
+    assert len(METRIC_DEFINITIONS) == 11
+    assert all(text[0].isupper() and text.endswith(".") for text in METRIC_DEFINITIONS.values())
+
+
+def test_without_shot_frames_only_the_metrics_in_frames_are_absent() -> None:
+    predictions = recorded_predictions()
+    with_frames, without = scene_metrics(predictions, recorded_frames()), scene_metrics(predictions, None)
+    assert set(with_frames) - set(without) == set(FRAME_METRICS)
+    # The recorded rows reach each film's last shot, so nothing else depends on the frames.
+    assert all(without[name] == with_frames[name] for name in without)
+
+
+def test_pooled_metrics_have_their_hand_values() -> None:
+    # ranked: 0.9 yes, 0.6 no, 0.4 yes, 0.1 no -> precision 1 at recall 1/2, 2/3 at recall 1
+    found = scene_metrics(one_film([0.6, 0.9, 0.1, 0.4], [0, 1, 0, 1]), None)
+    assert found["AP"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert found["AUC"] == pytest.approx(3 / 4)
+    assert found["F1"] == pytest.approx(2 * 1 / (2 + 2))
+    assert (found["Accuracy"], found["Accuracy0"], found["Accuracy1"]) == (0.5, 0.5, 0.5)
+    assert found["Recall"] == 0.5
+
+
+def test_a_probability_at_the_threshold_is_a_boundary() -> None:
+    assert scene_metrics(one_film([0.5, 0.4], [1, 0]), None)["F1"] == 1.0
+    assert scene_metrics(one_film([0.5, 0.4], [1, 0]), None, threshold=0.6)["F1"] == 0.0
+
+
+def test_all_equal_probabilities_give_the_share_of_positives_and_half_the_area() -> None:
+    probability, label = np.full(10, 0.3), np.array([1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+    assert average_precision(probability, label) == pytest.approx(0.2)
+    assert area_under_roc(probability, label) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_the_sum_over_distinct_thresholds(seed: int) -> None:
+    probability, label = tied_ranking(seed)
+    assert len(np.unique(probability)) < 15
+    assert average_precision(probability, label) == pytest.approx(
+        loop_average_precision(probability, label), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_area_under_roc_is_the_share_of_pairs_won_with_ties_as_half(seed: int) -> None:
+    probability, label = tied_ranking(seed)
+    assert area_under_roc(probability, label) == pytest.approx(pairwise_auc(probability, label), rel=1e-12)
+
+
+def test_infinite_scores_are_ranked_as_ties() -> None:
+    score, label = np.array([np.inf, np.inf, 0.0, -np.inf]), np.array([1, 0, 1, 0])
+    assert average_precision(score, label) == pytest.approx(0.5 * 1 / 2 + 0.5 * 2 / 3)
+    assert area_under_roc(score, label) == pytest.approx(2.5 / 4)
+
+
+def test_precision_recall_curve_has_one_point_per_distinct_probability() -> None:
+    curve = precision_recall_curve([0.9, 0.6, 0.6, 0.1], [1, 0, 1, 0])
+    np.testing.assert_array_equal(curve.threshold, [0.9, 0.6, 0.1])
+    np.testing.assert_allclose(curve.precision, [1, 2 / 3, 1 / 2])
+    np.testing.assert_allclose(curve.recall, [1 / 2, 1, 1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_f1_threshold_beats_every_other_one(seed: int) -> None:
+    probability, label = tied_ranking(seed)
+    f1 = {
+        float(threshold): scene_metrics(one_film(list(probability), list(label)), None, float(threshold))[
+            "F1"
+        ]
+        for threshold in np.unique(probability)
+    }
+    best = max(f1.values())
+    assert best_f1_threshold(probability, label) == max(t for t in f1 if f1[t] == pytest.approx(best))
+
+
+def test_best_f1_threshold_has_its_hand_value() -> None:
+    # predicted from 0.3 up: 3 of 4 right, F1 6/7; from 0.8 up: 2 of 2, F1 4/5
+    assert best_f1_threshold([0.9, 0.8, 0.7, 0.3, 0.1], [1, 1, 0, 1, 0]) == 0.3
+
+
+def test_film_metrics_average_over_films_and_pooled_ones_over_shots() -> None:
+    both = joined(
+        one_film([0.9, 0.1, 0.1, 0.1], [1, 0, 0, 0], film=3), one_film([0.2, 0.8, 0.3], [1, 0, 1], film=5)
+    )
+    found = scene_metrics(both, {3: equal_shots(4, 100), 5: equal_shots(3, 100)})
+    second_ap = 0.5 * 1 / 2 + 0.5 * 2 / 3
+    assert found["mAP"] == pytest.approx((1 + second_ap) / 2)
+    assert found["AP"] != pytest.approx(found["mAP"])
+    assert found["Recall"] == pytest.approx((1 + 0) / 2)
+    assert found["Accuracy1"] == pytest.approx(1 / 3)
+
+
+def test_a_film_without_boundaries_is_left_out_of_the_film_means() -> None:
+    with_empty = joined(one_film([0.9, 0.1, 0.1], [1, 0, 0]), one_film([0.9, 0.9, 0.1], [0, 0, 0], film=1))
+    frames = {0: equal_shots(3, 100), 1: equal_shots(3, 100)}
+    found = scene_metrics(with_empty, frames)
+    assert (found["mAP"], found["Recall"], found["Recall@3s"], found["mIoU"]) == (1.0, 1.0, 1.0, 1.0)
+    assert found["AP"] < 1
+    assert found["mIoU_shots"] < 1
+
+
+def test_a_split_without_boundaries_gives_nan_and_no_exception() -> None:
+    found = scene_metrics(one_film([0.9, 0.1], [0, 0]), {0: equal_shots(2, 50)})
+    undefined = {name for name, value in found.items() if np.isnan(value)}
+    assert undefined == {"AP", "mAP", "AUC", "F1", "Accuracy1", "Recall", "Recall@3s", "mIoU"}
+    assert found["Accuracy"] == found["Accuracy0"] == 0.5
+    assert np.isnan(best_f1_threshold([0.9, 0.1], [0, 0]))
+
+
+def test_no_shots_at_all_give_nan_everywhere() -> None:
+    found = scene_metrics(one_film([], []), {})
+    assert len(found) == 11
+    assert all(np.isnan(value) for value in found.values())
+
+
+def test_a_split_of_boundaries_only_has_no_area_under_roc() -> None:
+    assert np.isnan(area_under_roc([0.9, 0.1], [1, 1]))
+    assert average_precision([0.9, 0.1], [1, 1]) == 1.0
+
+
+def test_a_film_without_predicted_boundary_scores_no_iou() -> None:
+    found = scene_metrics(one_film([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 0]), {0: equal_shots(4, 100)})
+    assert found["mIoU"] == 0.0
+    # one scene of 4 shots against two of 2: each of the three best IoUs is 1/2
+    assert found["mIoU_shots"] == pytest.approx(0.5)
+
+
+def test_recall_at_3_seconds_counts_frames_at_the_given_rate() -> None:
+    predictions = one_film([0.1, 0.9, 0.1, 0.1], [1, 0, 0, 0])
+    frames = {0: equal_shots(4, 80)}
+    assert scene_metrics(predictions, frames)["Recall@3s"] == 0.0
+    assert scene_metrics(predictions, frames, fps=30.0)["Recall@3s"] == 1.0
+    assert scene_metrics(predictions, frames, fps={0: 30.0})["Recall@3s"] == 1.0
+
+
+def test_the_first_row_of_a_shot_counts_and_rows_come_sorted_by_film_and_shot() -> None:
+    columns = [1, 0, 1, 0, 1], [1, 7, 0, 7, 1], [0.5, 0.4, 0.3, 0.2, 0.1], [0, 1, 0, 1, 0]
+    once = ShotPredictions(*map(np.array, columns)).deduplicated()
+    assert once.film.tolist() == [0, 1, 1]
+    assert once.shot.tolist() == [7, 0, 1]
+    assert once.probability.tolist() == [0.4, 0.3, 0.5]
+    assert once.label.tolist() == [1, 0, 0]
+
+
+def test_an_uncertain_label_counts_as_a_boundary_or_is_masked_out() -> None:
+    predictions = one_film([0.9, 0.2, 0.8], [1, -1, 0])
+    assert predictions.deduplicated().label.tolist() == [1, 1, 0]
+    masked = predictions.deduplicated(uncertain="masked")
+    assert (masked.shot.tolist(), masked.label.tolist()) == ([0, 2], [1, 0])
+    assert scene_metrics(predictions, None)["Recall"] == 0.5
+    assert scene_metrics(predictions, None, uncertain="masked")["Recall"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        (([0, 0], [0, 1], [0.1, np.nan], [0, 1]), "shot 1 of film 0 has probability nan"),
+        (([0, 0], [0, 1], [0.1, 3.2], [0, 1]), "probability 3.2; give values within 0..1"),
+        (([0, 0], [0, 1], [0.1, 0.2], [0, 2]), "label 2 is not one of"),
+        (([0, 0], [0, 1], [0.1, 0.2, 0.3], [0, 1]), "give four of one shape"),
+        (([0, 0], [4, 4], [0.1, 0.2], [0, 1]), "shot 4 of film 0 has two labels"),
+        (([0, 0], [-1, 0], [0.1, 0.2], [0, 1]), "shot -1 is negative"),
+        (([0, 0], [0.5, 1], [0.1, 0.2], [0, 1]), "shot holds float64; give whole numbers"),
+    ],
+)
+def test_malformed_predictions_are_refused(rows: tuple[list[float], ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ShotPredictions(*map(np.array, rows)).deduplicated()
+
+
+def test_a_shot_past_the_end_of_its_film_is_refused() -> None:
+    with pytest.raises(InputError, match="shot 3 of film 0 is past its 3 shots"):
+        scene_metrics(one_film([0.1] * 4, [0, 1, 0, 0]), {0: equal_shots(3, 100)})
+
+
+def test_a_film_without_frames_or_rate_is_refused() -> None:
+    predictions, frames = one_film([0.1, 0.9], [0, 1]), {0: equal_shots(2, 100)}
+    with pytest.raises(InputError, match="film 0 has no shot frames"):
+        scene_metrics(predictions, {1: equal_shots(2, 100)})
+    with pytest.raises(InputError, match="film 0 has nan frames per second"):
+        scene_metrics(predictions, frames, fps={1: 24.0})
+    with pytest.raises(InputError, match="film 0 has 0 frames per second"):
+        scene_metrics(predictions, frames, fps=0)
+
+
+def test_settings_without_meaning_are_refused() -> None:
+    predictions = one_film([0.1, 0.9], [0, 1])
+    with pytest.raises(InputError, match="threshold is nan"):
+        scene_metrics(predictions, None, threshold=float("nan"))
+    with pytest.raises(InputError, match="choose 'positive' or 'masked'"):
+        scene_metrics(predictions, None, uncertain="ignored")
+
+
+def test_rankings_of_different_shapes_or_uncertain_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="give both"):
+        average_precision([0.1, 0.2], [1])
+    with pytest.raises(InputError, match="label -1 is not one of"):
+        best_f1_threshold([0.1, 0.2], [1, -1])
+    with pytest.raises(InputError, match="1 NaN"):
+        area_under_roc([0.1, np.nan], [1, 0])

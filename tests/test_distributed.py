@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bassl.distributed import gather_uneven, gather_with_grad, is_rank_zero, rank, world_size
+from bassl.pretrain.alignment import pseudo_boundary
+from bassl.pretrain.losses import nearest_neighbor_matching, nt_xent, shot_scene_matching
+from tests.distributed import run_in_processes
+from tests.reference import data
+
+BATCH = 6  # windows of all ranks together
+DIM = 12
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.bool]
+# rows of rank 0, 1, ... in several calls
+UNEVEN = {2: [(3, 0), (0, 2), (0, 0), (1, 4), (2, 2)], 3: [(2, 0, 5), (0, 0, 1)]}
+LOSSES = ["nt_xent", "shot_scene_matching", "nearest_neighbor_matching"]
+
+
+def loss_of(name: str, embeddings: Tensor) -> Tensor:
+    """The loss of embedded windows (B, 3 + 17, D), 3 sparse shots first."""
+    dense = embeddings[:, 3:]
+    if name == "nt_xent":
+        return nt_xent(embeddings[:, 0], embeddings[:, 1], 0.1)
+    if name == "nearest_neighbor_matching":
+        return nearest_neighbor_matching(embeddings[:, 2], dense, 8, 0.1)
+    sparse = embeddings[:, :2]
+    return shot_scene_matching(sparse, dense, pseudo_boundary(sparse, dense), 0.1)
+
+
+class Encoder(nn.Module):
+    """One linear layer, the same on every rank, then unit length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(DIM, 8)
+        with torch.no_grad():
+            self.linear.weight.copy_(data(1, (8, DIM)))
+            self.linear.bias.copy_(data(2, (8,)))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return F.normalize(self.linear(windows), dim=-1)
+
+
+def train_step(name: str) -> dict[str, Tensor]:
+    """Loss and parameter gradients of this rank, whose share of the batch is one part in world_size."""
+    encoder = Encoder()
+    model = DistributedDataParallel(encoder) if world_size() > 1 else encoder
+    windows = data(3, (BATCH, 3 + 17, DIM)).chunk(world_size())[rank()]
+    loss = loss_of(name, gather_with_grad(model(windows)))
+    loss.backward()
+    return {"loss": loss.detach(), **{key: value.grad for key, value in encoder.linear.named_parameters()}}
+
+
+def rows_of(owner: int, num_rows: int, dtype: torch.dtype) -> Tensor:
+    """Rows (num_rows, 2, 3) that differ between ranks and from each other."""
+    return (data(owner, (num_rows, 2, 3)) * 100).to(dtype)
+
+
+def weighted_gather() -> dict[str, Tensor]:
+    """Gradient of own rows (2, 3) under a loss that differs from rank to rank, of a strided input."""
+    own = (10 * rank() + torch.arange(6.0).view(3, 2)).requires_grad_()
+    gathered = gather_with_grad(own.T)
+    (gathered * (rank() + 1)).sum().backward()  # the incoming gradient is an expanded scalar times a number
+    return {"gathered": gathered.detach(), "gradient": own.grad}
+
+
+def check_all() -> dict[str, Any]:
+    sizes = UNEVEN[world_size()]
+    return {
+        "place": (rank(), world_size(), is_rank_zero()),
+        "weighted": weighted_gather(),
+        "steps": {name: train_step(name) for name in LOSSES},
+        "uneven": {
+            (dtype, call): gather_uneven(rows_of(rank(), call[rank()], dtype))
+            for dtype in DTYPES
+            for call in sizes
+        },
+        "uneven_flat": gather_uneven(torch.full((rank(),), rank())),
+        "uneven_grad": gather_uneven(torch.ones(rank(), 2, requires_grad=True)).requires_grad,
+    }
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["two_ranks", "three_ranks"])
+def ranks(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """The results of `check_all` by rank."""
+    return run_in_processes(check_all, request.param)
+
+
+def test_every_rank_knows_its_place(ranks: list[dict[str, Any]]) -> None:
+    assert [result["place"] for result in ranks] == [
+        (index, len(ranks), index == 0) for index in range(len(ranks))
+    ]
+
+
+def test_rows_are_gathered_in_rank_order_on_every_rank(ranks: list[dict[str, Any]]) -> None:
+    expected = torch.cat([10 * index + torch.arange(6.0).view(3, 2).T for index in range(len(ranks))])
+    for result in ranks:
+        assert torch.equal(result["weighted"]["gathered"], expected)
+
+
+def test_gradient_of_gathered_rows_is_summed_over_the_ranks(ranks: list[dict[str, Any]]) -> None:
+    # rank r weighs every row with r + 1
+    expected = torch.full((3, 2), float(sum(range(1, len(ranks) + 1))))
+    for result in ranks:
+        assert torch.equal(result["weighted"]["gradient"], expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_ranks_with_a_share_of_the_batch_train_like_one_process(
+    ranks: list[dict[str, Any]], name: str
+) -> None:
+    alone = train_step(name)
+    assert set(alone) == {"loss", "weight", "bias"}
+    assert alone["loss"] > 0.1
+    assert alone["weight"].norm() > 0.01
+    for result in ranks:
+        assert torch.equal(result["steps"][name]["loss"], ranks[0]["steps"][name]["loss"])
+        torch.testing.assert_close(result["steps"][name], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_uneven_rows_of_any_dtype_are_gathered_in_rank_order(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert len(result["uneven"]) == len(DTYPES) * len(UNEVEN[len(ranks)])
+        for (dtype, sizes), gathered in result["uneven"].items():
+            expected = torch.cat([rows_of(owner, size, dtype) for owner, size in enumerate(sizes)])
+            assert gathered.dtype == dtype
+            assert gathered.shape == (sum(sizes), 2, 3)
+            assert torch.equal(gathered, expected)
+
+
+def test_uneven_vectors_are_gathered_without_gradient(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert result["uneven_flat"].tolist() == [owner for owner in range(len(ranks)) for _ in range(owner)]
+        assert not result["uneven_grad"]
+
+
+def test_a_single_process_is_rank_zero_and_gathers_its_own_rows() -> None:
+    rows = data(1, (4, 3)).requires_grad_()
+    assert (rank(), world_size(), is_rank_zero()) == (0, 1, True)
+    assert gather_with_grad(rows) is rows
+    assert torch.equal(gather_uneven(rows), rows)
+    assert not gather_uneven(rows).requires_grad
+
+
+@pytest.mark.parametrize("gather", [gather_with_grad, gather_uneven])
+def test_a_scalar_has_no_rows_to_gather(gather: Any) -> None:
+    with pytest.raises(AssertionError, match="needs rows, got a scalar"):
+        gather(torch.tensor(1.0))
+
+
+def fail_on_rank_one() -> None:
+    if rank() == 1:
+        raise ValueError("rank one gave up")
+    dist.barrier()
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
+def test_error_of_one_process_ends_all_and_reaches_the_test() -> None:
+    with pytest.raises(RuntimeError, match=r"^rank 1: (?s:.*)ValueError: rank one gave up"):
+        run_in_processes(fail_on_rank_one, 2)
+
+
+def test_processes_that_never_end_are_given_up() -> None:
+    with pytest.raises(TimeoutError, match="1 processes not done"):
+        run_in_processes(wait_for_ever, 1, timeout=0.5)
