@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
+from bassl.config.schema import shown
 from bassl.errors import InputError
 
 Run = Callable[[DictConfig], None]
@@ -31,7 +32,7 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
             return 0
         run(config)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -44,21 +45,25 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
 
 def help_text(job: str, about: str) -> str:
     """Usage and every key with its default and meaning."""
-    lines = [about.strip(), "", "usage: [key=value ...]", "  --cfg   print the configuration that the command line gives", ""]
+    lines = [
+        about.strip(),
+        "",
+        "usage: [key=value ...]",
+        "  --cfg   print the configuration that the command line gives",
+        "",
+    ]
     for group in GROUPS[job]:
         lines.append(f"  +{group}={'|'.join(choices(job, group))}")
     lines.append("")
     for name, entry in known_keys(job).items():
-        default = entry.default_factory() if callable(entry.default_factory) else entry.default
-        lines.append(f"  {name}={shown(default)}\n      {entry.metadata['meaning']}")
+        lines.append(f"  {name}={shown(entry)}\n      {entry.metadata['meaning']}")
     return "\n".join(lines) + "\n"
 
 
-def shown(default: Any) -> str:
-    """A default as one would type it."""
-    if default is None:
-        return "unset"
-    return str(default).lower() if isinstance(default, bool) else str(default).replace(" ", "")
+def one_line(error: InputError) -> str:
+    """The message, also of an error that a data worker met: torch wraps that in the worker's traceback."""
+    said = str(error).rsplit(f"{InputError.__module__}.{InputError.__name__}: ", 1)[-1]
+    return " ".join(said.split())
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

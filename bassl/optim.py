@@ -17,11 +17,11 @@ from bassl.errors import InputError
 def parameter_groups(
     module: nn.Module, weight_decay: float, no_decay: Sequence[str] = ("bn", "bias")
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups, with weight decay and without; a group without parameters is left out.
+    """Trainable parameters in two groups, with weight decay and without; an empty group is left out.
 
     A parameter goes without decay when its *name* contains one of `no_decay`, as in the reference: so the
-    normalisation weights named otherwise (`downsample.1.weight`, `LayerNorm.weight`) do decay. A parameter that
-    two submodules share counts once, under its first name.
+    normalisation weights named otherwise (`downsample.1.weight`, `LayerNorm.weight`) do decay. A parameter
+    that two submodules share counts once, under its first name.
     """
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     decayed = [parameter for name, parameter in named if not any(part in name for part in no_decay)]
@@ -33,9 +33,10 @@ def parameter_groups(
 class LARS(Optimizer):
     """SGD with momentum whose step is scaled for each tensor by ||w|| / ||g||: LARS (You et al., 2017).
 
-    With weight decay d, the gradient of a tensor becomes (g + d w) * trust_coefficient * ||w|| / (||g|| + d ||w|| + eps);
-    a tensor whose weights or gradient are all zero keeps factor 1. Parameter groups without weight decay get
-    neither decay nor scaling. Momentum is the plain one: v = momentum v + g, w = w - lr v.
+    With weight decay d and trust coefficient t, the gradient g of a tensor w becomes
+    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); where w or g is all zero the factor is 1. Parameter groups
+    without weight decay get neither decay nor scaling. Momentum is the plain one: v = momentum v + g,
+    w = w - lr v.
 
     All of it runs as multi-tensor operations on whatever device holds the parameters, and reads nothing back.
 
@@ -65,7 +66,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step over all parameters that have a gradient. Returns what the closure returns, if one is given."""
+        """One step over all parameters that have a gradient; returns what the closure, if given, returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -80,7 +81,9 @@ class LARS(Optimizer):
             return
         updates: list[Tensor] = [weight.grad for weight in weights]  # type: ignore[misc]
         if group["weight_decay"]:
-            updates = _scaled(weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"])
+            updates = _scaled(
+                weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"]
+            )
         if group["momentum"]:
             buffers = [self._momentum_buffer(weight) for weight in weights]
             torch._foreach_mul_(buffers, group["momentum"])
@@ -125,5 +128,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> 
     if total_steps < 1:
         raise InputError(f"a schedule of {total_steps} steps is empty; train for at least one step")
     if not 0 <= warmup_steps <= total_steps:
-        raise InputError(f"warmup_steps {warmup_steps} must lie between 0 and the {total_steps} steps of the run")
+        raise InputError(
+            f"warmup_steps {warmup_steps} must lie between 0 and the {total_steps} steps of the run"
+        )
     return LambdaLR(optimizer, lambda step: warmup_cosine_factor(step, total_steps, warmup_steps))

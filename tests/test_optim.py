@@ -68,7 +68,9 @@ def test_twenty_steps_are_the_references() -> None:
         optimizer.step()
         scheduler.step()
     assert rates == recorded["lars/lr"].tolist()
-    torch.testing.assert_close(torch.tensor(losses), torch.tensor(recorded["lars/loss"]).float(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        torch.tensor(losses), torch.tensor(recorded["lars/loss"]).float(), rtol=1e-5, atol=0
+    )
     parameters = dict(net.named_parameters())
     assert len(parameters) == 6
     for name, parameter in parameters.items():
@@ -205,7 +207,7 @@ def test_parameters_are_grouped_by_name_and_shared_ones_count_once() -> None:
     assert others["weight_decay"] == 0.0
     assert [names[id(parameter)] for parameter in decayed["params"]] == [
         "downsample.0.weight",
-        "downsample.1.weight",  # a normalisation that the name rule does not know: it decays, as in the reference
+        "downsample.1.weight",  # a normalisation, but not by its name: it decays
         "first.weight",
     ]
     assert [names[id(parameter)] for parameter in others["params"]] == [

@@ -1,14 +1,16 @@
 """Compose the configuration of a job from its YAML files and the command line, strictly.
 
-Hydra's compose API does the composing (not `@hydra.main`, which does not get on with Lightning's relaunch of the
-script for each process). What Hydra would let through, an unknown key behind `+`, is refused here with the nearest
-known key, and a leading `+` in front of a known key is accepted whether or not the key has a default.
+Hydra's compose API puts the YAML files together (not `@hydra.main`, which does not get on with Lightning's relaunch of
+the script for each process) and its grammar reads the values. The keys are looked up here: Hydra would let an unknown
+one through behind `+`, and could not read those of `bassl+shotcol`. A `+` in front of a known key is accepted whether
+or not the key has a default.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -17,7 +19,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,26 +28,34 @@ from bassl.errors import InputError
 
 FOLDER = Path(__file__).parent
 GROUPS: dict[str, tuple[str, ...]] = {"pretrain": ("method",), "extract": (), "finetune": ()}
+SETTING = re.compile(r"(?P<sign>~|\+{0,2})(?P<name>[^=]*)=(?P<value>.*)", re.DOTALL)
+TEXT = ("str", "Optional[str]")
 
 
 def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The tree below `config.` of a job ("pretrain", "extract" or "finetune"), read-only.
 
-    Raises InputError for a malformed override, an unknown key or group choice, and a value of the wrong type.
+    Of a key or group that is set twice the last counts, so that what is appended to a command wins. Raises InputError
+    for a malformed override, an unknown key or group choice, and a value that is missing or of the wrong type.
     """
-    arguments = [_normalised(job, override) for override in _parse(overrides)]
-    store = ConfigStore.instance()
-    for name, kind in JOBS.items():
-        store.store(name=f"{name}_keys", node={"config": kind})
+    known = known_keys(job)
+    values = dict(_setting(job, known, text) for text in overrides)
+    groups = [f"+{name}={value}" for name, value in values.items() if name not in known]
+    ConfigStore.instance().store(name=f"{job}_keys", node={"config": JOBS[job]})
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(FOLDER), version_base="1.3"):
-            composed = compose(job, overrides=arguments)
-        schema = OmegaConf.structured(JOBS[job])
-        config = OmegaConf.merge(schema, OmegaConf.to_container(composed.config, resolve=True))
+            composed = compose(job, overrides=groups)
+        for name, value in values.items():
+            if name in known:
+                OmegaConf.update(composed, name, value)
+        for name in OmegaConf.missing_keys(composed):
+            raise InputError(f"{name}=??? is no value; give it one or leave it out")
+        OmegaConf.resolve(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_first_sentence(error)) from error
-    assert isinstance(config, DictConfig)
+    config = composed.config
+    assert OmegaConf.get_type(config) is JOBS[job]
     OmegaConf.set_readonly(config, True)
     return config
 
@@ -67,7 +76,8 @@ def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any]]
     for entry in dataclasses.fields(kind):
         name, hint = f"{prefix}.{entry.name}", hints[entry.name]
         if get_origin(hint) is dict:
-            for choice, value in entry.default_factory().items():  # type: ignore[misc]
+            assert callable(entry.default_factory)
+            for choice, value in entry.default_factory().items():
                 yield from _walk(type(value), f"{name}.{choice}")
         elif dataclasses.is_dataclass(hint):
             yield from _walk(hint, name)
@@ -75,37 +85,48 @@ def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any]]
             yield name, entry
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
-    for text in overrides:
-        if "=" not in text:
-            raise InputError(f"{text!r} is no setting; write key=value, such as config.EXPR_NAME=devel")
-        try:
-            parsed.append(parser.parse_override(text))
-        except HydraException as error:
-            raise InputError(f"{text!r} cannot be read: {_first_sentence(error)}") from error
-    return parsed
+def _setting(job: str, known: dict[str, dataclasses.Field[Any]], text: str) -> tuple[str, Any]:
+    """Full name and value of what was typed."""
+    match = SETTING.fullmatch(text)
+    if match is None:
+        raise InputError(f"{text!r} is no setting; write key=value, such as config.EXPR_NAME=devel")
+    name = match["name"]
+    if match["sign"] == "~":
+        raise InputError(f"{text!r} would delete a key; set a value instead")
+    if name not in known and name not in GROUPS[job]:
+        raise InputError(_unknown(name, known, job))
+    if not match["value"].strip():
+        raise InputError(f"{name} is given no value; write {name}=<value> or leave it out")
+    if name in known:
+        return name, _value(text, match["value"], known[name].type in TEXT)
+    return name, _choice(job, name, str(_value(text, match["value"], True)))
 
 
-def _normalised(job: str, override: Override) -> str:
-    name = override.key_or_group
-    line = override.input_line or ""
-    if override.is_delete():
-        raise InputError(f"{line!r} would delete a key; set a value instead")
-    if override.is_sweep_override():
-        raise InputError(f"{line!r} asks for several runs; start one run per value (scripts/ablation.sh does that)")
-    if name in GROUPS[job]:
-        known, choice = choices(job, name), str(override.value())
-        if choice.replace("+", "_") not in known:
-            near = difflib.get_close_matches(choice, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
-            raise InputError(f"{name}={choice} is unknown; {hint}")
-        return f"+{name}={choice.replace('+', '_')}"
-    keys = known_keys(job)
-    if name not in keys:
-        raise InputError(_unknown(name, keys, job))
-    return f"{name}={line.split('=', 1)[1]}"
+def _value(line: str, text: str, is_text: bool) -> Any:
+    """What was typed, read by Hydra's grammar; a text stays as typed where that would make a number of it.
+
+    A path may also hold what the grammar has other uses for, such as `epoch=9-step=100.ckpt` or `~/movienet`.
+    """
+    try:
+        parsed = OverridesParser.create().parse_override(f"key={text}")
+        value = parsed.value()
+    except (HydraException, ValueError, RecursionError) as error:
+        if is_text:
+            return text.strip()
+        raise InputError(f"{line!r} cannot be read: {_first_sentence(error)}") from error
+    if parsed.is_sweep_override():
+        raise InputError(f"{line!r} asks for several runs; start one run per value")
+    return text.strip() if is_text and isinstance(value, int | float) else value
+
+
+def _choice(job: str, group: str, typed: str) -> str:
+    """Name of the file of a group; the public name `bassl+shotcol` is accepted for its own."""
+    known = choices(job, group)
+    if typed.replace("+", "_") in known:
+        return typed.replace("+", "_")
+    near = difflib.get_close_matches(typed, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+    raise InputError(f"{group}={typed} is unknown; {hint}")
 
 
 def _unknown(name: str, keys: dict[str, Any], job: str) -> str:
@@ -129,5 +150,7 @@ def _first_sentence(error: Exception) -> str:
         causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
     said = next((cause for cause in reversed(causes) if isinstance(cause, OmegaConfBaseException)), error)
     lines = [line.strip() for line in str(said).splitlines() if line.strip()]
-    where = next((line for line in lines if line.startswith("full_key:")), "").removeprefix("full_key:").strip()
+    where = (
+        next((line for line in lines if line.startswith("full_key:")), "").removeprefix("full_key:").strip()
+    )
     return f"{where}: {lines[0]}" if where else lines[0]

@@ -10,6 +10,7 @@ import difflib
 
 from omegaconf import DictConfig
 
+from bassl.config.checks import at_least, positive, share
 from bassl.config.plan import MethodPlan
 from bassl.errors import InputError
 
@@ -87,29 +88,23 @@ def _check_crn(plan: MethodPlan, enabled: bool | None) -> None:
         )
     if enabled is False and plan.uses_crn:
         readers = [key for key, term in LOSS_TERMS.items() if term in plan.terms and term != "ssm"]
-        raise InputError(f"{key}=false, but {' and '.join(readers)} need it; leave it out or switch those losses off")
+        raise InputError(
+            f"{key}=false, but {' and '.join(readers)} {'need' if len(readers) > 1 else 'needs'} it; leave it out or "
+            "switch off what reads it"
+        )
 
 
 def _check_values(loss: DictConfig, name: str) -> None:
-    for method in loss.sampling_method.params:
-        if method not in METHODS:
-            raise InputError(f"config.LOSS.sampling_method.params.{method} is no method; choose one of {', '.join(METHODS)}")
     neighbors = loss.sampling_method.params[name]
     prefix = f"config.LOSS.sampling_method.params.{name}"
-    if neighbors.neighbor_size < 1:
-        raise InputError(f"{prefix}.neighbor_size={neighbors.neighbor_size} must be at least 1; the paper's is 8")
-    if neighbors.neighbor_interval < 1:
-        raise InputError(f"{prefix}.neighbor_interval={neighbors.neighbor_interval} must be at least 1")
+    at_least(f"{prefix}.neighbor_size", neighbors.neighbor_size, 1, "; the paper's is 8")
+    at_least(f"{prefix}.neighbor_interval", neighbors.neighbor_interval, 1)
     num_shots, num_negatives = 2 * neighbors.neighbor_size + 1, loss.pseudo_boundary_prediction.num_neg_sample
     if not 1 <= num_negatives < num_shots:
         raise InputError(
             f"config.LOSS.pseudo_boundary_prediction.num_neg_sample={num_negatives} must lie between 1 and "
             f"{num_shots - 1}, the other shots of the window"
         )
-    if not 0 <= loss.masked_shot_modeling.masking_prob <= 1:
-        raise InputError(
-            f"config.LOSS.masked_shot_modeling.masking_prob={loss.masked_shot_modeling.masking_prob} is no probability"
-        )
+    share("config.LOSS.masked_shot_modeling.masking_prob", loss.masked_shot_modeling.masking_prob)
     for key in ("shot_scene_matching", "simclr"):
-        if loss[key].temperature <= 0:
-            raise InputError(f"config.LOSS.{key}.temperature={loss[key].temperature} must be above 0; the paper's is 0.1")
+        positive(f"config.LOSS.{key}.temperature", loss[key].temperature, "; the paper's is 0.1")

@@ -1,15 +1,17 @@
-"""Every public key: type, default and meaning. The command line and the YAML files can set these and no others.
+"""Every public key: type, default and meaning. The command line and the YAML files set these and no others.
 
-`Pretrain`, `Extract` and `Finetune` are the trees below `config.` of the three jobs. A default of None behind an
-`Optional` type means "follow what the rest of the configuration implies"; `bassl.config.resolve` decides.
+`Pretrain`, `Extract` and `Finetune` are the trees below `config.` of the three jobs. A default of None behind
+an `Optional` type means "follow what the rest of the configuration implies"; `bassl.config.resolve` decides.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Optional  # OmegaConf reads the annotations at run time  # noqa: UP035
+from dataclasses import Field, dataclass, field
+from typing import Any, Optional  # OmegaConf reads the annotations at run time
 
-# ruff: noqa: UP045  (Optional[...] is what OmegaConf understands on every Python version)
+# ruff: noqa: UP045 (Optional[...] is what OmegaConf understands on every Python version)
+# ruff: noqa: RUF009 (key and tree make fields)
+# ruff: noqa: E501 (a key and its meaning share a line)
 
 
 def key(default: Any, meaning: str) -> Any:
@@ -17,6 +19,14 @@ def key(default: Any, meaning: str) -> Any:
     if isinstance(default, list | dict):
         return field(default_factory=lambda: default.copy(), metadata={"meaning": meaning})
     return field(default=default, metadata={"meaning": meaning})
+
+
+def shown(entry: Field[Any]) -> str:
+    """The default of a key as one would type it."""
+    default = entry.default_factory() if callable(entry.default_factory) else entry.default
+    if default is None:
+        return "unset"
+    return str(default).lower() if isinstance(default, bool) else str(default).replace(" ", "")
 
 
 def tree(kind: type) -> Any:
@@ -65,6 +75,16 @@ class BatchSize:
 @dataclass
 class LargeBatchSize:
     effective_batch_size: int = key(1024, "samples per optimiser step over all processes and accumulated micro-batches")
+
+
+@dataclass
+class KeyframeBatchSize:
+    effective_batch_size: int = key(256, "key-frames that are encoded at a time, over all processes")
+
+
+@dataclass
+class WindowBatchSize:
+    effective_batch_size: int = key(1024, "windows that are scored at a time, over all processes")
 
 
 @dataclass
@@ -124,13 +144,13 @@ class FinetuneTrain:
 class PretrainTest:
     KNN_VALIDATION: bool = key(True, "validate with the k-NN precision of same-scene shots on the test rows")
     VAL_FREQ: int = key(1, "epochs between two validations")
-    BATCH_SIZE: BatchSize = tree(BatchSize)
+    BATCH_SIZE: KeyframeBatchSize = tree(KeyframeBatchSize)
 
 
 @dataclass
 class FinetuneTest:
     VAL_FREQ: int = key(1, "epochs between two evaluations")
-    BATCH_SIZE: LargeBatchSize = tree(LargeBatchSize)
+    BATCH_SIZE: WindowBatchSize = tree(WindowBatchSize)
     SELECT_ON: str = key("last", "last: report the last epoch on test, as the reference; val: keep the epoch with the best AP on val, then test once")
     THRESHOLD: float = key(0.5, "probability from which a shot counts as a boundary, for F1, Recall and mIoU")
     UNCERTAIN_LABEL: str = key("positive", "label -1: positive (counts as 1, the benchmark's rule) or masked (left out of loss and metrics)")
@@ -283,11 +303,11 @@ class Paths:
     ANNO_PATH: Optional[str] = key(None, "folder of the annotations; unset: <DATA_PATH>/anno")
     IMG_PATH: Optional[str] = key(None, "folder of the key-frames; unset: <DATA_PATH>/240P_frames")
     CKPT_PATH: Optional[str] = key(None, "folder of this job's checkpoints; unset: bassl/pretrain/ckpt or bassl/finetune/ckpt")
-    LOG_PATH: Optional[str] = key(None, "folder of this job's logs; unset: bassl/pretrain/logs or bassl/finetune/logs")
 
 
 @dataclass
 class Common(Paths):
+    LOG_PATH: Optional[str] = key(None, "folder of this job's logs; unset: bassl/pretrain/logs or bassl/finetune/logs")
     EXPR_NAME: str = key("devel", "name of the run: the folder of its checkpoints and logs")
     SEED: Optional[int] = key(None, "seed of every random draw, 0 included; unset: drawn, logged and stored")
     DRY_RUN: bool = key(False, "two training steps and one validation batch on the real data, then stop; nothing is written")
@@ -319,7 +339,7 @@ class ExtractTrain:
 
 @dataclass
 class ExtractTest:
-    BATCH_SIZE: BatchSize = tree(BatchSize)
+    BATCH_SIZE: KeyframeBatchSize = tree(KeyframeBatchSize)
 
 
 @dataclass

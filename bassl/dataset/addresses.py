@@ -48,8 +48,7 @@ def parse_source(text: str) -> Source:
     Raises InputError for another scheme than http(s), an unknown word behind the # and a malformed value.
     """
     url, _, fragment = text.partition("#")
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\x00-\x20\x7f]", url):
+    if not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[^\x00-\x20\x7f]*)?", url):
         raise InputError(f"{text!r} is no address to download from; write https://host/path")
     checks = dict(urllib.parse.parse_qsl(fragment, keep_blank_values=True))
     if unknown := set(checks) - {"sha256", "size"}:

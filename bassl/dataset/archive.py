@@ -7,6 +7,7 @@ modes have no way in, and a tar of millions of key-frames is never listed in mem
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -44,8 +45,11 @@ DAMAGE = (
     lzma.LZMAError,
     EOFError,
     NotImplementedError,
+    IndexError,
     ValueError,
 )
+# a stream that is no bzip2, an offset before the file, a name that is file and folder, an endless name
+ARCHIVE_FAULT = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -91,6 +95,7 @@ def unpack(
 ) -> int:
     """Unpack into `target` and return the number of files; a file there with the right size is kept.
 
+    Files appear one by one: give the folder its name (`os.replace`, `merge`) after unpack has returned.
     Of a name that has `folder` as a component only what follows counts: `movienet/anno/a.json`, `anno/a.json`
     and `a.json` all become `<target>/a.json`. `report` gets the bytes of the archive read so far, and in all.
     Raises InputError for a member that is no plain file or folder, a name that leads out, damage, and more
@@ -98,7 +103,6 @@ def unpack(
     """
     num_files = num_bytes = 0
     total = archive.stat().st_size
-    temporary = target.with_name(target.name + ".tmp")
     target.mkdir(parents=True, exist_ok=True)
     try:
         with ExitStack() as stack:
@@ -115,18 +119,16 @@ def unpack(
                     )
                 (path if member.is_folder else path.parent).mkdir(parents=True, exist_ok=True)
                 if is_new:
-                    _write(member, path, temporary)
+                    _write(member, path)
                 report(min(raw.tell(), total), total)
     except InputError as error:
         raise InputError(f"{archive} was not unpacked: {error}") from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in ARCHIVE_FAULT:
             raise
         raise _damaged(archive, error) from error
     except (*DAMAGE, RuntimeError) as error:
         raise _damaged(archive, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return num_files
 
 
@@ -154,13 +156,12 @@ def _place(member: _Member, target: Path, folder: str) -> Path:
     return target.joinpath(*parts)
 
 
-def _write(member: _Member, path: Path, temporary: Path) -> None:
-    with member.open() as source, temporary.open("wb") as sink:
+def _write(member: _Member, path: Path) -> None:
+    with member.open() as source, path.open("wb") as sink:
         shutil.copyfileobj(source, sink, CHUNK)
         written = sink.tell()
     if written != member.size:
         raise EOFError(f"{member.name!r} has {written} of {member.size} bytes")
-    os.replace(temporary, path)
 
 
 def _members(raw: IO[bytes], target: Path, stack: ExitStack) -> Iterator[_Member]:
@@ -171,7 +172,7 @@ def _members(raw: IO[bytes], target: Path, stack: ExitStack) -> Iterator[_Member
         return
     opener = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), None)
     stream = stack.enter_context(opener(raw)) if opener else raw
-    tar = tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_Header)  # noqa: SIM115
+    tar = tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header)  # noqa: SIM115
     yield from _tar_members(stack.enter_context(tar), target)
     while stream.read(CHUNK):  # up to the checksum behind the last byte
         pass

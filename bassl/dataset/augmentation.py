@@ -1,8 +1,9 @@
 """What a data worker does for an augmented view: draw every random choice, and crop.
 
 A view is an augmentation of a sequence of images that belong together (the dense or the sparse shots of a
-window). All choices come from the sample's own generator, so nothing depends on the number of workers or on the
-device; `bassl.dataset.view.apply_views` carries out the rest (flip, colour jitter, blur) for whole batches.
+window). All choices come from the sample's own generator, so nothing depends on the number of workers or on
+the device; `bassl.dataset.view.apply_views` carries out the rest (flip, colour jitter, blur) for whole
+batches.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _CROP_ATTEMPTS = 10
 class AugmentationSettings:
     """Distributions of the pre-training augmentation, with the reference's values.
 
-    size: side of the square crop in pixels. scale: area of the crop as a fraction of the image. ratio: its width
-    over its height. brightness, contrast, saturation: largest change of a factor around 1. hue: largest turn, as
-    a fraction of the colour circle (at most 0.5). jitter_consistent: False draws the factors and their order for
-    each image instead of once for the sequence. blur_sigma: range of the Gaussian's standard deviation in pixels.
+    size: side of the square crop in pixels. scale: area of the crop as a fraction of the image. ratio: its
+    width over its height. brightness, contrast, saturation: largest change of a factor around 1. hue:
+    largest turn, as a fraction of the colour circle (at most 0.5). jitter_consistent: False draws the
+    factors and their order for each image instead of once for the sequence. blur_sigma: range of the
+    Gaussian's standard deviation in pixels.
 
     Raises InputError for a range that is empty or a probability outside 0..1.
     """
@@ -70,9 +72,9 @@ class AugmentationSettings:
 class ViewDraw(NamedTuple):
     """Every random choice behind the views of S images, as host arrays of fixed shapes.
 
-    All fields have a row an image, so that draws can be joined and stacked; what a sequence shares is equal in
-    its rows. Stacked draws have a leading dimension N. They stay on the host on purpose: `apply_views` groups
-    images by them without waiting for the device.
+    All fields have a row an image, so that draws can be joined and stacked; what a sequence shares is equal
+    in its rows. Stacked draws have a leading dimension N. They stay on the host on purpose: `apply_views`
+    groups images by them without waiting for the device.
     """
 
     box: npt.NDArray[np.int64]
@@ -96,9 +98,9 @@ def draw_view(
 ) -> ViewDraw:
     """One view of a sequence of images of height x width pixels.
 
-    Drawn once for the sequence: crop, flip, whether to jitter and whether to blur, and the colour factors with
-    their order (unless `jitter_consistent` is False); for each image: the blur's radius. Always takes the same
-    number of coins, so a probability does not change what is drawn after it.
+    Drawn once for the sequence: crop, flip, whether to jitter and whether to blur, and the colour factors
+    with their order (unless `jitter_consistent` is False); for each image: the blur's radius. Always takes
+    the same number of coins, so a probability does not change what is drawn after it.
     """
     box = _draw_box(height, width, settings, rng)
     flip, jitter, blur = rng.random(3) < (
@@ -122,7 +124,7 @@ def draw_view(
 
 
 def join_views(draws: Sequence[ViewDraw]) -> ViewDraw:
-    """One record for the images of several sequences of one sample, one sequence after the other: (S1 + S2 + ..)."""
+    """One record for several sequences of a sample, one after the other: (S1 + S2 + ...) images."""
     return ViewDraw(*(np.concatenate(fields) for fields in zip(*draws, strict=True)))
 
 
@@ -132,11 +134,12 @@ def stack_views(draws: Sequence[ViewDraw]) -> ViewDraw:
 
 
 def crop(images: Tensor | Sequence[Tensor], box: npt.ArrayLike, size: int) -> Tensor:
-    """The same box of every image, resized to size x size pixels: uint8 (S, 3, size, size), channels-last in memory.
+    """The same box of every image, resized: uint8 (S, 3, size, size), channels-last in memory.
 
-    `images`: uint8 (S, 3, H, W) or S times (3, H, W); fastest as the decoder leaves them, a list of images with
-    their channels last in memory. `box`: top, left, height, width. Bilinear, and antialiased where it shrinks, as
-    Pillow does (at most 1/255 apart); 0.11 ms an image on one core, where torch has its vector code for uint8.
+    `images`: uint8 (S, 3, H, W) or S times (3, H, W); fastest as the decoder leaves them, a list of images
+    with their channels last in memory. `box`: top, left, height, width. Bilinear, and antialiased where it
+    shrinks, as Pillow does (at most 1/255 apart); 0.11 ms an image on one core, where torch has its vector
+    code for uint8.
     """
     top, left, height, width = (int(value) for value in np.asarray(box))
     cut = torch.stack(

@@ -16,12 +16,13 @@ _BLOCK = 32  # pixels that one small matrix filters: fewer waste matrix units, m
 def gaussian_blur(planes: Tensor, sigma: Tensor, max_sigma: float) -> Tensor:
     """Images blurred by Gaussians of standard deviation `sigma` (M, 1, 1), in pixels: (P, M, H, W) as given.
 
-    An image's kernel reaches ceil(3 sigma) pixels (less in an image smaller than that) and mirrors the image at its
-    edge, as torchvision's gaussian_blur with 2 ceil(3 sigma) + 1 taps. `max_sigma` is a bound of `sigma` known to the
-    host; it sets the size of the work, not the result.
+    An image's kernel reaches ceil(3 sigma) pixels (less in an image smaller than that) and mirrors the
+    image at its edge, as torchvision's gaussian_blur with 2 ceil(3 sigma) + 1 taps. `max_sigma` is a bound
+    of `sigma` known to the host; it sets the size of the work, not the result.
 
-    Filters columns, then rows, as small banded matrix products: 0.5 ms for three 224 x 224 planes on one core,
-    against 1.6 ms for whole-row matrices and 0.3 to 2 ms, depending on M, for a depthwise convolution.
+    Filters columns, then rows, as small banded matrix products: 0.5 ms for three 224 x 224 planes on one
+    core, against 1.6 ms for whole-row matrices and 0.3 to 2 ms, depending on M, for a depthwise
+    convolution.
     """
     columns = _filter_rows(planes.mT, sigma, max_sigma)
     return _filter_rows(columns.mT, sigma, max_sigma)

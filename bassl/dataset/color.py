@@ -1,8 +1,8 @@
-"""Colour jitter on planes: the arithmetic of torchvision's tensor operations, batched with one factor an image.
+"""Colour jitter with one factor an image, by the arithmetic of torchvision's tensor operations.
 
-Planes are images with the colour in front, float (3, M, H, W) in 0..1 for M images: each colour lies together in
-memory, and a factor (M, 1, 1) applies to all three. Every operation works in place, clamps its result to 0..1 and
-returns it.
+Planes are images with the colour in front, float (3, M, H, W) in 0..1 for M images: each colour lies
+together in memory, and a factor (M, 1, 1) applies to all three. Every operation works in place, clamps its
+result to 0..1 and returns it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def adjust_saturation_(planes: Tensor, factor: Tensor) -> Tensor:
 def adjust_hue_(planes: Tensor, turn: Tensor) -> Tensor:
     """Hue turned by a fraction of the colour circle, (3, M, H, W); turn (M, 1, 1), 0 and 1 change nothing.
 
-    The way to HSV and back without writing out HSV: brightest and darkest channel of a pixel stay, and the new
-    hue alone says where between them each channel lies.
+    The way to HSV and back without writing out HSV: brightest and darkest channel of a pixel stay, and the
+    new hue alone says where between them each channel lies.
     """
     red, green, blue = planes
     brightest = torch.maximum(red, green).maximum(blue)

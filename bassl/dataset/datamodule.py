@@ -24,6 +24,7 @@ class TrainingData(pl.LightningDataModule):
 
     def __init__(self, train: Dataset[Any], num_rows: int, batch_size: int, seed: int, num_workers: int) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self._train, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
         self.num_workers = usable_workers(num_workers)
         self._position = (0, 0)
@@ -61,7 +62,8 @@ class PretrainData(TrainingData):
         if self._validation is None:
             return []
         films = film_shares(self._validation)[rank()]
-        return loader(FilmChunks(self._validation, films=films, **self._chunks), self.num_workers, batch_size=None)
+        chunks = FilmChunks(self._validation, films=films, never_empty=True, **self._chunks)
+        return loader(chunks, self.num_workers, batch_size=None)
 
 
 class FinetuneData(TrainingData):
@@ -81,6 +83,7 @@ class FinetuneData(TrainingData):
             super().__init__(train, len(train), batch_size, seed, workers)
         else:
             pl.LightningDataModule.__init__(self)
+            self.allow_zero_length_dataloader_with_multiple_devices = True
             self.num_workers = usable_workers(workers)
         self._evaluations, self._eval_batch_size = evaluations, eval_batch_size
 

@@ -156,8 +156,9 @@ def _bring(item: Item, target: Path, patience: Patience, progress: Progress, kee
                 raise
             logger.info("%d files for %s", num_files, folder)
         else:
+            name = _plain_name(item, archive)
             staging.mkdir(exist_ok=True)
-            os.replace(archive, staging / _plain_name(item, archive))
+            os.replace(archive, staging / name)
         os.replace(staging, unpacked)
     merge(unpacked, folder)
     _write_json(_ledger(target), {**_finished(target), item.source.url: asdict(item.source)})
@@ -195,7 +196,7 @@ def _is_finished(item: Item, target: Path) -> bool:
     now = asdict(item.source)
     return (
         isinstance(before, dict)
-        and all(None in (before.get(key), now[key]) or before[key] == now[key] for key in now)
+        and all(now[key] in (None, before.get(key)) for key in now)  # a check that was not made then is due
         and (target / item.folder).is_dir()
     )
 

@@ -107,6 +107,7 @@ class FilmChunks(Dataset[FilmChunk]):
     """The annotated shots of some films, film by film, in chunks of at most `chunk_size` shots.
 
     all_shots: every shot of a film (0 to its last), whether it has a row or not, as extraction needs it.
+    never_empty: without films, hold one chunk of no shots: a rank without films has to take part in validation.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class FilmChunks(Dataset[FilmChunk]):
         resize: int,
         crop: int,
         all_shots: bool = False,
+        never_empty: bool = False,
     ) -> None:
         self.annotations, self.keyframes, self.resize, self.crop = annotations, keyframes, resize, crop
         self._scenes = scene_numbers(annotations)
@@ -132,6 +134,8 @@ class FilmChunks(Dataset[FilmChunk]):
             for start in range(0, len(shots), chunk_size):
                 part = slice(start, start + chunk_size)
                 self._chunks.append((film, shots[part], scenes[part], start + chunk_size >= len(shots)))
+        if never_empty and not self._chunks:
+            self._chunks.append((0, np.empty(0, np.int64), np.empty(0, np.int64), False))
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -143,6 +147,9 @@ class FilmChunks(Dataset[FilmChunk]):
 
     def __getitem__(self, index: int) -> FilmChunk:
         film, shots, scenes, is_last = self._chunks[index]
+        if not len(shots):
+            nothing = torch.empty((0, NUM_KEYFRAMES, 3, self.crop, self.crop), dtype=torch.uint8)
+            return FilmChunk(film, torch.as_tensor(shots), torch.as_tensor(scenes), nothing, is_last)
         images = self.keyframes.read_all(film, shots.tolist())
         small = resize_and_crop(images.flatten(0, 1), self.resize, self.crop).unflatten(0, images.shape[:2])
         return FilmChunk(film, torch.as_tensor(shots), torch.as_tensor(scenes), small, is_last)

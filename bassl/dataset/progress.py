@@ -35,7 +35,7 @@ class Progress:
         line = format_progress(self.name, done, total, rate)
         # on a terminal the cursor goes back to the left end, where whatever comes next is written
         end = "\r" if self.is_terminal and not self.is_whole else "\n"
-        self.stream.write(f"{line:<78}{end}")
+        self.stream.write((line.ljust(78) if self.is_terminal else line) + end)
         self.stream.flush()
 
 

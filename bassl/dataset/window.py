@@ -25,12 +25,12 @@ IntArray = npt.NDArray[np.int64]
 def pretrain_window(
     center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1
 ) -> IntArray:
-    """Pre-training window of 2 * neighbor_size + 1 shots, (W,): moved, not cut, where it sticks out of the film.
+    """Pre-training window of 2 * neighbor_size + 1 shots, (W,): moved where it sticks out of the film.
 
-    Past the left end it moves right until it starts at shot 0, past the right end it moves left until it ends at
-    the last shot, so the centre shot is not always in its middle (and, for an interval above 1, not always
-    in it). A film shorter than the window is covered whole: the window moves only as far as it can without
-    leaving shots out, and what still sticks out repeats the first or the last shot.
+    Past the left end it moves right until it starts at shot 0, past the right end it moves left until it
+    ends at the last shot, so the centre shot is not always in its middle (and, for an interval above 1, not
+    always in it). A film shorter than the window is covered whole: the window moves only as far as it can
+    without leaving shots out, and what still sticks out repeats the first or the last shot.
 
     Raises InputError for a film without shots or a centre outside it.
     """
@@ -41,8 +41,7 @@ def pretrain_window(
 
 
 def sparse_positions(name: str, window_length: int) -> tuple[int, ...]:
-    """Positions in the window of the sparse sequence: (first, last) for `edge`, (first, last, middle) for
-    `edge+center`.
+    """Positions of the sparse sequence in the window: first, last and, for `edge+center`, the middle.
 
     Raises InputError for another name.
     """
@@ -78,7 +77,7 @@ def clipped_windows(
 def draw_temporal_neighbor(
     center: int, num_shots: int, neighbor_size: int, interval: int, rng: np.random.Generator
 ) -> int:
-    """Another shot near the centre, each of those in its clipped window equally likely, never the centre itself.
+    """Another shot near the centre: each shot of the clipped window but the centre is equally likely.
 
     The reference draws this shot and then loads the centre again; ours loads the drawn one.
 
@@ -88,7 +87,7 @@ def draw_temporal_neighbor(
     candidates = candidates[candidates != center]
     if len(candidates) == 0:
         raise InputError(
-            f"a film of {num_shots} shot has no neighbour for the temporal method; leave it out of the annotations"
+            f"a film of {num_shots} shot has no neighbour to draw; leave it out of the annotations"
         )
     return int(rng.choice(candidates))
 
@@ -96,7 +95,7 @@ def draw_temporal_neighbor(
 def draw_mask(
     length: int, rng: np.random.Generator, probability: float = MASK_PROBABILITY
 ) -> npt.NDArray[np.float32]:
-    """Mask of masked shot modelling, (length,), 1 where a shot is hidden: each with `probability`, at least one."""
+    """Mask of masked shot modelling, (length,), 1 for hidden shots: each with `probability`, at least one."""
     mask = rng.random(length) < probability
     fallback = rng.integers(length)
     if not mask.any():
@@ -108,9 +107,7 @@ def _check(center: int, num_shots: int, neighbor_size: int, interval: int) -> No
     if num_shots < 1:
         raise InputError(f"a film of {num_shots} shots has no window; leave it out of the annotations")
     if not 0 <= center < num_shots:
-        raise InputError(
-            f"shot {center} lies outside its film of {num_shots} shots (0 to {num_shots - 1}); check the annotations"
-        )
+        raise InputError(f"shot {center} lies outside its film of {num_shots} shots; check the annotations")
     if neighbor_size < 1 or interval < 1:
         raise InputError(
             f"neighbor_size {neighbor_size} and neighbor_interval {interval} must both be 1 or more"

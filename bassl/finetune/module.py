@@ -74,6 +74,7 @@ class FinetuneModule(pl.LightningModule):
         counts = gather_with_grad(class_counts(labels)[None]).sum(0)
         loss = balanced_cross_entropy(self(self._features(batch)), labels, counts) * world_size()
         self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def _features(self, batch: WindowBatch) -> Tensor:

@@ -42,13 +42,11 @@ def similarity_results(table: FeatureTable, split: Split, plan: FinetunePlan) ->
     return {name: results[name] for name in ("AP", "mAP", "AUC")}
 
 
-def write_report(
-    folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float], epoch: int | None
-) -> None:
+def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float]) -> None:
     """Write `all_score.json` and `predictions.csv` of a split, and print its scores as a table."""
     results = module.results[split.name]
     scores = {
-        "epoch": epoch,
+        "epoch": module.trained_epochs,
         split.name: {name: _number(value) for name, value in results.items()},
         "val": module.metadata.get("val"),
         "training_free": {name: _number(value) for name, value in baseline.items()},

@@ -59,6 +59,9 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, [] if tuned else _callbacks(plan))
     if tuned is not None:
         load_weights(module.head_sbd, tuned.state_dict, prefix="head_sbd.", source=tuned.path)
+        stored = tuned.metadata.get("bassl", {})
+        module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
+        module.trained_epochs = (tuned.epoch or 0) + 1
         _evaluate(plan, module, trainer, splits["test"], seed)
     else:
         module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
@@ -75,8 +78,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
         baseline = similarity_results(table, splits["test"], plan) if table is not None else {}
-        epoch = tuned.epoch if tuned is not None else module.trained_epochs
-        write_report(plan.run.log_folder, module, splits["test"], baseline, epoch)
+        write_report(plan.run.log_folder, module, splits["test"], baseline)
 
 
 def with_stored_window(plan: FinetunePlan, tuned: Checkpoint) -> FinetunePlan:
@@ -119,7 +121,7 @@ def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:
     if plan.run.dry_run:
         return []
     best = [SaveBest(plan.run.checkpoint_folder, "val/AP")] if plan.select_on == "val" else []
-    return [*best, *checkpoint_callbacks(plan.run, plan.loop), pl.callbacks.LearningRateMonitor("step")]
+    return [*best, *checkpoint_callbacks(plan.run, plan.loop)]
 
 
 def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], seed: int) -> FinetuneData:
@@ -143,5 +145,6 @@ def _load_best(plan: FinetunePlan, module: FinetuneModule) -> None:
     best = torch.load(plan.run.checkpoint_folder / BEST, map_location="cpu", weights_only=True)
     weights = {name: value for name, value in best["state_dict"].items() if not name.startswith("shot_encoder.")}
     module.load_state_dict(weights)
+    module.metadata |= best["bassl"]
     module.trained_epochs = int(best["epoch"]) + 1
     log.info("best on val: epoch %d, AP %.4f", module.trained_epochs, best["bassl"]["val"]["AP"])

@@ -89,6 +89,7 @@ class ExtractData(pl.LightningDataModule):
 
     def __init__(self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.keyframes, self.writer, self.chunk_size, self.plan = keyframes, writer, chunk_size, plan
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -122,8 +123,8 @@ class Extractor(pl.LightningModule):
         )
 
     @torch.inference_mode()
-    def predict_step(self, batch: FilmChunk, batch_idx: int) -> None:
-        """Encode one chunk of a film."""
+    def predict_step(self, batch: FilmChunk, batch_idx: int) -> int:
+        """Encode one chunk of a film; returns its number of shots."""
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
         self._film.append(mean_over_keyframes(self.encoder, images).float().cpu())
         assert self._bar is not None
@@ -135,6 +136,7 @@ class Extractor(pl.LightningModule):
                 log.warning("features of %s hold NaN or infinity; the checkpoint may have diverged", self._names[batch.film])
             if self._writer is not None:
                 self._writer.write(self._names[batch.film], features)
+        return len(batch.shots)
 
     def on_predict_end(self) -> None:
         """Close the progress bar."""

@@ -74,6 +74,7 @@ class PretrainModule(pl.LightningModule):
 
     def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
         self.log("train/loss", total.detach(), prog_bar=True)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
 
     def on_validation_epoch_start(self) -> None:
@@ -82,6 +83,8 @@ class PretrainModule(pl.LightningModule):
 
     def validation_step(self, batch: FilmChunk, batch_idx: int) -> None:
         """Features of a chunk of a film; a film's precision is counted when its last chunk has come."""
+        if not len(batch.shots):
+            return
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
         features = mean_over_keyframes(self.shot_encoder, images)
         self._film.append((features.float(), batch.scenes))

@@ -39,7 +39,6 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
     if plan.compile:
         module.shot_encoder.compile()
     callbacks = [
-        pl.callbacks.LearningRateMonitor("step"),
         Throughput(plan.compute.batch_size * plan.compute.world_size, plan.loop.log_every_steps),
         *checkpoint_callbacks(plan.run, plan.loop),
     ]

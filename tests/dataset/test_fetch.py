@@ -146,18 +146,19 @@ def test_a_server_that_promises_more_than_it_sends_is_given_up(server, patience,
     url = server.add("a.tar", BODY, extra_length=10)
     with pytest.raises(DownloadError, match=r"ended after 3000 of 3010 bytes.*same command again"):
         fetch(Source(url), tmp_path / "a", patience)
-    assert waits == [1.0, 1.0, 2.0, 4.0][: len(waits)]
+    assert waits == [1.0, 2.0, 4.0]
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("ask", ["fetch", "probe"])
 def test_another_size_than_stated_is_refused_before_the_body_is_read(server, patience, tmp_path, ask):
     url = server.add("a.tar", BODY)
+    ways = {
+        "fetch": lambda source: fetch(source, tmp_path / "a", patience),
+        "probe": lambda source: probe(source, patience),
+    }
     with pytest.raises(DownloadError, match="has 3000 bytes on the server instead of 2999"):
-        if ask == "fetch":
-            fetch(Source(url, 2999), tmp_path / "a", patience)
-        else:
-            probe(Source(url, 2999), patience)
+        ways[ask](Source(url, 2999))
     assert partial_bytes(tmp_path / "a") == 0
     assert len(server.requests) == 1
 

@@ -1,0 +1,155 @@
+"""The pictures of a finished run, each made from what lies on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bassl.builders import stored_crn
+from bassl.config.plan import FinetunePlan
+from bassl.dataset.shot_files import read_known_shot_frames
+from bassl.dataset.window import clipped_windows
+from bassl.diagnostics.attention import attention_figure, center_attention
+from bassl.diagnostics.curves import knn_figure, loss_figure
+from bassl.diagnostics.film_timelines import draw_film_timelines, film_keyframes
+from bassl.diagnostics.neighbors import nearest_shots, neighbor_figure
+from bassl.diagnostics.precision_recall import precision_recall_figure
+from bassl.diagnostics.run import FinishedRun
+from bassl.diagnostics.scalars import read_scalars
+from bassl.diagnostics.splits import split_figure, split_windows
+from bassl.diagnostics.strip import KeyframeReader
+from bassl.errors import InputError
+from bassl.finetune.metrics import average_precision, precision_recall_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUM_NEIGHBORS = 6
+Picture = Callable[[FinishedRun, int, int], "Figure"]
+"""Run, film (index into its annotations' films), number of examples -> picture. InputError where something it
+needs is missing."""
+
+
+def losses(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """Training loss and its terms."""
+    return loss_figure(read_scalars(run.folder), f"Training loss: {run.folder.name}")
+
+
+def knn(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """k-NN precision over epochs."""
+    return knn_figure(read_scalars(run.folder))
+
+
+def precision_recall(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """Precision and recall over all test films, with the threshold in use."""
+    plan = run.plan
+    uncertain = plan.uncertain if isinstance(plan, FinetunePlan) else "positive"
+    rows = run.predictions.deduplicated(uncertain)
+    curve = precision_recall_curve(rows.probability, rows.label)
+    ap = average_precision(rows.probability, rows.label)
+    chance = float(rows.label.mean())
+    return precision_recall_figure(
+        curve.recall, curve.precision, curve.threshold, chance, ap, threshold_of(run)
+    )
+
+
+def neighbors(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """Nearest neighbours of some labelled shots in the feature store."""
+    labels = run.labels(film)
+    queries = _spread(labels.shots, num_examples)
+    shots, cosines = nearest_shots(run.features(film), queries, NUM_NEIGHBORS)
+    title = f"Nearest shots: {run.annotations.films[film]}"
+    return neighbor_figure(title, queries, shots, cosines, _keyframes(run, film), labels.scene)
+
+
+def splits(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """Pseudo-boundaries of windows around labelled scene ends."""
+    labels, features = run.labels(film), run.features(film)
+    with torch.no_grad():
+        embeddings = run.projection(features)
+    centers = _spread(np.flatnonzero(labels.is_boundary), num_examples) or _spread(labels.shots, num_examples)
+    windows = split_windows(embeddings, labels.is_boundary, centers, *run.window)
+    windows = list(
+        {window.shots[0]: window for window in windows}.values()
+    )  # two centres at a film's end share one
+    return split_figure(f"Pseudo-boundaries: {run.annotations.films[film]}", windows, _keyframes(run, film))
+
+
+def attention(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """Attention of shots that a scene ends with, and of others."""
+    labels, features = run.labels(film), run.features(film)
+    crn = stored_crn(run.checkpoint).eval()
+    ends = _spread(labels.shots[labels.is_boundary[labels.shots]], (num_examples + 1) // 2)
+    others = _spread(labels.shots[~labels.is_boundary[labels.shots]], num_examples - len(ends))
+    centers = np.array(ends + others)
+    _, interval = run.window
+    windows = clipped_windows(centers, np.full(len(centers), len(features)), crn.num_shots // 2, interval)
+    notes = [f"shot {shot}: a scene ends with it" for shot in ends] + [
+        f"shot {shot}: its scene goes on" for shot in others
+    ]
+    weights = center_attention(crn, features[torch.from_numpy(windows)])
+    title = f"What the centre shot attends to: {run.annotations.films[film]}"
+    return attention_figure(title, weights, torch.from_numpy(windows), _keyframes(run, film), notes)
+
+
+def pictures_of(run: FinishedRun) -> dict[str, Picture]:
+    """Every picture of a run's kind but the timelines, by the name of its file."""
+    own = {"precision_recall": precision_recall} if isinstance(run.plan, FinetunePlan) else {"knn": knn}
+    return {"loss": losses, **own, "neighbors": neighbors, "splits": splits, "attention": attention}
+
+
+def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:
+    """Write the timelines of the test films; returns the files, none for a pre-training run, which predicts
+    nothing."""
+    plan = run.plan
+    if not isinstance(plan, FinetunePlan):
+        return []
+    frames = read_known_shot_frames(plan.shots, run.annotations.films)
+    by_index = {index: frames[name] for index, name in enumerate(run.annotations.films) if name in frames}
+    return draw_film_timelines(
+        folder,
+        run.predictions,
+        run.keyframes,
+        by_index,
+        threshold=threshold_of(run),
+        fps=plan.fps,
+        max_films=max_films,
+    )
+
+
+def threshold_of(run: FinishedRun) -> float:
+    """The probability from which a shot counts as a scene end: what val chose if that was recorded, else the
+    configured one."""
+    try:
+        chosen = json.loads((run.folder / "all_score.json").read_text(encoding="utf-8")).get(
+            "threshold_from_val"
+        )
+    except (OSError, ValueError, AttributeError):
+        chosen = None
+    if isinstance(chosen, int | float):
+        return float(chosen)
+    return run.plan.threshold if isinstance(run.plan, FinetunePlan) else 0.5
+
+
+def _keyframes(run: FinishedRun, film: int) -> KeyframeReader:
+    reader = film_keyframes(run.keyframes, film)
+    if reader is None:
+        name = run.annotations.films[film]
+        raise InputError(
+            f"no key-frames of {name} in {run.keyframes.root}; set config.DATA_PATH or config.IMG_PATH"
+        )
+    return reader
+
+
+def _spread(shots: NDArray[np.int64], number: int) -> list[int]:
+    """At most `number` of the shots, evenly spread over them."""
+    if not len(shots) or number < 1:
+        return []
+    chosen = np.linspace(0, len(shots) - 1, min(number, len(shots))).round().astype(int)
+    return [int(shot) for shot in shots[chosen]]

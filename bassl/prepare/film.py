@@ -1,0 +1,174 @@
+"""One film into its key-frames, its shot file and a record of its times, so that only a whole film is ever
+visible.
+
+Order of writing: key-frames into `.partial-<film>`, the record, the folder's final name, and last the shot
+file, whose presence says that the film is done. What a killed run left of a film is removed before the film
+is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bassl.errors import InputError
+from bassl.files import write_atomically
+from bassl.prepare.layout import IntArray, Layout, keyframe_name, write_shot_file
+from bassl.segment.timing import FrameTimes
+
+if TYPE_CHECKING:
+    from bassl.segment.cuts import DetectorSettings
+
+JPEG_QUALITY = 90
+REPORT_EVERY = 500  # frames
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """A film to prepare: its file, its name, and its shots (num_shots, 2) where they are known, else how to
+    find them.
+    """
+
+    source: Path
+    name: str
+    target: Path
+    detector: DetectorSettings
+    shots: IntArray | None = None
+
+
+def record_path(target: Path, name: str) -> Path:
+    """The record of a film: file, times, frames."""
+    return target / ".prepare" / "films" / f"{name}.json"
+
+
+def is_done(target: Path, name: str) -> bool:
+    """Whether the film is whole."""
+    layout = Layout.of(target)
+    return (layout.shots / f"{name}.txt").is_file() and record_path(target, name).is_file()
+
+
+def read_record(target: Path, name: str) -> dict[str, Any]:
+    """The record of a film that is done. Raises InputError where it is damaged."""
+    path = record_path(target, name)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        times_of(record)
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it, and the film is prepared again") from error
+    assert isinstance(record, dict)
+    return record
+
+
+def times_of(record: Mapping[str, Any]) -> FrameTimes:
+    """When a film's frames are shown, from its record."""
+    ticks = np.asarray(record["ticks"], dtype=np.int64) if "ticks" in record else None
+    return FrameTimes(
+        Fraction(record["rate"]),
+        Fraction(record["start"]),
+        int(record["num_frames"]),
+        ticks,
+        Fraction(record.get("time_base", 1)),
+        int(record.get("last_ticks", 0)),
+    )
+
+
+def clear(target: Path, name: str) -> None:
+    """Remove what is there of a film that is not done."""
+    layout = Layout.of(target)
+    (layout.shots / f"{name}.txt").unlink(missing_ok=True)
+    for folder in (layout.keyframes / name, partial_folder(target, name)):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    record_path(target, name).unlink(missing_ok=True)
+
+
+def partial_folder(target: Path, name: str) -> Path:
+    """Where a film's key-frames lie until they are complete."""
+    return Layout.of(target).keyframes / f".partial-{name}"
+
+
+def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+    """Decode a film once, write its key-frames, and then the rest; returns what was wrong with its file.
+
+    `report` gets frames done and frames expected (0: not known) now and then. Raises InputError for a film
+    that cannot be read, OSError where it cannot be written; then nothing of it stays.
+    """
+    from PIL import Image
+
+    from bassl.segment.cuts import CutFinder
+    from bassl.segment.keyframes import detected_shots, given_shots
+    from bassl.segment.video import FilmReader
+
+    layout, partial = Layout.of(job.target), partial_folder(job.target, job.name)
+    clear(job.target, job.name)
+    partial.mkdir(parents=True)
+    frames: list[tuple[int, int]] = []
+    numbers: list[tuple[int, int, int]] = []
+    try:
+        with FilmReader(job.source) as reader:
+            if job.shots is None:
+                shots = detected_shots(reader, CutFinder(job.detector, reader.rate))
+            else:
+                shots = given_shots(reader, job.shots)
+            reported = 0
+            for shot in shots:
+                for keyframe, image in enumerate(shot.images):
+                    path = partial / keyframe_name(len(frames), keyframe)
+                    Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY)
+                frames.append((shot.first, shot.last))
+                numbers.append(shot.numbers)
+                if shot.last - reported >= REPORT_EVERY:
+                    reported = shot.last
+                    report(shot.last + 1, reader.num_frames)
+            record = _record(job.source, reader.times(), reader.size, len(frames))
+            warnings = reader.warnings()
+        if not frames:
+            raise InputError(
+                f"{job.source} has none of the shots that were given for it; check that they belong together"
+            )
+        if job.shots is not None and len(frames) < len(job.shots):
+            warnings.append(
+                f"it ends before the last {len(job.shots) - len(frames)} of the {len(job.shots)} given shots"
+            )
+        text = json.dumps(record) + "\n"
+        path = record_path(job.target, job.name)
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        if hasattr(os, "sync"):
+            os.sync()  # the shot file must not outlive the key-frames when the power fails
+        partial.rename(layout.keyframes / job.name)
+        write_shot_file(layout.shots / f"{job.name}.txt", np.asarray(frames), np.asarray(numbers))
+    except BaseException:
+        clear(job.target, job.name)
+        raise
+    return warnings
+
+
+def _record(source: Path, times: FrameTimes, size: tuple[int, int], num_shots: int) -> dict[str, Any]:
+    """What later steps need of a film without opening it again. Nothing in it depends on when or where it
+    was made.
+    """
+    record: dict[str, Any] = {
+        "file": source.name,
+        "bytes": source.stat().st_size,
+        "rate": str(times.rate),
+        "start": str(times.start),
+        "num_frames": times.num_frames,
+        "num_shots": num_shots,
+        "width": size[0],
+        "height": size[1],
+    }
+    if times.ticks is not None:
+        record |= {
+            "time_base": str(times.time_base),
+            "last_ticks": times.last_ticks,
+            "ticks": times.ticks.tolist(),
+        }
+    return record

@@ -1,0 +1,82 @@
+"""Names of films that can safely be a folder, a part of a file name, an HTML text and a shell word."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+
+from bassl.dataset.annotation import FILM_NAME
+
+MAX_BYTES = 120  # of a name; files add `.partial-`, `.json` and the like, and file systems end at 255
+UNSAFE = re.compile(r"[^\w.-]+")
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # not to be created on Windows
+
+
+def safe_film_name(text: str) -> str:
+    """A folder name for a film that somebody else has named: letters, digits, `_`, `.` and `-` only.
+
+    Never empty, `.` or hidden, never with a separator or `..`, at most 120 bytes; the same text gives the
+    same name, and a safe name is its own safe name. What had to be cut or replaced altogether ends in eight
+    digits of a hash.
+    """
+    name = UNSAFE.sub("_", unicodedata.normalize("NFC", text))
+    name = re.sub(r"\.{2,}", ".", name).strip("._-") if not _is_safe(name) else name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    if len(name.encode()) > MAX_BYTES:
+        name = name.encode()[: MAX_BYTES - 9].decode(errors="ignore").rstrip("._-") + f"-{digest}"
+    if not name or RESERVED.fullmatch(name):
+        name = f"film_{name or digest}"
+    assert _is_safe(name), name
+    return name
+
+
+def is_film_name(name: str) -> bool:
+    """Whether the readers of annotations accept this name (MovieNet's own ids and all safe names)."""
+    return FILM_NAME.fullmatch(name) is not None and ".." not in name
+
+
+def film_name_of(path: PurePath, by_path: bool = False) -> str:
+    """Name of the film in a video file: of its stem, or `by_path` of all of a relative path (`disc1/a.mp4`:
+    disc1_a).
+    """
+    stem = path.with_suffix("") if path.suffix else path
+    return safe_film_name("_".join(stem.parts) if by_path else stem.name)
+
+
+def colliding(names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Of a mapping from sources to their film names, the names that several claim, with who does.
+
+    Names that differ only in upper and lower case collide too: some file systems do not tell them apart.
+    """
+    claims: dict[str, list[str]] = {}
+    for source, name in names.items():
+        claims.setdefault(name.casefold(), []).append(source)
+    return {names[sources[0]]: sources for sources in claims.values() if len(sources) > 1}
+
+
+def find_film(text: str, films: Iterable[str]) -> str | None:
+    """The film that a label file or a split means by `text`: its name, its file name, or what either
+    becomes safe.
+    """
+    known = set(films)
+    last = PurePath(text.strip().replace("\\", "/"))
+    candidates = (
+        text.strip(),
+        safe_film_name(text.strip()),
+        film_name_of(last),
+        film_name_of(last, by_path=True),
+    )
+    return next((name for name in candidates if name in known), None)
+
+
+def _is_safe(name: str) -> bool:
+    is_clean = is_film_name(name) and not UNSAFE.search(name)
+    return (
+        is_clean
+        and name == name.strip("._-")
+        and len(name.encode()) <= MAX_BYTES
+        and not RESERVED.fullmatch(name)
+    )

@@ -1,0 +1,181 @@
+"""A folder of films into a data set in MovieNet's layout: films, labels, splits, annotations."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bassl.dataset.shot_files import read_shot_frames
+from bassl.errors import InputError
+from bassl.files import write_atomically
+from bassl.prepare.film import JPEG_QUALITY, FilmJob, is_done, read_record
+from bassl.prepare.findings import ERROR, Finding
+from bassl.prepare.layout import IntArray, Layout, check_shot_frames
+from bassl.prepare.names import colliding, film_name_of, find_film
+from bassl.prepare.workers import prepare_films
+
+if TYPE_CHECKING:
+    from bassl.segment.cuts import DetectorSettings
+
+log = logging.getLogger(__name__)
+TIMES = ("ticks", "time_base", "last_ticks")
+FORMAT, VERSION = "bassl-prepare", 1
+SUFFIXES = frozenset(
+    (
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
+        *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film file and the name that its film gets."""
+
+    path: Path
+    name: str
+
+
+def find_films(places: Sequence[Path], by_path: bool = False) -> tuple[list[Source], list[Finding]]:
+    """Film files among and below `places`, by name; those that would get one name are reported and left out.
+
+    Folders are searched for the usual endings, hidden files left out; a file that is named itself may end
+    as it likes. by_path: name films by their path below the folder, not by their file alone. Raises
+    InputError for a place that does not exist, and where there is no film.
+    """
+    names: dict[str, str] = {}
+    for place in places:
+        if place.is_dir():
+            for folder, folders, files in os.walk(place):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for file in sorted(files):
+                    path = Path(folder, file)
+                    if path.suffix.lower() in SUFFIXES and not file.startswith("."):
+                        names[str(path)] = film_name_of(path.relative_to(place), by_path)
+        elif place.is_file():
+            names[str(place)] = film_name_of(Path(place.name))
+        else:
+            raise InputError(f"{place} does not exist; give film files, or folders of them")
+    if not names:
+        raise InputError(
+            f"there are no films in {', '.join(map(str, places))} ({' '.join(sorted(SUFFIXES))})"
+        )
+    found = []
+    for name, sources in sorted(colliding(names).items()):
+        text = f"{len(sources)} files would all be this film: {', '.join(sources[:3])}; rename them, "
+        found.append(Finding(ERROR, "films of one name", name, text + "or name films with --name-by path"))
+        for source in sources:
+            del names[source]
+    return [Source(Path(path), name) for path, name in sorted(names.items(), key=lambda item: item[1])], found
+
+
+def read_shot_lists(folder: Path, sources: Sequence[Source]) -> tuple[dict[str, IntArray], list[Finding]]:
+    """Shots of the films that have a shot file in `folder`, named like the film or its file.
+
+    Raises InputError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give one with a shot file a film")
+    names = [source.name for source in sources]
+    shots: dict[str, IntArray] = {}
+    found = []
+    for path in sorted(folder.glob("[!.]*.txt")):
+        film = find_film(path.stem, names)
+        if film is None:
+            continue
+        try:
+            frames = read_shot_frames(path)
+            check_shot_frames(frames, film)
+            shots[film] = frames
+        except InputError as error:
+            found.append(Finding(ERROR, "shot lists", film, str(error)))
+    return shots, found
+
+
+def settle(target: Path, settings: dict[str, Any]) -> None:
+    """Write down how the target is prepared, or raise InputError where it was begun otherwise or by
+    somebody else.
+    """
+    path = target / ".prepare" / "settings.json"
+    mine = {"format": FORMAT, "version": VERSION, **settings}
+    if path.is_file():
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); name another --target") from error
+        stored = stored if isinstance(stored, dict) else {}
+        if key := next((key for key in mine if stored.get(key) != mine[key]), None):
+            raise InputError(
+                f"{target} was prepared with {key} {stored.get(key)}, now it is {mine[key]}; name "
+                "another --target"
+            )
+        return
+    keyframes = Layout.of(target).keyframes
+    if keyframes.is_dir() and any(not entry.name.startswith(".") for entry in keyframes.iterdir()):
+        raise InputError(
+            f"{keyframes} holds key-frames that this command did not make; name another --target"
+        )
+    text = json.dumps(mine, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def prepare_all(
+    target: Path,
+    sources: Sequence[Source],
+    detector: DetectorSettings,
+    shots: dict[str, IntArray] | None,
+    num_processes: int,
+    progress_bar: bool = False,
+) -> list[Finding]:
+    """Prepare the films that are not done; returns what went wrong. shots: known shots by film, None to
+    find them.
+
+    Raises InputError for a target that was prepared in another way, and when the disk is full.
+    """
+    known = detector.described() if shots is None else None
+    settle(target, {"shot detector": known, "JPEG quality": JPEG_QUALITY})
+    jobs, found = [], []
+    for source in sources:
+        if is_done(target, source.name):
+            found += _check_source(target, source)
+        elif shots is not None and source.name not in shots:
+            text = f"there is no shot list for {source.path}"
+            found.append(Finding(ERROR, "films that failed", source.name, text))
+        else:
+            of_film = shots[source.name] if shots is not None else None
+            jobs.append(FilmJob(source.path, source.name, target, detector, of_film))
+    if len(jobs) < len(sources):
+        log.info("%d of %d films are done already", len(sources) - len(jobs), len(sources))
+    return [*found, *prepare_films(jobs, num_processes, progress_bar)]
+
+
+def _check_source(target: Path, source: Source) -> list[Finding]:
+    record = read_record(target, source.name)
+    if record["bytes"] == source.path.stat().st_size:
+        return []
+    text = f"{source.path} is not the file that it was prepared from ({record['bytes']} bytes); "
+    text += f"to prepare it again, remove {Layout.of(target).shots / source.name}.txt"
+    return [Finding(ERROR, "films that have changed", source.name, text)]
+
+
+def prepared_films(target: Path) -> list[str]:
+    """Films in the target that are whole, sorted."""
+    return sorted(
+        path.stem for path in Layout.of(target).shots.glob("[!.]*.txt") if is_done(target, path.stem)
+    )
+
+
+def write_film_list(target: Path) -> None:
+    """`scene318/meta/films.json`: of each film its file, frame rate, frames, shots and picture size."""
+    films = {}
+    for name in prepared_films(target):
+        record = read_record(target, name)
+        films[name] = {key: value for key, value in record.items() if key not in TIMES}
+    text = json.dumps(films, indent=1) + "\n"
+    path = Layout.of(target).split.with_name("films.json")
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

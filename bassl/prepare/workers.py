@@ -1,0 +1,148 @@
+"""Films shared out over processes: a film that breaks its process breaks nothing else."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from tqdm import tqdm
+
+from bassl.errors import InputError
+from bassl.prepare.film import FilmJob, prepare_film
+from bassl.prepare.findings import ERROR, WARNING, Finding
+
+log = logging.getLogger(__name__)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass
+class _Running:
+    job: FilmJob
+    process: SpawnProcess
+    done: int = 0
+    total: int = 0
+    has_answered: bool = False
+
+
+def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: bool = False) -> list[Finding]:
+    """Prepare films, each in a process of its own, at most `num_processes` at a time; returns what went
+    wrong.
+
+    Raises InputError when the disk is full: then no film can succeed. However it ends, no process stays
+    behind.
+    """
+    waiting = deque(jobs)
+    running: dict[Connection, _Running] = {}
+    found: list[Finding] = []
+    bar = tqdm(
+        desc=f"0 of {len(jobs)} films", unit="frame", unit_scale=True, total=0, disable=not progress_bar
+    )
+    num_done = 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_processes:
+                receiver, one = _start(waiting.popleft())
+                running[receiver] = one
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                one = running[ready]
+                try:
+                    kind, content = ready.recv()
+                except EOFError:
+                    num_done += 1
+                    found += _ended(one)
+                    del running[ready]
+                    ready.close()
+                    bar.set_description(f"{num_done} of {len(jobs)} films")
+                else:
+                    found += _heard(one, kind, content, bar)
+    finally:
+        bar.close()
+        for receiver, one in running.items():
+            one.process.terminate()
+            one.process.join()
+            receiver.close()
+    return found
+
+
+def _start(job: FilmJob) -> tuple[Connection, _Running]:
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_work, args=(job, sender), daemon=True)
+    process.start()
+    sender.close()
+    return receiver, _Running(job, process)
+
+
+def _heard(one: _Running, kind: str, content: Any, bar: Any) -> list[Finding]:
+    name = one.job.name
+    if kind == "progress":
+        done, total = content
+        bar.total += total - one.total
+        bar.update(done - one.done)
+        one.done, one.total = done, total
+        return []
+    one.has_answered = True
+    if kind == "full":
+        raise InputError(
+            f"{one.job.target} cannot be written: {content}; make room, and the same command goes on"
+        )
+    if kind == "failed":
+        return [Finding(ERROR, "films that failed", name, content)]
+    assert kind == "done", kind
+    bar.total += max(one.done, one.total) - one.total
+    bar.update(one.total - one.done if one.total > one.done else 0)
+    log.info("%s: done", name)
+    return [Finding(WARNING, "damaged films", name, f"{one.job.source}: {text}") for text in content]
+
+
+def _ended(one: _Running) -> list[Finding]:
+    """The connection is closed: the process has ended, or is about to."""
+    one.process.join()
+    if one.has_answered:
+        return []
+    text = f"{one.job.source} ended the process that read it (status {one.process.exitcode})"
+    return [Finding(ERROR, "films that failed", one.job.name, text)]
+
+
+def _work(job: FilmJob, sender: Connection) -> None:
+    """A process's life: prepare one film, tell how it went."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # an interrupt reaches all processes; the parent ends this one
+    _end_with_parent()
+    try:
+        warnings = prepare_film(job, lambda done, total: sender.send(("progress", (done, total))))
+    except InputError as error:
+        sender.send(("failed", str(error)))
+    except OSError as error:
+        sender.send(("full" if error.errno in DISK_FULL else "failed", f"{job.source}: {error}"))
+    except Exception as error:  # whatever it is, it is this film's, and the others can do without it
+        log.exception("%s", job.source)
+        sender.send(("failed", f"{job.source}: {type(error).__name__}: {error}; please report this"))
+    else:
+        sender.send(("done", warnings))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, however that was killed: no orphan writes into the next run's
+    target.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch(join: Callable[[], None]) -> None:
+        join()
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(parent.join,), daemon=True).start()

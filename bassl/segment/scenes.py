@@ -1,0 +1,209 @@
+"""What segmentation gives: shots, scenes and when they start and end, in frames, exact seconds and timecode.
+
+Everything here is torch-free and made anew from an `AnalysedFilm` in no time, so another threshold costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bassl.segment.threshold import Threshold
+from bassl.segment.timecode import short_clock, timecode
+from bassl.segment.timing import FrameTimes
+
+FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
+KINDS = {
+    FINETUNED: "fine-tuned on labelled scenes",
+    ZERO_SHOT: "zero-shot: pre-trained only, has never seen a scene label",
+    TRAINING_FREE: "training-free: scores how little the shots before resemble those after",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What scored the boundaries.
+
+    name: of the checkpoint, or "similarity". kind: a key of KINDS. sha256: of the checkpoint file, None without one.
+    encoder: what the shot features are from; encoder_id: hash of its weights and settings. threshold: chosen on a
+    validation split in fine-tuning, None where there was none.
+    """
+
+    name: str
+    kind: str
+    sha256: str | None
+    encoder: str
+    encoder_id: str
+    threshold: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.name} ({KINDS[self.kind]}); features of {self.encoder}"
+
+
+@dataclass(frozen=True)
+class FilmInfo:
+    """A video file. width, height: pixels as shown, upright and square; codec: FFmpeg's name."""
+
+    path: Path
+    width: int
+    height: int
+    codec: str
+    has_audio: bool
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class AnalysedFilm:
+    """A film's shots and their scores, before anybody has said what score makes a boundary.
+
+    Attributes:
+        frames: (num_shots, 2) first and last frame of each shot.
+        thumbnails: a small JPEG of each shot's middle key-frame.
+        probability: (num_shots,) 0..1 that a scene ends with the shot; NaN for the last.
+        similarity: the training-free scorer's, likewise.
+        detector: where the shots are from.
+        warnings: what was odd about the file, in sentences.
+    """
+
+    film: FilmInfo
+    times: FrameTimes
+    frames: npt.NDArray[np.int64]
+    thumbnails: tuple[bytes, ...] = field(repr=False)
+    probability: npt.NDArray[np.float64]
+    similarity: npt.NDArray[np.float64]
+    model: ModelInfo
+    detector: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point in a film, between two frames.
+
+    frame: number, from 0, of the frame that starts here. position: the same in an editor, where the rate is constant;
+    another number only at variable rates. seconds: exact, on the clock that players show. timecode: SMPTE, of position.
+    """
+
+    frame: int
+    position: int
+    seconds: Fraction
+    timecode: str
+
+    @classmethod
+    def of(cls, frame: int, times: FrameTimes) -> Moment:
+        """The moment at which a frame starts."""
+        position = times.position(frame)
+        return cls(frame, position, times.seconds(frame), timecode(position, times.rate))
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An unbroken take. number: from 0. start, end: its first frame, and the first that is no longer part of it.
+
+    keyframes: frame numbers. probability: 0..1 that a scene ends with this shot, None for the film's last.
+    """
+
+    number: int
+    start: Moment
+    end: Moment
+    keyframes: tuple[int, int, int]
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of it."""
+
+    number: int
+    start: Moment
+    end: Moment
+    shots: tuple[Shot, ...]
+
+    @property
+    def num_shots(self) -> int:
+        """Number of its shots."""
+        return len(self.shots)
+
+    @property
+    def seconds(self) -> Fraction:
+        """How long it lasts, exactly."""
+        return self.end.seconds - self.start.seconds
+
+    @property
+    def probability(self) -> float | None:
+        """Of the boundary at its end; None for the film's last scene."""
+        return self.shots[-1].probability
+
+    def __str__(self) -> str:
+        span = f"{short_clock(self.start.seconds)} - {short_clock(self.end.seconds)}"
+        return f"scene {self.number}: {span}, {self.num_shots} shot{'s' if self.num_shots != 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A film cut into scenes; iterate over it to get them."""
+
+    film: FilmInfo
+    times: FrameTimes
+    shots: tuple[Shot, ...]
+    scenes: tuple[Scene, ...]
+    threshold: Threshold
+    model: ModelInfo
+    detector: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    analysed: AnalysedFilm = field(repr=False, compare=False)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self.scenes)
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+
+def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
+    """Key-frames of the shot from frame first to frame last: at its quarters, first + k * ((last - first) // 4).
+
+    So lie 99.3 % of MovieNet's. A shot of fewer than five frames has its first frame three times.
+    """
+    quarter = (last - first) // 4
+    return first + quarter, first + 2 * quarter, first + 3 * quarter
+
+
+def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:
+    """Scenes end with the shots at or above the threshold, and with the film."""
+    times = analysed.times
+    shots = []
+    for number, (first, last) in enumerate(analysed.frames.tolist()):
+        probability = float(analysed.probability[number])
+        shots.append(
+            Shot(
+                number,
+                Moment.of(first, times),
+                Moment.of(last + 1, times),
+                keyframe_numbers(first, last),
+                None if np.isnan(probability) else probability,
+            )
+        )
+    scenes, begin = [], 0
+    for shot in shots:
+        is_last = shot.number == len(shots) - 1
+        if is_last or (shot.probability is not None and shot.probability >= threshold.value):
+            members = tuple(shots[begin : shot.number + 1])
+            scenes.append(Scene(len(scenes) + 1, members[0].start, members[-1].end, members))
+            begin = shot.number + 1
+    return Segmentation(
+        analysed.film, times, tuple(shots), tuple(scenes), threshold, analysed.model, analysed.detector,
+        analysed.warnings, analysed,
+    )  # fmt: skip

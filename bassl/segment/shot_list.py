@@ -1,0 +1,103 @@
+"""Shots that somebody else has found: PySceneDetect's scene list, MovieNet's shot file, TransNetV2's text file."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bassl.dataset.shot_files import read_shot_frames
+from bassl.errors import InputError
+from bassl.segment.timing import FrameTimes
+
+START_FRAME, END_FRAME = "Start Frame", "End Frame"
+START_SECONDS, END_SECONDS = "Start Time (seconds)", "End Time (seconds)"
+
+
+@dataclass(frozen=True)
+class ShotList:
+    """Shots in order, as a file tells them.
+
+    frames: (num_shots, 2) first and last frame. seconds: of the first frame and of the end of each, where the file tells;
+    needed at variable frame rates only, where PySceneDetect's frame numbers are approximate.
+    """
+
+    path: Path
+    frames: npt.NDArray[np.int64]
+    seconds: tuple[tuple[Fraction, Fraction], ...] | None = None
+
+    @property
+    def num_shots(self) -> int:
+        """Number of shots."""
+        return len(self.frames)
+
+    def in_film(self, times: FrameTimes) -> npt.NDArray[np.int64]:
+        """First and last frame of each shot, (num_shots, 2), as the film's frames are counted.
+
+        Raises:
+            InputError: a shot that starts after the film has ended: the list is of another film.
+        """
+        frames = self.frames
+        if times.is_variable and self.seconds is not None:
+            frames = np.array([[times.nearest_frame(a), times.nearest_frame(b) - 1] for a, b in self.seconds])
+            frames[:, 1] = np.maximum(frames[:, 1], frames[:, 0])
+        if frames[-1, 0] >= times.num_frames:
+            raise InputError(
+                f"{self.path}: the last shot starts at frame {frames[-1, 0]}, the film has {times.num_frames}; it is the "
+                "list of another film, or of another version of it"
+            )
+        return np.minimum(frames, times.num_frames - 1)
+
+
+def read_shot_list(path: Path) -> ShotList:
+    """Shots from a file: CSV with PySceneDetect's column names, else a line a shot with first and last frame.
+
+    In a CSV the first frame has number 1 (PySceneDetect's convention), in the others 0. Shots that overlap by some
+    frames (in old lists neighbours share one) are cut at the start of the next.
+
+    Raises:
+        InputError: no such file, no shots in it, or shots that are not in order, with file and line.
+    """
+    if not path.is_file():
+        raise InputError(f"shot list {path} does not exist; give a scene list of PySceneDetect or a shot file")
+    found = _read_csv(path) or ShotList(path, read_shot_frames(path))
+    starts = found.frames[:, 0]
+    unsorted = np.flatnonzero(np.diff(starts) <= 0)
+    if len(unsorted):
+        shot = int(unsorted[0])
+        raise InputError(
+            f"{path}: shot {shot + 2} starts at frame {starts[shot + 1]}, not after the one before it ({starts[shot]}); sort the list"
+        )
+    frames = found.frames.copy()
+    frames[:-1, 1] = np.minimum(frames[:-1, 1], starts[1:] - 1)
+    return ShotList(path, frames, found.seconds)
+
+
+def _read_csv(path: Path) -> ShotList | None:
+    """PySceneDetect's scene list, None for a file that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"shot list {path} cannot be read as text ({error})") from error
+    head = next((number for number, line in enumerate(lines[:3]) if START_FRAME in line), None)
+    if head is None:
+        return None
+    rows = list(csv.DictReader(lines[head:]))
+    frames, seconds = [], []
+    for number, row in enumerate(rows, head + 2):
+        try:
+            first, last = int(row[START_FRAME]) - 1, int(row[END_FRAME]) - 1
+            if START_SECONDS in row and END_SECONDS in row:
+                seconds.append((Fraction(row[START_SECONDS]), Fraction(row[END_SECONDS])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {number}: no frame numbers under {START_FRAME!r} and {END_FRAME!r}") from error
+        if not 0 <= first <= last:
+            raise InputError(f"{path}, line {number}: a shot from frame {first + 1} to {last + 1} is none")
+        frames.append((first, last))
+    if not frames:
+        raise InputError(f"shot list {path} holds no shots")
+    return ShotList(path, np.array(frames, np.int64), tuple(seconds) if len(seconds) == len(frames) else None)

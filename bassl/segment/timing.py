@@ -1,0 +1,120 @@
+"""When each frame of a film is shown: exact rational seconds, at constant and at variable frame rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from bassl.errors import InputError
+
+COMMON_RATES = tuple(
+    Fraction(rate) * factor
+    for rate in (24, 25, 30, 50, 60, 48, 12, 15, 100, 120)
+    for factor in (Fraction(1), Fraction(1000, 1001))
+)
+ROUNDING = 0.002  # seconds by which containers may round a constant rate (Matroska: to milliseconds)
+MAX_RATE = 1000
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Frames 0 .. num_frames - 1 of a film on the film's clock, which is the one that players show.
+
+    Attributes:
+        rate: frames a second, exact where it is constant, else the nominal rate that editors conform the film to.
+        start: seconds at which frame 0 is shown, 0 in most films.
+        num_frames: frames of the film.
+        ticks: (num_frames,) when each is shown, in units of `time_base` from frame 0's; None at a constant rate.
+        time_base: seconds a tick.
+        last_ticks: ticks for which the last frame is shown.
+    """
+
+    rate: Fraction
+    start: Fraction
+    num_frames: int
+    ticks: npt.NDArray[np.int64] | None = None
+    time_base: Fraction = Fraction(1)
+    last_ticks: int = 0
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether frames last differently long."""
+        return self.ticks is not None
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the start of frame 0 to the end of the last."""
+        return self.seconds(self.num_frames) - self.start
+
+    def seconds(self, frame: int) -> Fraction:
+        """Exact seconds at which a frame starts; for `num_frames` those at which the film ends."""
+        assert 0 <= frame <= self.num_frames, f"frame {frame} of {self.num_frames}"
+        if self.ticks is None:
+            return self.start + frame / self.rate
+        if frame < self.num_frames:
+            return self.start + int(self.ticks[frame]) * self.time_base
+        return self.start + (int(self.ticks[-1]) + self.last_ticks) * self.time_base
+
+    def position(self, frame: int) -> int:
+        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its time."""
+        if self.ticks is None:
+            return frame
+        return round((self.seconds(frame) - self.start) * self.rate)
+
+    def nearest_frame(self, seconds: Fraction) -> int:
+        """The frame whose start is nearest to a time on the film's clock; `num_frames` at its end."""
+        if self.ticks is None:
+            return min(max(round((seconds - self.start) * self.rate), 0), self.num_frames)
+        ends = np.append(self.ticks, self.ticks[-1] + self.last_ticks)
+        return int(np.abs(ends - float((seconds - self.start) / self.time_base)).argmin())
+
+
+def measure_times(
+    ticks: Sequence[int] | npt.NDArray[np.int64],
+    time_base: Fraction,
+    guesses: Iterable[Fraction | None],
+    start: Fraction = Fraction(0),
+    last_ticks: int | None = None,
+) -> FrameTimes:
+    """Times of the frames shown at `ticks`, strictly increasing, in seconds * time_base.
+
+    The rate is constant if a guess of the container's, or a common rate, fits every frame to 2 ms (Matroska rounds to
+    1 ms) and a quarter of a frame; then times are multiples of the exact rate. Else each frame has its own time.
+
+    Args:
+        guesses: rates that the container tells, most trusted first; None and absurd ones are passed over.
+        start: seconds of the first frame on the film's clock.
+        last_ticks: duration of the last frame, where the container tells it.
+
+    Raises:
+        InputError: no frames.
+    """
+    shown = np.asarray(ticks, dtype=np.int64)
+    if not len(shown):
+        raise InputError("the film has no frames")
+    shown = shown - shown[0]
+    trusted = [Fraction(guess) for guess in guesses if guess is not None and 0 < guess <= MAX_RATE]
+    if len(shown) == 1:
+        return FrameTimes(trusted[0] if trusted else Fraction(24), start, 1)
+    mean = Fraction((len(shown) - 1)) / (int(shown[-1]) * time_base)
+    seconds = shown * float(time_base)
+    near_mean = sorted((rate for rate in COMMON_RATES if abs(rate / mean - 1) < 0.01), key=lambda r: abs(r - mean))
+    for rate in (*trusted, *near_mean):
+        drift = np.abs(seconds - np.arange(len(shown)) / float(rate))
+        if drift.max() <= min(max(ROUNDING, float(time_base)), 0.25 / float(rate)):
+            return FrameTimes(rate, start, len(shown))
+    usual = last_ticks or int(np.median(np.diff(shown)))
+    return FrameTimes(_nominal(mean, trusted), start, len(shown), shown, time_base, max(1, usual))
+
+
+def _nominal(mean: Fraction, trusted: list[Fraction]) -> Fraction:
+    """Rate for editors: a common one near the mean, else the container's if it is within a quarter, else the mean."""
+    for candidates, tolerance in ((COMMON_RATES, 0.02), (trusted, 0.25)):
+        near = min(candidates, key=lambda rate: abs(rate - mean), default=None)
+        if near is not None and abs(near / mean - 1) < tolerance:
+            return near
+    return mean.limit_denominator(1001)

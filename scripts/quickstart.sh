@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# From key-frames to scenes on the sample film, in minutes on a CPU: bash scripts/quickstart.sh [fine-tuning config.KEY=VALUE ...]
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.bash"
+set_up_environment ""
+film="$root/bassl/data/big_buck_bunny"
+out="$root/outputs/quickstart"
+rm -rf "$out"  # a new run makes everything anew
+small=(config.DATA_PATH="$film" config.TRANSFORM.test.resize=96 config.TRANSFORM.test.crop=96 config.TRAIN.NUM_WORKERS=1)
+
+echo "1/3  pre-training BaSSL on the 136 shots of Big Buck Bunny"
+python "$root/bassl/pretrain/main.py" "${small[@]}" \
+    +method=bassl \
+    config.EXPR_NAME=quickstart \
+    config.SEED=0 \
+    config.CKPT_PATH="$out/pretrain/ckpt" \
+    config.LOG_PATH="$out/pretrain/logs" \
+    config.DISTRIBUTED.NUM_PROC_PER_NODE=1 \
+    config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
+    config.TRAIN.OPTIMIZER.lr.base_lr=1.0 \
+    config.TRANSFORM.size=64 \
+    config.TRAINER.max_epochs=8 \
+    config.TRAINER.log_every_n_steps=4 \
+    config.TEST.VAL_FREQ=4
+
+echo "2/3  extracting shot features"
+python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \
+    +config.LOAD_FROM=quickstart \
+    config.CKPT_PATH="$out/pretrain/ckpt" \
+    config.FEATURE_PATH="$out/features"
+
+echo "3/3  fine-tuning on the labels of shots 0-69, scoring shots 92-134"
+python "$root/bassl/finetune/main.py" "${small[@]}" \
+    +config.PRETRAINED_LOAD_FROM=quickstart \
+    config.EXPR_NAME=quickstart \
+    config.SEED=0 \
+    config.PRETRAINED_CKPT_PATH="$out/pretrain/ckpt" \
+    config.FEATURE_PATH="$out/features" \
+    config.CKPT_PATH="$out/finetune/ckpt" \
+    config.LOG_PATH="$out/finetune/logs" \
+    config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
+    config.TRAIN.OPTIMIZER.lr.base_lr=0.0001 \
+    config.TRAINER.max_epochs=10 \
+    config.TRAINER.log_every_n_steps=1 \
+    "$@"
+
+cat <<END
+
+One film with 11 scene ends is a smoke signal that everything runs and learns, and no benchmark.
+  scores       $out/finetune/logs/quickstart/all_score.json
+  predictions  $out/finetune/logs/quickstart/predictions.csv
+  picture      $out/finetune/logs/quickstart/timeline.png
+  checkpoints  $out/pretrain/ckpt/quickstart  $out/finetune/ckpt/quickstart
+  curves       tensorboard --logdir $out
+Next: bash scripts/test.sh, or your own data (README, "Prepare data").
+Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; key-frames resized
+END

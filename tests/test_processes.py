@@ -1,0 +1,81 @@
+"""One process or several: the same model, the same features, the same scores. All over gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bassl.model.checkpoint import read_checkpoint
+from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
+
+MODULES = {
+    "pretrain": "bassl.pretrain.main",
+    "extract": "bassl.pretrain.extract_shot_repr",
+    "finetune": "bassl.finetune.main",
+}
+NO_DROPOUT = "config.MODEL.contextual_relation_network.params.trn.hidden_dropout_prob=0"
+
+
+def processes(number: int) -> list[str]:
+    return [f"config.DISTRIBUTED.NUM_PROC_PER_NODE={number}", "config.TRAINER.accelerator=cpu"]
+
+
+def run(job: str, *overrides: str) -> str:
+    done = typed(["-m", MODULES[job], *overrides])
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The three steps with one and with two processes; features of both come from the first one's checkpoint."""
+    folders = {number: tmp_path_factory.mktemp(f"processes{number}") for number in (1, 2)}
+    for number, out in folders.items():
+        run("pretrain", *pretrain_overrides(tiny_movienet, out), NO_DROPOUT, *processes(number))
+        checkpoints = f"config.CKPT_PATH={folders[1]}/pretrain/ckpt"
+        extraction = [*extract_overrides(tiny_movienet, out), checkpoints, "+config.LOAD_FROM=devel"]
+        run("extract", *extraction, *processes(number))
+        tuning = [*finetune_overrides(tiny_movienet, out), f"config.PRETRAINED_CKPT_PATH={folders[1]}/pretrain/ckpt"]
+        run("finetune", *tuning, NO_DROPOUT, "+config.PRETRAINED_LOAD_FROM=devel", *processes(number))
+    return folders
+
+
+@pytest.mark.slow
+def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path]) -> None:
+    one, two = (read_checkpoint(out / "pretrain" / "ckpt" / "devel").state_dict for out in runs.values())
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.slow
+def test_extraction_gives_the_same_bytes(runs: dict[int, Path]) -> None:
+    one, two = ({path.name: path.read_bytes() for path in (out / "features").glob("[!.]*")} for out in runs.values())
+    assert sorted(one) == ["index.json", "tt0000001.npy", "tt0000002.npy", "tt0000003.npy"]
+    assert one == two
+
+
+@pytest.mark.slow
+def test_fine_tuning_gives_the_same_scores(runs: dict[int, Path]) -> None:
+    one, two = (
+        json.loads((out / "finetune" / "logs" / "devel" / "all_score.json").read_text())["test"] for out in runs.values()
+    )
+    assert len(one) == 11
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_three_processes_score_films_that_do_not_divide(runs: dict[int, Path], tiny_movienet: Path) -> None:
+    """23 test rows over 3 processes: evaluation alone repeats the scores of one process."""
+    out = runs[1]
+    overrides = [*finetune_overrides(tiny_movienet, out), "+config.LOAD_FROM=devel", "config.EXPR_NAME=three"]
+    overrides.append("config.TRAIN.BATCH_SIZE.effective_batch_size=9")
+    run("finetune", *overrides, *processes(3))
+    logs = out / "finetune" / "logs"
+    one, three = (json.loads((logs / name / "all_score.json").read_text())["test"] for name in ("devel", "three"))
+    np.testing.assert_allclose(list(three.values()), list(one.values()), rtol=1e-6)
+    assert (logs / "three" / "predictions.csv").read_text() == (logs / "devel" / "predictions.csv").read_text()

@@ -1,0 +1,122 @@
+"""A run that was killed and goes on ends with the very weights of one that was left alone (CPU, bit for bit)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bassl.finetune import main as finetune_main
+from bassl.model.checkpoint import read_checkpoint
+from bassl.pretrain import extract_shot_repr
+from bassl.pretrain import main as pretrain_main
+from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides
+
+LONGER = [
+    "config.TRAINER.max_epochs=3",
+    "config.TRAINER.limit_train_batches=4",
+    "config.TRAINER.checkpoint_every_n_steps=1",
+    "config.TEST.KNN_VALIDATION=false",
+]
+
+
+def same_weights(first: Path, second: Path) -> None:
+    one, two = read_checkpoint(first), read_checkpoint(second)
+    assert (one.epoch, one.global_step) == (two.epoch, two.global_step)
+    assert one.state_dict.keys() == two.state_dict.keys()
+    for name, value in one.state_dict.items():
+        assert torch.equal(two.state_dict[name], value), name
+    for states in zip(one.metadata["optimizer_states"], two.metadata["optimizer_states"], strict=True):
+        for key, entry in states[0]["state"].items():
+            for field, value in entry.items():
+                assert torch.equal(torch.as_tensor(states[1]["state"][key][field]), torch.as_tensor(value)), field
+
+
+class Stopped(Exception):
+    """Raised in place of a kill."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, num_saves: int) -> None:
+    """Let the run die right after a checkpoint is in place."""
+    from bassl import checkpointing
+
+    whole, left = checkpointing.AtomicCheckpointIO.save_checkpoint, [num_saves]
+
+    def save(self: object, *arguments: object, **options: object) -> None:
+        whole(self, *arguments, **options)  # type: ignore[arg-type]
+        left[0] -= 1
+        if left[0] == 0:
+            raise Stopped
+
+    monkeypatch.setattr(checkpointing.AtomicCheckpointIO, "save_checkpoint", save)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-training and a fine-tuning run that were left alone."""
+    out = tmp_path_factory.mktemp("alone")
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, out), *LONGER]) == 0
+    assert extract_shot_repr.main([*extract_overrides(tiny_movienet, out), "+config.LOAD_FROM=devel"]) == 0
+    assert finetune_main.main([*finetune_overrides(tiny_movienet, out), *tuning()]) == 0
+    return out
+
+
+def tuning() -> list[str]:
+    kept = [override for override in LONGER if "KNN" not in override]
+    return [*kept, "+config.PRETRAINED_LOAD_FROM=devel"]
+
+
+@pytest.mark.parametrize("num_saves", [1, 3, 4, 5, 7])
+def test_pretraining_goes_on_where_it_stopped(
+    num_saves: int, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps and an end of epoch save five times an epoch: stops within epochs and between them."""
+    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *LONGER]
+    with monkeypatch.context() as patch:
+        stop_after(patch, num_saves)
+        with pytest.raises(Stopped):
+            pretrain_main.main(overrides)
+    assert pretrain_main.main([*overrides, "config.RESUME=true"]) == 0
+    same_weights(alone / "pretrain" / "ckpt" / "devel", tmp_path / "pretrain" / "ckpt" / "devel")
+
+
+@pytest.mark.parametrize("num_saves", [2, 5])
+def test_fine_tuning_goes_on_where_it_stopped(
+    num_saves: int, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("pretrain", "features"):
+        shutil.copytree(alone / part, tmp_path / part)
+    overrides = [*finetune_overrides(tiny_movienet, tmp_path), *tuning()]
+    with monkeypatch.context() as patch:
+        stop_after(patch, num_saves)
+        with pytest.raises(Stopped):
+            finetune_main.main(overrides)
+    assert finetune_main.main([*overrides, "config.RESUME=true"]) == 0
+    same_weights(alone / "finetune" / "ckpt" / "devel", tmp_path / "finetune" / "ckpt" / "devel")
+    scores = [folder / "finetune" / "logs" / "devel" / "all_score.json" for folder in (alone, tmp_path)]
+    assert scores[0].read_text() == scores[1].read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(alone: Path, tiny_movienet: Path, tmp_path: Path) -> None:
+    """SIGKILL as soon as the second checkpoint is in place, wherever the run is then."""
+    command = [sys.executable, "-m", "bassl.pretrain.main", *pretrain_overrides(tiny_movienet, tmp_path), *LONGER]
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline, seen = time.monotonic() + 120, set()
+    while len(seen) < 2 and time.monotonic() < deadline and process.poll() is None:
+        if last.exists():
+            seen.add(last.stat().st_ino)
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert pretrain_main.main([*command[3:], "config.RESUME=true"]) == 0
+    same_weights(alone / "pretrain" / "ckpt" / "devel", last)
