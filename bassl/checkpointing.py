@@ -14,9 +14,10 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from bassl.config.plan import LoopPlan, RunPlan
-from bassl.errors import InputError
+from bassl.errors import InputError, RunError
 from bassl.files import write_atomically
 from bassl.model.checkpoint import find_checkpoint, read_checkpoint
+from bassl.preemption import StopOnSignal
 
 log = logging.getLogger(__name__)
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -57,13 +58,15 @@ class SaveLast(Checkpoint):
             late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
             due = trainer.strategy.broadcast(late)  # rank zero's clock decides
         if due:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the whole epoch."""
-        self._save(trainer)
+        self.save(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save now; RunError where the weights are not finite any more, so that the last good file stays."""
+        refuse_non_finite(trainer)
         trainer.save_checkpoint(self.path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
@@ -94,7 +97,19 @@ def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[Callback]:
     """The callbacks that save a run; none in a dry run."""
     if run.dry_run:
         return []
-    return [SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)]
+    last = SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)
+    return [last, StopOnSignal(last.save)]
+
+
+def refuse_non_finite(trainer: pl.Trainer) -> None:
+    """Raise RunError if a weight is NaN or infinite."""
+    module = trainer.lightning_module
+    broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
+    if broken:
+        raise RunError(
+            f"{len(broken)} weights are not finite after step {trainer.global_step}, such as {broken[0]}; the checkpoint before "
+            "is kept: go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr"
+        )
 
 
 def resume_path(run: RunPlan) -> Path | None:

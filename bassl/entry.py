@@ -1,10 +1,12 @@
 """What all entry points do before torch is imported: read the command line, answer --help and --cfg, report mistakes.
 
-Exit status: 0 done, 2 a mistake of the user's (one line on stderr), 130 interrupted; anything else is a bug.
+Exit status: 0 done, 1 the run could not go on, 2 a mistake of the user's, 75 stopped by a signal and saved, 130
+interrupted. Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
-from bassl.errors import InputError
+from bassl.errors import InputError, Preempted, RunError
 
 Run = Callable[[DictConfig], None]
 
@@ -34,6 +36,12 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
     except InputError as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
         return 2
+    except RunError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except Preempted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return Preempted.EXIT_STATUS if is_main_process() else 0
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
@@ -41,6 +49,14 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
         sys.stderr.close()
         return 0
     return 0
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that the user started, or a launcher's rank zero on its machine.
+
+    The others end quietly: Lightning takes a status other than 0 of theirs for a crash and kills the rest.
+    """
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def help_text(job: str, about: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -33,6 +34,12 @@ def write_atomically(path: Path, writer: Callable[[Path], Any]) -> None:
         raise
     if os.name == "posix":
         _flush_to_disk(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write content as indented JSON, by `write_atomically`."""
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -22,13 +22,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from bassl import __version__
 from bassl.checkpointing import AtomicCheckpointIO
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import write_json
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
@@ -162,9 +163,14 @@ def build_trainer(
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_slurm()],
         **{name: value for name, value in limits.items() if value is not None},
     )
+
+
+def _slurm() -> list[SLURMEnvironment]:
+    """SLURM's environment, where the job runs in one, with requeueing left to `bassl.preemption`."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 class ProgressBar(TQDMProgressBar):
@@ -215,9 +221,8 @@ def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "data": dict(data),
     }
-    for name, content in (("config.json", {**config, "SEED": seed}), ("environment.json", environment)):
-        text = json.dumps(content, indent=1)
-        write_atomically(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "config.json", {**config, "SEED": seed})
+    write_json(folder / "environment.json", environment)
 
 
 def _commit() -> str | None:

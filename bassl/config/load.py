@@ -1,17 +1,19 @@
 """Compose the configuration of a job from its YAML files and the command line, strictly.
 
-Hydra's compose API puts the YAML files together (not `@hydra.main`, which does not get on with Lightning's relaunch of
-the script for each process) and its grammar reads the values. The keys are looked up here: Hydra would let an unknown
-one through behind `+`, and could not read those of `bassl+shotcol`. A `+` in front of a known key is accepted whether
-or not the key has a default.
+Hydra's compose API puts the YAML files together (not `@hydra.main`, which does not get on with Lightning's
+relaunch of the script for each process) and its grammar reads the values. The keys are looked up here: Hydra
+would let an unknown one through behind `+`, and could not read those of `bassl+shotcol`. A `+` in front of a
+known key is accepted whether or not the key has a default.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -35,17 +37,15 @@ TEXT = ("str", "Optional[str]")
 def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The tree below `config.` of a job ("pretrain", "extract" or "finetune"), read-only.
 
-    Of a key or group that is set twice the last counts, so that what is appended to a command wins. Raises InputError
-    for a malformed override, an unknown key or group choice, and a value that is missing or of the wrong type.
+    Of a key or group that is set twice the last counts, so that what is appended to a command wins. Raises
+    InputError for a malformed override, an unknown key or group choice, and a value that is missing or of the
+    wrong type.
     """
     known = known_keys(job)
     values = dict(_setting(job, known, text) for text in overrides)
-    groups = [f"+{name}={value}" for name, value in values.items() if name not in known]
-    ConfigStore.instance().store(name=f"{job}_keys", node={"config": JOBS[job]})
-    GlobalHydra.instance().clear()
+    groups = tuple(f"+{name}={value}" for name, value in values.items() if name not in known)
     try:
-        with initialize_config_dir(str(FOLDER), version_base="1.3"):
-            composed = compose(job, overrides=groups)
+        composed = copy.deepcopy(_composed(job, groups))
         for name, value in values.items():
             if name in known:
                 OmegaConf.update(composed, name, value)
@@ -60,8 +60,17 @@ def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     return config
 
 
+@cache
+def _composed(job: str, groups: tuple[str, ...]) -> DictConfig:
+    """What the YAML files say."""
+    ConfigStore.instance().store(name=f"{job}_keys", node={"config": JOBS[job]})
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        return compose(job, overrides=list(groups))
+
+
 def known_keys(job: str) -> dict[str, dataclasses.Field[Any]]:
-    """Every key of a job by its full name, such as `config.TRAINER.max_epochs`, with its field of the schema."""
+    """Every key of a job by its full name, such as `config.TRAINER.max_epochs`, with its schema field."""
     return dict(_walk(JOBS[job], "config"))
 
 
@@ -150,7 +159,5 @@ def _first_sentence(error: Exception) -> str:
         causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
     said = next((cause for cause in reversed(causes) if isinstance(cause, OmegaConfBaseException)), error)
     lines = [line.strip() for line in str(said).splitlines() if line.strip()]
-    where = (
-        next((line for line in lines if line.startswith("full_key:")), "").removeprefix("full_key:").strip()
-    )
+    where = next((line for line in lines if line.startswith("full_key:")), "").removeprefix("full_key:").strip()
     return f"{where}: {lines[0]}" if where else lines[0]

@@ -36,9 +36,11 @@ def folder_name(key: str, name: str) -> str:
 def located(key: str, name_or_path: str, root: Path) -> Path:
     """A run's folder below `root`, or the path itself where the value looks like one and exists."""
     given = _expanded(name_or_path)
-    is_path = given.suffix == ".ckpt" or (len(given.parts) > 1 and os.path.exists(given))
-    if given.is_absolute() or is_path:
+    has_slash = os.sep in name_or_path
+    if given.is_absolute() or given.suffix == ".ckpt" or (has_slash and os.path.exists(given)):
         return given.resolve()
+    if has_slash:
+        raise InputError(f"{key}={name_or_path!r} is neither the name of a run nor a path that exists")
     return root / folder_name(key, name_or_path)
 
 

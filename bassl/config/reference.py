@@ -28,16 +28,12 @@ def reference() -> str:
 
 def section(job: str) -> str:
     """The Markdown of one job."""
-    groups = [
-        f"`+{group}={'|'.join(choices(job, group))}` sets what a {group} implies.\n" for group in GROUPS[job]
-    ]
+    groups = [f"`+{group}={'|'.join(choices(job, group))}` sets what a {group} implies.\n" for group in GROUPS[job]]
     rows = [
         f"| `{name}` | {_cell(shown(entry))} | {_cell(entry.metadata['meaning'])} |"
         for name, entry in known_keys(job).items()
     ]
-    return "\n".join(
-        [f"## {TITLES[job]}\n", *groups, "| key | default | meaning |", "|---|---|---|", *rows, ""]
-    )
+    return "\n".join([f"## {TITLES[job]}\n", *groups, "| key | default | meaning |", "|---|---|---|", *rows, ""])
 
 
 def _cell(text: str) -> str:

@@ -41,15 +41,11 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
             weight_decay=at_least("config.TRAIN.OPTIMIZER.weight_decay", optimizer.weight_decay, 0.0),
             warmup=share("config.TRAIN.OPTIMIZER.scheduler.warmup", optimizer.scheduler.warmup),
             momentum=share("config.TRAIN.OPTIMIZER.momentum", optimizer.momentum),
-            trust_coefficient=positive(
-                "config.TRAIN.OPTIMIZER.trust_coefficient", optimizer.trust_coefficient
-            ),
+            trust_coefficient=positive("config.TRAIN.OPTIMIZER.trust_coefficient", optimizer.trust_coefficient),
             eps=at_least("config.TRAIN.OPTIMIZER.eps", optimizer.eps, 0.0),
         ),
         method=method,
-        encoder=plans.EncoderPlan(
-            encoder.depth, encoder.params.zero_init_residual, encoder.use_imagenet_pretrained
-        ),
+        encoder=plans.EncoderPlan(encoder.depth, encoder.params.zero_init_residual, encoder.use_imagenet_pretrained),
         crn=_crn(crn.params.trn) if method.uses_crn else None,
         augmentation=_augmentation(config.TRANSFORM),
         test_transform=_test_transform(config.TRANSFORM.test),
@@ -69,9 +65,7 @@ def resolve_extract(config: DictConfig) -> plans.ExtractPlan:
     one_of("config.FEATURE_DTYPE", config.FEATURE_DTYPE, ("float32", "float16"))
     data = _data(config)
     checkpoint = located("config.LOAD_FROM", config.LOAD_FROM, checked_path(config.CKPT_PATH, PRETRAINED))
-    compute = _compute(
-        config, config.TEST.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS, train=False
-    )
+    compute = _compute(config, config.TEST.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS, train=False)
     return plans.ExtractPlan(
         checkpoint=checkpoint,
         features=checked_path(config.FEATURE_PATH, data.root / "features" / store_name(checkpoint)),
@@ -95,9 +89,7 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     one_of("config.TEST.UNCERTAIN_LABEL", config.TEST.UNCERTAIN_LABEL, ("positive", "masked"))
     neighbors = config.LOSS.sampling_method.params
     if neighbors.neighbor_size < 1 or neighbors.neighbor_interval < 1:
-        raise InputError(
-            "config.LOSS.sampling_method.params.neighbor_size and neighbor_interval must be at least 1"
-        )
+        raise InputError("config.LOSS.sampling_method.params.neighbor_size and neighbor_interval must be at least 1")
     named = config.PRETRAINED_LOAD_FROM
     if not (named or config.LOAD_FROM or config.FEATURE_PATH):
         raise InputError(
@@ -115,9 +107,7 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
             "config.PRETRAINED_LOAD_FROM", named, checked_path(config.PRETRAINED_CKPT_PATH, PRETRAINED)
         )
         default_store = data.root / "features" / store_name(pretrained)
-    evaluate = config.LOAD_FROM and located(
-        "config.LOAD_FROM", config.LOAD_FROM, run.checkpoint_folder.parent
-    )
+    evaluate = config.LOAD_FROM and located("config.LOAD_FROM", config.LOAD_FROM, run.checkpoint_folder.parent)
     return plans.FinetunePlan(
         run=run,
         data=data,
@@ -240,9 +230,7 @@ def _crn(trn: DictConfig) -> plans.CrnPlan:
     prefix = "config.MODEL.contextual_relation_network.params.trn"
     one_of(f"{prefix}.pooling_method", trn.pooling_method, ("center", "cls", "avg", "max"))
     if trn.num_attention_heads < 1 or trn.hidden_size % trn.num_attention_heads:
-        raise InputError(
-            f"{prefix}.hidden_size {trn.hidden_size} is not divisible by {trn.num_attention_heads} heads"
-        )
+        raise InputError(f"{prefix}.hidden_size {trn.hidden_size} is not divisible by {trn.num_attention_heads} heads")
     for name in ("hidden_size", "intermediate_size", "num_hidden_layers"):
         at_least(f"{prefix}.{name}", trn[name], 1)
     return plans.CrnPlan(
@@ -260,9 +248,7 @@ def _augmentation(transform: DictConfig) -> dict[str, Any]:
     for name in ("scale", "ratio", "blur_sigma"):
         low_high = list(train[name])
         if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < math.inf:
-            raise InputError(
-                f"config.TRANSFORM.train.{name}={low_high} must be two numbers above 0, the smaller first"
-            )
+            raise InputError(f"config.TRANSFORM.train.{name}={low_high} must be two numbers above 0, the smaller first")
     return {
         "size": at_least("config.TRANSFORM.size", transform.size, 1, " pixel"),
         "scale": tuple(train.scale),
@@ -282,7 +268,6 @@ def _augmentation(transform: DictConfig) -> dict[str, Any]:
 def _test_transform(test: DictConfig) -> plans.TestTransformPlan:
     if not 1 <= test.crop <= test.resize:
         raise InputError(
-            f"config.TRANSFORM.test.crop={test.crop} must lie between 1 and "
-            f"config.TRANSFORM.test.resize={test.resize}"
+            f"config.TRANSFORM.test.crop={test.crop} must lie between 1 and config.TRANSFORM.test.resize={test.resize}"
         )
     return plans.TestTransformPlan(test.resize, test.crop)

@@ -58,8 +58,12 @@ class Trainer:
     limit_val_batches: Optional[int] = key(None, "validation batches at most; unset: all")
     checkpoint_every_n_steps: Optional[int] = key(None, "also save last.ckpt every so many steps, beside the end of each epoch")
     checkpoint_every_n_minutes: Optional[float] = key(None, "also save last.ckpt every so many minutes")
-    compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
     progress_bar: bool = key(True, "show progress bars")
+
+
+@dataclass
+class PretrainTrainer(Trainer):
+    compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
 
 
 @dataclass
@@ -317,7 +321,7 @@ class Common(Paths):
 @dataclass
 class Pretrain(Common):
     DISTRIBUTED: PretrainDistributed = tree(PretrainDistributed)
-    TRAINER: Trainer = tree(Trainer)
+    TRAINER: PretrainTrainer = tree(PretrainTrainer)
     TRAIN: PretrainTrain = tree(PretrainTrain)
     TEST: PretrainTest = tree(PretrainTest)
     MODEL: Model = tree(Model)

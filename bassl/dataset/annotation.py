@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ndjson
 import numpy as np
 
 from bassl.errors import InputError
 
 log = logging.getLogger(__name__)
 FILM_NAME = re.compile(r"[\w][\w.+=@,'&()\[\] -]*")
+LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer than the name
 UNKNOWN_SCENE = -1
 
 
@@ -63,7 +63,8 @@ class Annotations:
                 if num_shots[name] < lengths[index]:
                     raise InputError(
                         f"film {name} has a row for shot {lengths[index] - 1}, but {source} holds only "
-                        f"{num_shots[name]} shots (0 to {num_shots[name] - 1}); annotations and data do not belong together"
+                        f"{num_shots[name]} shots (0 to {num_shots[name] - 1}); annotations and data do not "
+                        "belong together"
                     )
                 lengths[index] = num_shots[name]
         return replace(self, num_shots=lengths)
@@ -81,21 +82,21 @@ def read_annotations(path: Path) -> Annotations:
             "get MovieNet's with scripts/download_movienet_data.sh"
         )
     columns = _Columns(path)
-    with path.open(encoding="utf-8") as lines:
-        reader = ndjson.reader(lines)
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                break
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}, line {number}: not UTF-8 text ({error.reason}); convert the file") from error
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: not a JSON object ({error.msg}); mend or remove it") from error
-            columns.add(row, number)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                columns.add(_row(line, path, number), number)
     return columns.finished()
+
+
+def _row(line: bytes, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {number}: not UTF-8 text ({error.reason}); convert the file") from error
+    except (ValueError, RecursionError) as error:
+        said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{path}, line {number}: not a JSON object ({said}); mend or remove it") from error
 
 
 class _Columns:
@@ -106,13 +107,18 @@ class _Columns:
         self.index: dict[str, int] = {}
         self.digits: list[int] = []
         self.last_index: list[int] = []
-        self.rows: list[tuple[int, int, int, int]] = []
+        self.rows: list[tuple[int, int, int, int, int]] = []
 
     def add(self, row: Any, line: int) -> None:
         if not isinstance(row, dict):
             raise self._wrong(line, f"a row must be a JSON object, not {type(row).__name__}")
         name, shot_id = row.get("video_id"), row.get("shot_id")
-        if not isinstance(name, str) or not FILM_NAME.fullmatch(name) or ".." in name:
+        if (
+            not isinstance(name, str)
+            or not FILM_NAME.fullmatch(name)
+            or ".." in name
+            or len(name.encode()) > LONGEST_NAME
+        ):
             raise self._wrong(line, f"video_id {name!r} must be a text that can name a folder")
         if not isinstance(shot_id, str) or not shot_id.isascii() or not shot_id.isdigit() or len(shot_id) > 9:
             raise self._wrong(line, f"shot_id {shot_id!r} must be a text of digits such as '0007'")
@@ -129,7 +135,8 @@ class _Columns:
         if film == len(self.digits):
             self.digits.append(len(shot_id))
             self.last_index.append(count)
-        self.rows.append((film, int(shot_id), label, scene))
+        self.digits[film] = min(self.digits[film], len(shot_id))  # ids without padding differ in length
+        self.rows.append((film, int(shot_id), int(label), scene, line))
 
     def _wrong(self, line: int, what: str) -> InputError:
         return InputError(f"{self.path}, line {line}: {what}")
@@ -137,23 +144,30 @@ class _Columns:
     def finished(self) -> Annotations:
         if not self.rows:
             raise InputError(f"annotation file {self.path} holds no rows; make it again")
-        film, shot, label, scene = np.asarray(self.rows, dtype=np.int32).T
+        film, shot, label, scene, line = np.asarray(self.rows, dtype=np.int32).T
         films = tuple(self.index)
-        _refuse_duplicates(self.path, films, film, shot)
+        _refuse_duplicates(self.path, films, film, shot, line)
         num_shots = np.zeros(len(films), np.int64)
         np.maximum.at(num_shots, film, shot + 1)
         past = [f"{films[i]} ({n})" for i, n in enumerate(self.last_index) if num_shots[i] > n + 1]
         if past:
-            log.warning("%s: num_shot lies below the shots listed in %d films, such as %s; the rows count", self.path, len(past), past[0])
+            log.warning(
+                "%s: num_shot lies below the shots listed in %d films, such as %s; the rows count",
+                self.path,
+                len(past),
+                past[0],
+            )
         return Annotations(films, film, shot, label.astype(np.int8), scene, num_shots, np.asarray(self.digits))
 
 
-def _refuse_duplicates(path: Path, films: tuple[str, ...], film: np.ndarray, shot: np.ndarray) -> None:
+def _refuse_duplicates(
+    path: Path, films: tuple[str, ...], film: np.ndarray, shot: np.ndarray, line: np.ndarray
+) -> None:
     order = np.lexsort((shot, film))
     same = (np.diff(film[order]) == 0) & (np.diff(shot[order]) == 0)
     if same.any():
         first, second = np.sort(order[np.flatnonzero(same)[0] :][:2])
         raise InputError(
-            f"{path}, line {second + 1}: shot {shot[second]} of film {films[film[second]]} stands already in line "
-            f"{first + 1}; remove one"
+            f"{path}, line {line[second]}: shot {shot[second]} of film {films[film[second]]} stands already in line "
+            f"{line[first]}; remove one"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,7 @@ def usable_workers(asked: int) -> int:
 
 def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[Any]:
     """A DataLoader over one of our datasets, with the collation that it needs."""
+    collate: Callable[[Any], Any]
     if isinstance(data, PretrainShots):
         collate = collate_pretrain
     else:

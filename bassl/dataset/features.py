@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import write_atomically, write_json
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "bassl-features", 1
@@ -53,34 +53,37 @@ class FeatureStore:
                 f"no shot features in {folder}; make them with "
                 f"`python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM={folder.name}`"
             )
-        first = _load_array(next(films[0].glob("[!.]*.npy")))
-        return cls(folder, int(first.reshape(-1).shape[0]), {film.name: len(_shot_files(film)) for film in films}, None, True)
+        dimension = _load_array(next(films[0].glob("[!.]*.npy"))).size
+        return cls(folder, dimension, {film.name: len(_shot_files(film)) for film in films}, None, True)
 
     @classmethod
     def _from_index(cls, folder: Path, index: Path) -> FeatureStore:
         try:
-            stored = json.loads(index.read_text(encoding="utf-8"))
+            stored = _read_index(index)
             if stored["format"] != FORMAT or stored["version"] != VERSION:
-                raise InputError(f"{index} is of format {stored['format']} {stored['version']}, not {FORMAT} {VERSION}; extract again")
-            films, dimension, model = stored["films"], int(stored["dimension"]), stored["model"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{index} is of format {stored['format']} {stored['version']}, not {FORMAT} {VERSION}; extract again"
+                )
+            dimension, model, films = int(stored["dimension"]), stored["model"], stored["films"]
+            num_shots = None if films is None else {str(name): int(count) for name, count in films.items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the index {index} is damaged ({error}); extract again") from error
-        if films is None:
+        if num_shots is None:
             raise InputError(f"the extraction into {folder} has not finished; start the same command again, it goes on")
-        return cls(folder, dimension, {str(name): int(count) for name, count in films.items()}, model)
+        return cls(folder, dimension, num_shots, model)
 
     def film(self, name: str) -> np.ndarray:
         """Features of a film, (num_shots, dimension), memory-mapped where they are one array."""
         if name not in self.num_shots:
             raise InputError(
-                f"the feature store {self.folder} holds no film {name} ({len(self.num_shots)} others); extract the split "
-                f"that holds it: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM={self.folder.name} config.SPLIT=...`"
+                f"the feature store {self.folder} holds no film {name} ({len(self.num_shots)} others); extract the "
+                "split that holds it: `python3 -m bassl.pretrain.extract_shot_repr "
+                f"config.LOAD_FROM={self.folder.name} config.SPLIT=...`"
             )
         if self.per_shot:
-            files = _shot_files(self.folder / name)
-            return np.stack([_load_array(path).reshape(-1) for path in files])
+            return np.stack([self._shot(path) for path in _shot_files(self.folder / name)])
         array = _load_array(self.folder / f"{name}.npy", mapped=True)
         if array.shape != (self.num_shots[name], self.dimension):
             raise InputError(
@@ -88,6 +91,12 @@ class FeatureStore:
                 f"{(self.num_shots[name], self.dimension)}; remove the file and extract again"
             )
         return array
+
+    def _shot(self, path: Path) -> np.ndarray:
+        array = _load_array(path)
+        if array.size != self.dimension:
+            raise InputError(f"{path} has shape {array.shape}, others of {self.folder} hold {self.dimension} numbers")
+        return array.reshape(-1)
 
     def table(self, films: Sequence[str], progress_bar: bool = False) -> FeatureTable:
         """The features of several films in one tensor in memory, in the given order."""
@@ -138,10 +147,20 @@ class FeatureWriter:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH") from error
+            self.close()
+            message = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
+            raise InputError(message) from error
+        try:
+            self._take_over()
+        except InputError:
+            self.close()
+            raise
+
+    def _take_over(self) -> None:
+        """Check that what lies in the folder is of the same kind, or start an index."""
         index = self.folder / "index.json"
         if index.is_file():
-            stored = json.loads(index.read_text(encoding="utf-8"))
+            stored = _read_index(index)
             mine = self._index(None)
             different = [key for key in mine if key != "films" and stored.get(key) != mine[key]]
             if different:
@@ -151,7 +170,9 @@ class FeatureWriter:
                     "set config.FEATURE_PATH to another folder, or remove that one"
                 )
         elif any(self.folder.glob("[!.]*.npy")) or any(self.folder.glob("[!.]*/[!.]*.npy")):
-            raise InputError(f"{self.folder} holds features without an index; set config.FEATURE_PATH to another folder")
+            raise InputError(
+                f"{self.folder} holds features without an index; set config.FEATURE_PATH to another folder"
+            )
         else:
             self._write_index(None)
 
@@ -162,7 +183,7 @@ class FeatureWriter:
 
     def write(self, film: str, features: np.ndarray) -> None:
         """Write one film's features, (num_shots, dimension)."""
-        assert features.ndim == 2 and features.shape[1] == self.dimension, features.shape
+        assert features.shape == (len(features), self.dimension), features.shape
         array = np.ascontiguousarray(features.astype(self.dtype))
         write_atomically(self.folder / f"{film}.npy", lambda path: np.save(path, array, allow_pickle=False))
 
@@ -170,7 +191,7 @@ class FeatureWriter:
         """Write the final index (films of earlier runs stay in it) and let go of the folder. Rank zero only."""
         missing = [film for film, count in films.items() if not self.has(film, count)]
         assert not missing, f"films not written: {missing}"
-        stored = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))["films"] or {}
+        stored = _read_index(self.folder / "index.json")["films"] or {}
         self._write_index({**stored, **films})
         self.close()
 
@@ -191,8 +212,7 @@ class FeatureWriter:
         }
 
     def _write_index(self, films: Mapping[str, int] | None) -> None:
-        text = json.dumps(self._index(films), indent=1)
-        write_atomically(self.folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(self.folder / "index.json", self._index(films))
 
 
 def _shot_files(film: Path) -> list[Path]:
@@ -206,9 +226,24 @@ def _shot_files(film: Path) -> list[Path]:
 
 def _load_array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise InputError(f"the feature file {path} cannot be read ({error}); remove it and extract again") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise InputError(
+            f"the feature file {path} holds no array of floating-point numbers; remove it and extract again"
+        )
+    return array
+
+
+def _read_index(index: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"the index {index} is damaged ({error}); extract again into another folder") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"the index {index} is damaged (no object); extract again into another folder")
+    return stored
 
 
 def unknown_films(store: FeatureStore, films: Iterable[str]) -> list[str]:

@@ -67,18 +67,14 @@ def attention_figure(
     weights: (B, L, S + 1) as `center_attention` gives them. shots: (B, S) their numbers in the film. notes: B
     lines, what each window is an example of. Raises InputError for other shapes.
     """
-    if (
-        weights.ndim != 3
-        or shots.shape != (len(weights), weights.shape[2] - 1)
-        or len(notes) not in (0, len(weights))
-    ):
+    if weights.ndim != 3 or shots.shape != (len(weights), weights.shape[2] - 1) or len(notes) not in (0, len(weights)):
         shapes = f"{tuple(weights.shape)} and {tuple(shots.shape)}"
         raise InputError(
             f"weights and shots have shapes {shapes}, notes {len(notes)}; give (B, L, S + 1), (B, S), B notes"
         )
     _, num_layers, num_tokens = weights.shape
     step = 34 + TILE_HEIGHT + 24 + num_layers * CELL + 18
-    note = "framed: the centre shot, whose attention is shown in percent, mean over heads; CLS: the window's mean"
+    note = "framed: the centre shot; below: its attention in percent, mean over heads; CLS: the window's mean"
     width = LEFT + num_tokens * TILE_WIDTH + 16
     figure, axes = sheet.new_sheet(title, note, width, sheet.HEAD + len(weights) * step)
     for number, window in enumerate(shots.tolist()):
@@ -89,9 +85,7 @@ def attention_figure(
             left = LEFT + position * TILE_WIDTH
             sheet.draw_tile(axes, keyframes(shot), left + 1, top, TILE_WIDTH - 2, TILE_HEIGHT)
         center = LEFT + (num_tokens // 2) * TILE_WIDTH
-        sheet.draw_frame(
-            axes, center + 2, top + 2, TILE_WIDTH - 4, TILE_HEIGHT - 4, look.LABELLED, "centre shot"
-        )
+        sheet.draw_frame(axes, center + 2, top + 2, TILE_WIDTH - 4, TILE_HEIGHT - 4, look.LABELLED, "centre shot")
         for token, name in enumerate(["CLS", *map(str, window)]):
             sheet.write(axes, LEFT + (token + 0.5) * TILE_WIDTH, top + TILE_HEIGHT + 4, name)
         _draw_shares(axes, weights[number].float().cpu().numpy(), top + TILE_HEIGHT + 24)
@@ -103,9 +97,7 @@ def _draw_shares(axes: Axes, share: NDArray[np.float32], top: int) -> None:
     num_layers, num_tokens = share.shape
     darkest = max(float(share.max()), 2 / num_tokens)
     extent = (LEFT, LEFT + num_tokens * TILE_WIDTH, top + num_layers * CELL, top)
-    axes.imshow(
-        share, cmap="Blues", vmin=0, vmax=darkest, extent=extent, aspect="auto", interpolation="nearest"
-    )
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=darkest, extent=extent, aspect="auto", interpolation="nearest")
     for layer in range(num_layers):
         middle = top + layer * CELL + 6
         sheet.write(axes, 16, middle, f"layer {layer + 1}", size=12, align="left")

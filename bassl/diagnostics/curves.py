@@ -28,9 +28,7 @@ def loss_figure(scalars: Mapping[str, Series], title: str = "Training loss") -> 
     scalars: by tag, as `read_scalars` gives them; those called `train/...` are drawn, the sum first. The pale
     curve is what was logged, the dark one its running mean. Raises InputError where there is none.
     """
-    tags = sorted(
-        (tag for tag in scalars if tag.startswith(LOSS)), key=lambda tag: (tag != "train/loss", tag)
-    )
+    tags = sorted((tag for tag in scalars if tag.startswith(LOSS)), key=lambda tag: (tag != "train/loss", tag))
     if not tags:
         raise InputError(
             f"no training loss among the {len(scalars)} logged values; give the log folder of a training run"
@@ -59,8 +57,7 @@ def knn_figure(scalars: Mapping[str, Series], title: str = "Same-scene shots amo
     ks = sorted(int(tag.removeprefix(KNN)) for tag in scalars if tag.startswith(KNN))
     if not ks:
         raise InputError(
-            f"no k-NN precision among the {len(scalars)} logged values; "
-            "pre-train with config.TEST.KNN_VALIDATION=true"
+            f"no k-NN precision among the {len(scalars)} logged values; pre-train with config.TEST.KNN_VALIDATION=true"
         )
     from matplotlib.ticker import MaxNLocator
 

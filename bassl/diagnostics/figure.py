@@ -50,9 +50,7 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
     """Axes at a place in pixels, counted from the figure's upper left corner."""
     total_width, total_height = figure.get_size_inches() * DPI
     bottom = total_height - top - height
-    axes = figure.add_axes(
-        (left / total_width, bottom / total_height, width / total_width, height / total_height)
-    )
+    axes = figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
     axes.tick_params(colors=INK, labelsize=12, length=4)
     for side in axes.spines.values():
         side.set_color(RULE)
@@ -96,9 +94,7 @@ def add_text(
 def fitting_text(text: str, width: float, size: float) -> str:
     """Any text as one printable line of about `width` pixels at a font size in points; what is cut becomes a
     dot dot dot. Nothing in it is markup."""
-    printable = "".join(
-        c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8")
-    )
+    printable = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))
     line = " ".join(printable.split())
     room = width / (0.62 * size * DPI / 72)
     used = 0.0

@@ -55,18 +55,14 @@ def checked_scores(
         raise InputError(f"threshold is {threshold}; give a number such as 0.5")
     shots = np.arange(len(scores)) if shot_range is None else np.asarray(shot_range)
     if shots.shape != scores.shape or shots.dtype.kind not in "iu":
-        raise InputError(
-            f"shot_range has shape {shots.shape} for {len(scores)} shots; give as many whole numbers"
-        )
+        raise InputError(f"shot_range has shape {shots.shape} for {len(scores)} shots; give as many whole numbers")
     if shots[0] < 0 or (np.diff(shots) < 1).any():
         raise InputError(f"shot_range starts {shots[:4].tolist()}; give shot numbers from 0 up, ascending")
     labelled = None
     if label is not None:
         values = np.asarray(label)
         if values.shape != scores.shape or not np.isin(values, (-1, 0, 1)).all():
-            raise InputError(
-                f"label has shape {values.shape} for {len(scores)} shots; give as many of 1, 0 and -1"
-            )
+            raise InputError(f"label has shape {values.shape} for {len(scores)} shots; give as many of 1, 0 and -1")
         labelled = values != 0
     seconds = None
     if shot_seconds is not None:
@@ -75,6 +71,4 @@ def checked_scores(
             raise InputError(
                 f"shot_seconds has shape {seconds.shape} for {len(scores)} shots; give as many finite numbers"
             )
-    return FilmScores(
-        shots.astype(np.int64), scores, scores >= threshold, labelled, seconds, float(threshold)
-    )
+    return FilmScores(shots.astype(np.int64), scores, scores >= threshold, labelled, seconds, float(threshold))

@@ -19,6 +19,7 @@ if not __package__:  # started by path: the repository root belongs on the path,
 from bassl.errors import InputError
 
 log = logging.getLogger(__name__)
+EVENTS = ".diagnostics"  # how our TensorBoard files end, so that no other is ever replaced
 ABOUT = """Draw what a finished run did, into <run>/diagnostics and, as images, into TensorBoard files there.
 
 Of a fine-tuning run: timelines of the test films, precision over recall, the loss, nearest neighbours in the
@@ -33,26 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--run", type=Path, required=True, help="log folder of a fine-tuning or pre-training run"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="where the pictures go; <run>/diagnostics unless told otherwise"
-    )
+    parser.add_argument("--run", type=Path, required=True, help="log folder of a fine-tuning or pre-training run")
+    parser.add_argument("--out", type=Path, help="where the pictures go; <run>/diagnostics unless told otherwise")
     parser.add_argument("--features", type=Path, help="feature store; the run's own unless told otherwise")
-    parser.add_argument(
-        "--film", help="film of the sheets, by name; the first test film unless told otherwise"
-    )
+    parser.add_argument("--film", help="film of the sheets, by name; the first test film unless told otherwise")
     parser.add_argument("--examples", type=int, default=6, help="rows of each sheet (default 6)")
     parser.add_argument("--max-films", type=int, default=20, help="timelines at most (default 20)")
     parser.add_argument(
-        "overrides", nargs="*", metavar="config.KEY=value", help="where data lies now, if it has moved"
+        "overrides", nargs="*", metavar="config.KEY=value", help="on top of the run's own: DATA_PATH, TEST.THRESHOLD"
     )
     given = parser.parse_intermixed_args(argv)
     try:
-        draw(
-            given.run, given.out, given.features, given.film, given.examples, given.max_films, given.overrides
-        )  # fmt: skip
+        draw(given.run, given.out, given.features, given.film, given.examples, given.max_films, given.overrides)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -114,9 +107,9 @@ def add_to_tensorboard(folder: Path, pictures: Sequence[Path]) -> None:
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    for earlier in folder.glob("events.out.tfevents.*"):
+    for earlier in folder.glob(f"events.out.tfevents.*{EVENTS}"):
         earlier.unlink()
-    with SummaryWriter(str(folder)) as writer:
+    with SummaryWriter(str(folder), filename_suffix=EVENTS) as writer:
         for path in pictures:
             with Image.open(path) as image:
                 tag = path.relative_to(folder).with_suffix("").as_posix()

@@ -35,9 +35,7 @@ def nearest_shots(features: Tensor, queries: Sequence[int], num_neighbors: int) 
         raise InputError(f"features have shape {tuple(features.shape)}; give finite ones, (num_shots, D)")
     rows = torch.as_tensor(list(queries), dtype=torch.int64)
     if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < len(features)):
-        raise InputError(
-            f"queries {rows.min()} to {rows.max()} do not lie in a film of {len(features)} shots"
-        )
+        raise InputError(f"queries {rows.min()} to {rows.max()} do not lie in a film of {len(features)} shots")
     unit = normalize(features.float(), dim=1)
     cosine = unit[rows] @ unit.T
     cosine[torch.arange(len(rows)), rows] = -torch.inf
@@ -60,9 +58,7 @@ def neighbor_figure(
     """
     if neighbors.ndim != 2 or neighbors.shape != cosines.shape or len(neighbors) != len(queries):
         shapes = f"{tuple(neighbors.shape)} and {tuple(cosines.shape)}"
-        raise InputError(
-            f"neighbors and cosines have shapes {shapes} for {len(queries)} queries; give (Q, k) twice"
-        )
+        raise InputError(f"neighbors and cosines have shapes {shapes} for {len(queries)} queries; give (Q, k) twice")
     step = TILE_HEIGHT + CAPTION + GAP
     width = 32 + TILE_WIDTH + QUERY_GAP + neighbors.shape[1] * (TILE_WIDTH + GAP)
     note = "left: the query; right: its nearest shots by cosine"
@@ -73,16 +69,12 @@ def neighbor_figure(
         top = sheet.HEAD + row * step
         sheet.draw_tile(axes, keyframes(int(query)), 16, top, TILE_WIDTH, TILE_HEIGHT)
         sheet.write(axes, 16 + TILE_WIDTH / 2, top + TILE_HEIGHT + 6, f"shot {query}", size=12, weight="bold")
-        for column, (shot, cosine) in enumerate(
-            zip(neighbors[row].tolist(), cosines[row].tolist(), strict=True)
-        ):
+        for column, (shot, cosine) in enumerate(zip(neighbors[row].tolist(), cosines[row].tolist(), strict=True)):
             left = 16 + TILE_WIDTH + QUERY_GAP + column * (TILE_WIDTH + GAP)
             sheet.draw_tile(axes, keyframes(shot), left, top, TILE_WIDTH, TILE_HEIGHT)
             same = scene is not None and scene[query] != UNKNOWN and scene[shot] == scene[query]
             if same:
-                sheet.draw_frame(
-                    axes, left, top, TILE_WIDTH, TILE_HEIGHT, look.LABELLED, "same scene", line=5
-                )
+                sheet.draw_frame(axes, left, top, TILE_WIDTH, TILE_HEIGHT, look.LABELLED, "same scene", line=5)
             caption = f"shot {shot}   {cosine:.2f}"
             sheet.write(
                 axes,

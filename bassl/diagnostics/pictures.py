@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,14 +48,12 @@ def knn(run: FinishedRun, film: int, num_examples: int) -> Figure:
 def precision_recall(run: FinishedRun, film: int, num_examples: int) -> Figure:
     """Precision and recall over all test films, with the threshold in use."""
     plan = run.plan
-    uncertain = plan.uncertain if isinstance(plan, FinetunePlan) else "positive"
-    rows = run.predictions.deduplicated(uncertain)
+    assert isinstance(plan, FinetunePlan), "a pre-training run predicts nothing"
+    rows = run.predictions.deduplicated(plan.uncertain)
     curve = precision_recall_curve(rows.probability, rows.label)
     ap = average_precision(rows.probability, rows.label)
     chance = float(rows.label.mean())
-    return precision_recall_figure(
-        curve.recall, curve.precision, curve.threshold, chance, ap, threshold_of(run)
-    )
+    return precision_recall_figure(curve.recall, curve.precision, curve.threshold, chance, ap, plan.threshold)
 
 
 def neighbors(run: FinishedRun, film: int, num_examples: int) -> Figure:
@@ -75,9 +72,8 @@ def splits(run: FinishedRun, film: int, num_examples: int) -> Figure:
         embeddings = run.projection(features)
     centers = _spread(np.flatnonzero(labels.is_boundary), num_examples) or _spread(labels.shots, num_examples)
     windows = split_windows(embeddings, labels.is_boundary, centers, *run.window)
-    windows = list(
-        {window.shots[0]: window for window in windows}.values()
-    )  # two centres at a film's end share one
+    # Centres near a film's end share one window.
+    windows = list({int(window.shots[0]): window for window in windows}.values())
     return split_figure(f"Pseudo-boundaries: {run.annotations.films[film]}", windows, _keyframes(run, film))
 
 
@@ -90,9 +86,8 @@ def attention(run: FinishedRun, film: int, num_examples: int) -> Figure:
     centers = np.array(ends + others)
     _, interval = run.window
     windows = clipped_windows(centers, np.full(len(centers), len(features)), crn.num_shots // 2, interval)
-    notes = [f"shot {shot}: a scene ends with it" for shot in ends] + [
-        f"shot {shot}: its scene goes on" for shot in others
-    ]
+    notes = [f"shot {shot}: a scene ends with it" for shot in ends]
+    notes += [f"shot {shot}: its scene goes on" for shot in others]
     weights = center_attention(crn, features[torch.from_numpy(windows)])
     title = f"What the centre shot attends to: {run.annotations.films[film]}"
     return attention_figure(title, weights, torch.from_numpy(windows), _keyframes(run, film), notes)
@@ -117,33 +112,17 @@ def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:
         run.predictions,
         run.keyframes,
         by_index,
-        threshold=threshold_of(run),
+        threshold=plan.threshold,
         fps=plan.fps,
         max_films=max_films,
     )
-
-
-def threshold_of(run: FinishedRun) -> float:
-    """The probability from which a shot counts as a scene end: what val chose if that was recorded, else the
-    configured one."""
-    try:
-        chosen = json.loads((run.folder / "all_score.json").read_text(encoding="utf-8")).get(
-            "threshold_from_val"
-        )
-    except (OSError, ValueError, AttributeError):
-        chosen = None
-    if isinstance(chosen, int | float):
-        return float(chosen)
-    return run.plan.threshold if isinstance(run.plan, FinetunePlan) else 0.5
 
 
 def _keyframes(run: FinishedRun, film: int) -> KeyframeReader:
     reader = film_keyframes(run.keyframes, film)
     if reader is None:
         name = run.annotations.films[film]
-        raise InputError(
-            f"no key-frames of {name} in {run.keyframes.root}; set config.DATA_PATH or config.IMG_PATH"
-        )
+        raise InputError(f"no key-frames of {name} in {run.keyframes.root}; set config.DATA_PATH or config.IMG_PATH")
     return reader
 
 

@@ -34,9 +34,7 @@ def precision_recall_figure(
     points = [np.asarray(values, dtype=np.float64) for values in (recall, precision, threshold)]
     if points[0].ndim != 1 or len({values.shape for values in points}) != 1:
         shapes = ", ".join(str(values.shape) for values in points)
-        raise InputError(
-            f"recall, precision and threshold have shapes {shapes}; give three of one shape (T,)"
-        )
+        raise InputError(f"recall, precision and threshold have shapes {shapes}; give three of one shape (T,)")
     recalls, precisions, thresholds = points
     figure = look.new_figure(860, 700)
     axes = look.add_plot(
@@ -48,9 +46,7 @@ def precision_recall_figure(
     axes.set_xlim(0, 1.005)
     axes.set_ylim(0, 1.03)
     if not len(recalls) or np.isnan(recalls).any():
-        axes.text(
-            0.5, 0.5, "no labelled scene end: nothing to find", ha="center", fontsize=15, color=look.INK
-        )
+        axes.text(0.5, 0.5, "no labelled scene end: nothing to find", ha="center", fontsize=15, color=look.INK)
         return figure
     axes.plot(
         np.concatenate([[0.0], recalls]), np.concatenate([precisions[:1], precisions]), drawstyle="steps-pre",
@@ -63,11 +59,7 @@ def precision_recall_figure(
         linestyle=(0, (5, 3)),
         label=f"chance {100 * chance:.1f} %",
     )
-    above = (
-        np.flatnonzero(thresholds >= chosen)
-        if chosen is not None and not math.isnan(chosen)
-        else np.array([], int)
-    )
+    above = np.flatnonzero(thresholds >= chosen) if chosen is not None and not math.isnan(chosen) else np.array([], int)
     if len(above):
         at = above[-1]
         found = f"precision {100 * precisions[at]:.0f} %, recall {100 * recalls[at]:.0f} %"
@@ -75,7 +67,5 @@ def precision_recall_figure(
             recalls[at], precisions[at], marker="D", markersize=11, linestyle="none", color=look.LABELLED,
             markeredgecolor="white", zorder=4, clip_on=False, label=f"threshold {chosen:.3g}: {found}",
         )  # fmt: skip
-    axes.legend(
-        frameon=True, framealpha=0.9, edgecolor="white", fontsize=13, loc="upper right", labelcolor=look.INK
-    )
+    axes.legend(frameon=True, framealpha=0.9, edgecolor="white", fontsize=13, loc="upper right", labelcolor=look.INK)
     return figure

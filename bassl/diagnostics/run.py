@@ -103,9 +103,7 @@ class FinishedRun:
             return FeatureStore.open(self.data.root / "features" / self.plan.run.name)
         store = open_store(self.plan, self.checkpoint if self.plan.evaluate else None, None)
         if store is None:
-            raise InputError(
-                "the run read key-frames (config.USE_RAW_SHOT=true), so there are no features to look at"
-            )
+            raise InputError("the run read key-frames (config.USE_RAW_SHOT=true), so there are no features to look at")
         return store
 
     @cached_property
@@ -113,15 +111,11 @@ class FinishedRun:
         """The NCE head of pre-training, which dynamic time warping compares shots with."""
         plan = self.plan
         if isinstance(plan, FinetunePlan) and plan.pretrained is None:
-            raise InputError(
-                "the run names no pre-trained model, hence no NCE head; set config.PRETRAINED_LOAD_FROM"
-            )
+            raise InputError("the run names no pre-trained model, hence no NCE head; set config.PRETRAINED_LOAD_FROM")
         pretrained = read_checkpoint(plan.pretrained) if isinstance(plan, FinetunePlan) else self.checkpoint  # type: ignore[arg-type]
         first, second = (pretrained.state_dict.get(f"loss.head_nce.model.{layer}.weight") for layer in (0, 2))
         if first is None or second is None:
-            raise InputError(
-                f"{pretrained.path} holds no NCE head (no loss.head_nce.* tensors); choose another run"
-            )
+            raise InputError(f"{pretrained.path} holds no NCE head (no loss.head_nce.* tensors); choose another run")
         head = NCEHead(first.shape[1], first.shape[0], second.shape[0])
         load_weights(head, pretrained.state_dict, prefix="loss.head_nce.", source=pretrained.path)
         return head.eval()
@@ -158,9 +152,7 @@ def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan |
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path} does not exist; give the log folder of a run (<logs>/<EXPR_NAME>)"
-        ) from error
+        raise InputError(f"{path} does not exist; give the log folder of a run (<logs>/<EXPR_NAME>)") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); give the log folder of another run") from error
     job = "finetune" if isinstance(stored, dict) and "PRETRAINED_LOAD_FROM" in stored else "pretrain"
@@ -170,9 +162,7 @@ def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan |
         for name in (override.lstrip("+").split("=", 1)[0].removeprefix("config.") for override in overrides):
             OmegaConf.update(config, name, OmegaConf.select(asked, name))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is no configuration of this version ({str(error).splitlines()[0]})"
-        ) from error
+        raise InputError(f"{path} is no configuration of this version ({str(error).splitlines()[0]})") from error
     return resolve_finetune(config) if job == "finetune" else resolve_pretrain(config)  # type: ignore[arg-type]
 
 
@@ -187,9 +177,7 @@ def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:
         with path.open(newline="", encoding="utf-8") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 try:
-                    rows.append(
-                        (index[row["film"]], int(row["shot"]), float(row["probability"]), int(row["label"]))
-                    )
+                    rows.append((index[row["film"]], int(row["shot"]), float(row["probability"]), int(row["label"])))
                 except (KeyError, TypeError, ValueError) as error:
                     raise InputError(
                         f"{path}, line {number}: {dict(row)} is no prediction of {len(films)} test films; "

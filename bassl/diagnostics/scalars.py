@@ -26,9 +26,7 @@ def read_scalars(folder: Path) -> dict[str, Series]:
     InputError where the folder holds no TensorBoard file.
     """
     if not folder.is_dir() or not any(folder.glob("events.out.tfevents.*")):
-        raise InputError(
-            f"{folder} holds no TensorBoard file; give the log folder of a run (<logs>/<EXPR_NAME>)"
-        )
+        raise InputError(f"{folder} holds no TensorBoard file; give the log folder of a run (<logs>/<EXPR_NAME>)")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     kept_all = {

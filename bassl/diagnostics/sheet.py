@@ -34,14 +34,10 @@ def new_sheet(title: str, note: str, width: int, height: int) -> tuple[Figure, A
 HEAD = 78
 
 
-def draw_tile(
-    axes: Axes, image: Pixels | Image.Image | None, left: float, top: float, width: int, height: int
-) -> None:
+def draw_tile(axes: Axes, image: Pixels | Image.Image | None, left: float, top: float, width: int, height: int) -> None:
     """A key-frame that fills a place of the sheet; grey where there is none. Raises InputError as `cover`
     does."""
-    pixels = (
-        np.full((height, width, 3), MISSING_COLOR, np.uint8) if image is None else cover(image, width, height)
-    )
+    pixels = np.full((height, width, 3), MISSING_COLOR, np.uint8) if image is None else cover(image, width, height)
     axes.imshow(
         pixels,
         extent=(left, left + width, top + height, top),
@@ -58,9 +54,7 @@ def draw_frame(
     from matplotlib.patches import Rectangle
 
     axes.add_patch(
-        Rectangle(
-            (left, top), width, height, fill=False, edgecolor=color, linewidth=line, label=name, zorder=3
-        )
+        Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=line, label=name, zorder=3)
     )
 
 
@@ -75,6 +69,4 @@ def write(
     align: str = "center",
 ) -> None:
     """Text on the sheet, its upper edge at `top`."""
-    axes.text(
-        left, top, text, fontsize=size, color=color, fontweight=weight, ha=align, va="top", parse_math=False
-    )
+    axes.text(left, top, text, fontsize=size, color=color, fontweight=weight, ha=align, va="top", parse_math=False)

@@ -52,22 +52,14 @@ def split_windows(
     is_boundary: (num_shots,) labelled scene ends. Raises InputError for other shapes, and for a film of one
     shot.
     """
-    if (
-        embeddings.ndim != 2
-        or is_boundary.shape != (len(embeddings),)
-        or not torch.isfinite(embeddings).all()
-    ):
+    if embeddings.ndim != 2 or is_boundary.shape != (len(embeddings),) or not torch.isfinite(embeddings).all():
         shapes = f"{tuple(embeddings.shape)} and {is_boundary.shape}"
-        raise InputError(
-            f"embeddings and labels have shapes {shapes}; give finite (num_shots, E) and (num_shots,)"
-        )
+        raise InputError(f"embeddings and labels have shapes {shapes}; give finite (num_shots, E) and (num_shots,)")
     if len(embeddings) < 2:
         raise InputError("a film of 1 shot has nothing to split; choose another film")
     if not len(centers):
         return []
-    shots = np.stack(
-        [pretrain_window(center, len(embeddings), neighbor_size, interval) for center in centers]
-    )
+    shots = np.stack([pretrain_window(center, len(embeddings), neighbor_size, interval) for center in centers])
     dense = normalize(embeddings.float(), dim=1)[torch.from_numpy(shots)]
     boundaries = pseudo_boundary(dense[:, [0, -1]], dense).tolist()
     return [
@@ -100,9 +92,7 @@ def split_figure(title: str, windows: Sequence[SplitWindow], keyframes: Keyframe
             axes.vlines(x, top, top + TILE_HEIGHT, color="white", linewidth=5, zorder=2)
         axes.vlines(labelled, top - 4, top + TILE_HEIGHT, color=look.LABELLED, linewidth=2, zorder=3)
         bottom = top + TILE_HEIGHT
-        axes.vlines(
-            found, top, bottom + 4, color=look.PREDICTED, linewidth=2, linestyle=(0, (3, 2)), zorder=4
-        )
+        axes.vlines(found, top, bottom + 4, color=look.PREDICTED, linewidth=2, linestyle=(0, (3, 2)), zorder=4)
         style: dict[str, Any] = {"linestyle": "none", "markersize": 12, "zorder": 4}
         lane = [top - 11] * len(labelled)
         axes.plot(labelled, lane, marker="v", color=look.LABELLED, label="labelled scene end", **style)

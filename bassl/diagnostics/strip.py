@@ -43,9 +43,7 @@ def strip_tiles(num_places: int, cuts: Sequence[int], place_width: float, tile_w
     start = 0
     for end in ends:
         length = end - start
-        num_tiles = (
-            length if 2 * place_width > tile_width else max(round(length * place_width / tile_width), 1)
-        )
+        num_tiles = length if 2 * place_width > tile_width else max(round(length * place_width / tile_width), 1)
         edges = [start + i * length / num_tiles for i in range(num_tiles + 1)]
         tiles += [Tile(left, right, int((left + right) / 2)) for left, right in pairwise(edges)]
         start = end

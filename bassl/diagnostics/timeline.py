@@ -230,8 +230,7 @@ def _add_legend(figure: Figure, scores: FilmScores, lines: int) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Line2D([], [], label=f"{mark.name} ({len(mark.places)})", **mark.style)
-        for mark in scene_end_marks(scores)
+        Line2D([], [], label=f"{mark.name} ({len(mark.places)})", **mark.style) for mark in scene_end_marks(scores)
     ]
     handles.append(Patch(color=look.PREDICTED, label="boundary probability"))
     handles.append(

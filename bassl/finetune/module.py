@@ -9,6 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from einops import rearrange
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -18,6 +19,7 @@ from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
 from bassl.distributed import gather_uneven, gather_with_grad, world_size
+from bassl.finite import FiniteGuard
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
@@ -57,6 +59,7 @@ class FinetuneModule(pl.LightningModule):
         self.predictions: dict[str, ShotPredictions] = {}
         self.metadata = dict(metadata)
         self._encoder = [encoder.eval().requires_grad_(False)] if encoder is not None else []  # a list hides it from DDP
+        self._guard = FiniteGuard()
         self.evaluations: list[Split] = []
         self.trained_epochs = 0
         self._table, self._plan, self._seed = table, optimizer, seed
@@ -73,6 +76,7 @@ class FinetuneModule(pl.LightningModule):
         labels = batch.label.abs()
         counts = gather_with_grad(class_counts(labels)[None]).sum(0)
         loss = balanced_cross_entropy(self(self._features(batch)), labels, counts) * world_size()
+        self._guard.watch({"loss": loss}, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"], batch_idx)
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
@@ -132,14 +136,14 @@ class FinetuneModule(pl.LightningModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with cosine decay per step; weight decay spares biases."""
         groups = parameter_groups(self, self._plan.weight_decay)
         kind = torch.optim.Adam if self._plan.name == "adam" else torch.optim.AdamW
         optimizer = kind(groups, lr=self._plan.lr, fused=True)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the frozen encoder, so that the file is a whole model, and what it is."""

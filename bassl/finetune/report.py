@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -13,7 +12,9 @@ import numpy as np
 
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.features import FeatureTable
-from bassl.files import write_atomically
+from bassl.dataset.keyframes import Keyframes
+from bassl.diagnostics.film_timelines import draw_film_timelines
+from bassl.files import write_atomically, write_json
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.finetune.module import FinetuneModule
@@ -21,6 +22,7 @@ from bassl.model.similarity import boundary_probabilities
 
 log = logging.getLogger(__name__)
 SIMILARITY_WINDOW = 8
+MAX_TIMELINES = 8
 SHOWN = ("AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots")
 
 
@@ -52,8 +54,7 @@ def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: M
         "training_free": {name: _number(value) for name, value in baseline.items()},
         "threshold_from_val": module.metadata.get("threshold"),
     }
-    text = json.dumps(scores, indent=1)
-    write_atomically(folder / "all_score.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "all_score.json", scores)
     write_atomically(folder / "predictions.csv", lambda path: write_predictions(path, module.predictions[split.name], split))
     names = [name for name in SHOWN if name in results]
     lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
@@ -62,6 +63,16 @@ def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: M
             lines.append(f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names))
     log.info("%s (%%, %d shots):\n%s", split.name, len(split.annotations), "\n".join(lines))
     log.info("scores: %s\npredictions: %s", folder / "all_score.json", folder / "predictions.csv")
+
+
+def draw_timelines(folder: Path, module: FinetuneModule, split: Split, plan: FinetunePlan) -> None:
+    """Draw `timeline.png`, and `timelines/<film>.png` where the split has several films, beside the scores."""
+    keyframes = Keyframes(plan.data.keyframes, split.annotations)
+    predictions = module.predictions[split.name]
+    pictures = draw_film_timelines(
+        folder, predictions, keyframes, split.frames, threshold=plan.threshold, fps=plan.fps, max_films=MAX_TIMELINES
+    )
+    log.info("picture: %s", pictures[0])
 
 
 def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:

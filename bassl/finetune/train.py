@@ -17,7 +17,7 @@ from bassl.dataset.datamodule import FinetuneData
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import similarity_results, write_report
+from bassl.finetune.report import draw_timelines, similarity_results, write_report
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
@@ -79,6 +79,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     elif trainer.is_global_zero:
         baseline = similarity_results(table, splits["test"], plan) if table is not None else {}
         write_report(plan.run.log_folder, module, splits["test"], baseline)
+        draw_timelines(plan.run.log_folder, module, splits["test"], plan)
 
 
 def with_stored_window(plan: FinetunePlan, tuned: Checkpoint) -> FinetunePlan:

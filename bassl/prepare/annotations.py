@@ -80,16 +80,12 @@ def _pretrain_lines(films: Iterable[Film]) -> Iterator[str]:
         if not film.has_keyframes:
             continue
         start, end = _row_start(film)
-        known = np.where(
-            film.labels == NO_LABEL, 0, film.labels
-        ).tolist()  # nothing reads the label of this file
+        known = np.where(film.labels == NO_LABEL, 0, film.labels).tolist()  # nothing reads the label of this file
         for shot, label in enumerate(known):
             yield f"{start}{shot:0{film.digits}d}{end}{label}}}\n"
 
 
-def _labelled_lines(
-    films: Iterable[Film], numbers: Mapping[str, int], first_scene: Mapping[str, int]
-) -> Iterator[str]:
+def _labelled_lines(films: Iterable[Film], numbers: Mapping[str, int], first_scene: Mapping[str, int]) -> Iterator[str]:
     for film in films:
         start, end = _row_start(film)
         labels, scenes, offset = film.labels.tolist(), film.scenes.tolist(), first_scene[film.name]

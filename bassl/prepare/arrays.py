@@ -68,9 +68,7 @@ def write_arrays(
     dimensions = {name: features.shape[1] for name, (_, features, _) in checked.items()}
     dimension = next(iter(dimensions.values()))
     if other := next((name for name, found in dimensions.items() if found != dimension), None):
-        raise InputError(
-            f"features of {other} have {dimensions[other]} numbers a shot, the others {dimension}"
-        )
+        raise InputError(f"features of {other} have {dimensions[other]} numbers a shot, the others {dimension}")
     layout = Layout.of(target)
     with alone(target):
         identity = {"model": None, "transform": None, "precision": "float32", "source": store}
@@ -89,24 +87,16 @@ def write_arrays(
     return layout.features / store
 
 
-def _checked(
-    name: str, arrays: FilmArrays, keep_last: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float32], Labels]:
+def _checked(name: str, arrays: FilmArrays, keep_last: bool) -> tuple[NDArray[np.int64], NDArray[np.float32], Labels]:
     frames = np.asarray(arrays.shots)
     if frames.dtype.kind not in "iu":
         raise InputError(f"the shots of {name} are {frames.dtype}; give whole frame numbers, not seconds")
     frames = frames.astype(np.int64)
     check_shot_frames(frames, name)
     features = np.asarray(arrays.features)
-    if (
-        features.ndim != 2
-        or len(features) != len(frames)
-        or not features.size
-        or features.dtype.kind not in "fiu"
-    ):
+    if features.ndim != 2 or len(features) != len(frames) or not features.size or features.dtype.kind not in "fiu":
         raise InputError(
-            f"features of {name} have shape {features.shape} and type {features.dtype}; "
-            f"give ({len(frames)}, D) numbers"
+            f"features of {name} have shape {features.shape} and type {features.dtype}; give ({len(frames)}, D) numbers"
         )
     with np.errstate(over="ignore"):
         features = features.astype(np.float32)
@@ -115,14 +105,9 @@ def _checked(
     labels = np.full(len(frames), NO_LABEL, np.int8)
     if arrays.labels is not None:
         given = np.asarray(arrays.labels)
-        if (
-            given.shape != (len(frames),)
-            or given.dtype.kind not in "biuf"
-            or not np.isin(given, (-1, 0, 1)).all()
-        ):
+        if given.shape != (len(frames),) or given.dtype.kind not in "biuf" or not np.isin(given, (-1, 0, 1)).all():
             raise InputError(
-                f"the labels of {name} (shape {given.shape}, {given.dtype}) have to be {len(frames)} times "
-                "1, 0 or -1"
+                f"the labels of {name} (shape {given.shape}, {given.dtype}) have to be {len(frames)} times 1, 0 or -1"
             )
         labels[:] = given
         if not keep_last:
@@ -138,9 +123,7 @@ def read_npz(path: Path, shots: str, features: str, labels: str | None) -> FilmA
         with np.load(path, allow_pickle=False) as stored:
             wanted = [name for name in (shots, features, labels) if name is not None]
             if missing := [name for name in wanted if name not in stored.files]:
-                raise InputError(
-                    f"{path} has no array {missing[0]!r}; it has {', '.join(stored.files)[:200]}"
-                )
+                raise InputError(f"{path} has no array {missing[0]!r}; it has {', '.join(stored.files)[:200]}")
             return FilmArrays(stored[shots], stored[features], stored[labels] if labels is not None else None)
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
@@ -160,10 +143,7 @@ def _run(arguments: argparse.Namespace) -> list[Finding]:
         name, sources = next(iter(clash.items()))
         raise InputError(f"{' and '.join(sources[:2])} would both be the film {name}; rename one")
     labels = None if arguments.labels == "none" else arguments.labels
-    films = {
-        names[str(path)]: read_npz(path, arguments.shots, arguments.features, labels)
-        for path in arguments.files
-    }
+    films = {names[str(path)]: read_npz(path, arguments.shots, arguments.features, labels) for path in arguments.files}
     splits, found = chosen_splits(arguments, sorted(films))
     store = arguments.store or safe_film_name(arguments.features)
     folder = write_arrays(arguments.target, films, splits, store, arguments.keep_last)

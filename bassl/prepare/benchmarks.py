@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.prepare.findings import ERROR, NOTE, Finding
 from bassl.prepare.labels import write_label_file
-from bassl.prepare.layout import Layout, alone, check_shot_frames, write_shot_file
+from bassl.prepare.layout import Layout, alone, write_shot_file
 from bassl.prepare.movienet import build_annotations
 from bassl.prepare.names import colliding, safe_film_name
 from bassl.prepare.options import EXIT, add_split_options, chosen_splits, finish
@@ -39,15 +38,14 @@ from bassl.prepare.protocols import (
     snap_to_shots,
 )
 from bassl.prepare.splits import write_split_file
+from bassl.segment.shot_list import read_shot_list
 
 log = logging.getLogger(__name__)
 FORMS = ("auto", "first", "last", "frames")
 SETTINGS = ("agreement", "annotator", "min_annotators", "snap", "mark")
 
 
-def read_scene_file(
-    path: Path, frames: IntArray, form: str = "auto", snap: str = "nearest"
-) -> tuple[IntArray, int]:
+def read_scene_file(path: Path, frames: IntArray, form: str = "auto", snap: str = "nearest") -> tuple[IntArray, int]:
     """Shots that scenes end with, (E,), by one annotator, and the most frames that an end was moved by.
 
     Forms: "first", shot numbers that scenes begin with, separated by commas, spaces or lines (BBC's files);
@@ -73,9 +71,7 @@ def read_scene_file(
     form = _form(path, rows, numbers, len(frames)) if form == "auto" else form
     if form == "frames":
         if any(len(row) != 2 for row in rows):
-            raise InputError(
-                f"{path} has lines of other than two numbers; give first and last frame of a scene"
-            )
+            raise InputError(f"{path} has lines of other than two numbers; give first and last frame of a scene")
         pairs = numbers.reshape(-1, 2)
         if (pairs[:, 1] < pairs[:, 0]).any():
             raise InputError(f"{path} has a scene that ends before it starts; correct it")
@@ -119,8 +115,7 @@ def convert(
             found.append(Finding(ERROR, "films without scenes", film, "has no scene file: left out"))
             continue
         try:
-            frames = read_shot_frames(path)
-            check_shot_frames(frames, film)
+            frames = read_shot_list(path).frames
             if missing := [str(annotators[row]) for row, of_one in enumerate(scenes) if film not in of_one]:
                 raise InputError(f"{missing[0]} has no scene file for it")
             read = [read_scene_file(of_one[film], frames, form, protocol.snap) for of_one in scenes]
@@ -156,9 +151,7 @@ def _text_files(folder: Path) -> Mapping[str, Path]:
 def _annotator_folders(given: Sequence[Path]) -> list[Path]:
     """The folders themselves, or, of a single one without text files, those in it."""
     if len(given) == 1 and given[0].is_dir() and not any(given[0].glob("[!.]*.txt")):
-        inside = sorted(
-            path for path in given[0].iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
+        inside = sorted(path for path in given[0].iterdir() if path.is_dir() and not path.name.startswith("."))
         return inside or list(given)
     return list(given)
 

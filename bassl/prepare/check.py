@@ -94,9 +94,7 @@ def check_data(
         found = consistency.check_keyframes(inspections, pretrain, labelled, stored.films)
         report.findings += found
     elif not labelled <= stored.films or pretrain:
-        report.add(
-            ERROR, "no key-frames", layout.keyframes, "does not exist, and no stored features replace it"
-        )
+        report.add(ERROR, "no key-frames", layout.keyframes, "does not exist, and no stored features replace it")
     _check_numbers(layout, pretrain | labelled, report)
     report.seconds = time.monotonic() - began
     return report
@@ -109,9 +107,7 @@ def _read_annotations(layout: Layout, report: Report, pool: Executor) -> list[An
             severity = WARNING if name in ("pretrain", "train", "test") else NOTE
             report.add(severity, "missing annotations", layout.annotation_file(name), "does not exist")
     if not there:
-        report.add(
-            ERROR, "missing annotations", layout.annotations, "holds no anno.*.ndjson; see docs/data.md"
-        )
+        report.add(ERROR, "missing annotations", layout.annotations, "holds no anno.*.ndjson; see docs/data.md")
     jobs = {name: pool.submit(read_annotation_file, layout.annotation_file(name), name) for name in there}
     files = []
     for name, job in jobs.items():
@@ -141,9 +137,7 @@ def _inspect(
         report.add(NOTE, "folders without rows", layout.keyframes, text)
     wanted = sorted(films & folders if films else folders)
     jobs = [pool.submit(inspect_film, layout.keyframes, film, num_sampled, decode) for film in wanted]
-    done = tqdm(
-        as_completed(jobs), "key-frames", len(jobs), unit="film", disable=not progress_bar, smoothing=0
-    )
+    done = tqdm(as_completed(jobs), "key-frames", len(jobs), unit="film", disable=not progress_bar, smoothing=0)
     found = {inspection.film: inspection for inspection in (job.result() for job in done)}
     report.keyframes = {
         "films": len(found),
@@ -230,8 +224,7 @@ def as_text(report: Report) -> str:
     lines += text_lines(report.findings)
     num = {severity: sum(found.severity == severity for found in report.findings) for severity in SEVERITIES}
     lines.append(
-        f"{report.data}: {num[ERROR]} errors, {num[WARNING]} warnings, {num[NOTE]} notes "
-        f"in {report.seconds:.0f} s"
+        f"{report.data}: {num[ERROR]} errors, {num[WARNING]} warnings, {num[NOTE]} notes in {report.seconds:.0f} s"
     )
     return "\n".join(lines) + "\n"
 
@@ -257,9 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     layout = Layout(**{**vars(layout), **{name: path for name, path in places.items() if path is not None}})
     try:
         if arguments.jobs < 1 or (arguments.sample is not None and arguments.sample < 0):
-            raise InputError(
-                f"--jobs {arguments.jobs} --sample {arguments.sample} cannot work; give 1 or more jobs"
-            )
+            raise InputError(f"--jobs {arguments.jobs} --sample {arguments.sample} cannot work; give 1 or more jobs")
         report = check_data(
             layout,
             arguments.sample,

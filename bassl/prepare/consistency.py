@@ -89,9 +89,7 @@ def check_num_shot(files: Iterable[AnnotationFile], lengths: Mapping[str, int]) 
     used = [(name, films) for name, films in convention.items() if films]
     if len(used) > 1 or convention["neither"]:
         text = "; ".join(f"{name}: {len(set(films))} films such as {films[0]}" for name, films in used)
-        found.append(
-            Finding(WARNING, "num_shot", "num_shot", f"means different things ({text}); it is not read")
-        )
+        found.append(Finding(WARNING, "num_shot", "num_shot", f"means different things ({text}); it is not read"))
     elif used:
         found.append(Finding(NOTE, "num_shot", "num_shot", f"is the {used[0][0]} everywhere; it is not read"))
     return found

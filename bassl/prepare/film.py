@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,27 +22,27 @@ import numpy as np
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.prepare.layout import IntArray, Layout, keyframe_name, write_shot_file
+from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
+from bassl.segment.settings import ShotSettings
 from bassl.segment.timing import FrameTimes
 
 if TYPE_CHECKING:
-    from bassl.segment.cuts import DetectorSettings
+    from bassl.segment.keyframes import ShotKeyframes
+    from bassl.segment.video import FilmReader
 
 JPEG_QUALITY = 90
 REPORT_EVERY = 500  # frames
+TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # of bassl.files.write_atomically
 
 
 @dataclass(frozen=True)
 class FilmJob:
-    """A film to prepare: its file, its name, and its shots (num_shots, 2) where they are known, else how to
-    find them.
-    """
+    """A film to prepare: its file, its name, and how its shots are found."""
 
     source: Path
     name: str
     target: Path
-    detector: DetectorSettings
-    shots: IntArray | None = None
+    shots: ShotSettings
 
 
 def record_path(target: Path, name: str) -> Path:
@@ -90,6 +91,18 @@ def clear(target: Path, name: str) -> None:
     record_path(target, name).unlink(missing_ok=True)
 
 
+def sweep(target: Path) -> None:
+    """Remove what killed runs left: half-made films and files under temporary names. The target must be held."""
+    layout = Layout.of(target)
+    for folder in layout.keyframes.glob(".partial-*"):
+        shutil.rmtree(folder)
+    places = (target / ".prepare", target / ".prepare" / "films", layout.shots, layout.labels, layout.split.parent)
+    for place in (*places, layout.annotations):
+        for path in place.glob(".*"):
+            if TEMPORARY.fullmatch(path.name):
+                path.unlink()
+
+
 def partial_folder(target: Path, name: str) -> Path:
     """Where a film's key-frames lie until they are complete."""
     return Layout.of(target).keyframes / f".partial-{name}"
@@ -103,8 +116,6 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
     """
     from PIL import Image
 
-    from bassl.segment.cuts import CutFinder
-    from bassl.segment.keyframes import detected_shots, given_shots
     from bassl.segment.video import FilmReader
 
     layout, partial = Layout.of(job.target), partial_folder(job.target, job.name)
@@ -114,30 +125,14 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
     numbers: list[tuple[int, int, int]] = []
     try:
         with FilmReader(job.source) as reader:
-            if job.shots is None:
-                shots = detected_shots(reader, CutFinder(job.detector, reader.rate))
-            else:
-                shots = given_shots(reader, job.shots)
-            reported = 0
-            for shot in shots:
+            for shot in _shots(job, reader, _every(REPORT_EVERY, reader.num_frames, report)):
                 for keyframe, image in enumerate(shot.images):
                     path = partial / keyframe_name(len(frames), keyframe)
                     Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY)
                 frames.append((shot.first, shot.last))
                 numbers.append(shot.numbers)
-                if shot.last - reported >= REPORT_EVERY:
-                    reported = shot.last
-                    report(shot.last + 1, reader.num_frames)
             record = _record(job.source, reader.times(), reader.size, len(frames))
             warnings = reader.warnings()
-        if not frames:
-            raise InputError(
-                f"{job.source} has none of the shots that were given for it; check that they belong together"
-            )
-        if job.shots is not None and len(frames) < len(job.shots):
-            warnings.append(
-                f"it ends before the last {len(job.shots) - len(frames)} of the {len(job.shots)} given shots"
-            )
         text = json.dumps(record) + "\n"
         path = record_path(job.target, job.name)
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -149,6 +144,29 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
         clear(job.target, job.name)
         raise
     return warnings
+
+
+def _shots(job: FilmJob, reader: FilmReader, on_frame: Callable[[], object]) -> Iterator[ShotKeyframes]:
+    from bassl.segment.cuts import CutFinder
+    from bassl.segment.keyframes import detected_shots, given_shots
+    from bassl.segment.video import scan_times
+
+    if job.shots.given is not None:
+        return given_shots(reader, job.shots.given.in_film(scan_times(job.source)), on_frame)
+    return detected_shots(reader, CutFinder(job.shots.detector, reader.rate), on_frame=on_frame)
+
+
+def _every(number: int, total: int, report: Callable[[int, int], None]) -> Callable[[], None]:
+    """Count frames, and report each `number`th."""
+    count = 0
+
+    def on_frame() -> None:
+        nonlocal count
+        count += 1
+        if count % number == 0:
+            report(count, total)
+
+    return on_frame
 
 
 def _record(source: Path, times: FrameTimes, size: tuple[int, int], num_shots: int) -> dict[str, Any]:

@@ -94,9 +94,7 @@ def read_jpeg_size(path: str) -> tuple[int, int]:
             found = _frame_size(head)
         if found is None:
             raise ValueError("is truncated: its header has no size")
-        tail = (
-            head[-TAIL_BYTES:] if size <= len(head) else os.pread(descriptor, TAIL_BYTES, size - TAIL_BYTES)
-        )
+        tail = head[-TAIL_BYTES:] if size <= len(head) else os.pread(descriptor, TAIL_BYTES, size - TAIL_BYTES)
         if END_OF_IMAGE not in tail:
             raise ValueError("is truncated: its end is missing")
         return found

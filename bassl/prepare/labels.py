@@ -31,9 +31,7 @@ def read_label_file(path: Path) -> dict[int, int]:
     except OSError as error:
         raise InputError(f"label file {path} cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"label file {path} is no text ({error.reason}); give lines such as '0007 1'"
-        ) from error
+        raise InputError(f"label file {path} is no text ({error.reason}); give lines such as '0007 1'") from error
     labels: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         fields = line.replace(",", " ").split()
@@ -47,9 +45,7 @@ def read_label_file(path: Path) -> dict[int, int]:
             )
         shot = int(shot_text)
         if shot in labels:
-            raise InputError(
-                f"{path}, line {number}: shot {shot} has a label already; remove one of the lines"
-            )
+            raise InputError(f"{path}, line {number}: shot {shot} has a label already; remove one of the lines")
         labels[shot] = int(fields[-1])
     if not labels:
         raise InputError(f"label file {path} holds no labels; remove it to have the film without")
@@ -74,9 +70,7 @@ def fit_labels(labels: dict[int, int], num_shots: int, film: str) -> tuple[Label
         return fitted, found
     without = np.flatnonzero(fitted[:-1] == NO_LABEL)
     if fitted[-1] != NO_LABEL:
-        text = (
-            f"{len(inside)} labels for {num_shots} shots, the last shot among them: kept (one fewer is usual)"
-        )
+        text = f"{len(inside)} labels for {num_shots} shots, the last shot among them: kept (one fewer is usual)"
         found.append(Finding(NOTE, "label of the last shot", film, text))
     if len(without):
         text = f"{len(inside)} labels for {num_shots} shots: shot {without[0]} "

@@ -83,13 +83,9 @@ def check_shot_frames(frames: IntArray, film: str) -> None:
     later, in order. Neighbours may overlap (BBC's share a frame now and then).
     """
     if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames):
-        raise InputError(
-            f"the shots of {film} have shape {frames.shape}; give (num_shots, 2): first and last frame"
-        )
+        raise InputError(f"the shots of {film} have shape {frames.shape}; give (num_shots, 2): first and last frame")
     if (frames < 0).any() or (frames >= 10**11).any():
-        raise InputError(
-            f"the shots of {film} have frame numbers outside 0 to 10^11; give frames counted from 0"
-        )
+        raise InputError(f"the shots of {film} have frame numbers outside 0 to 10^11; give frames counted from 0")
     turned = np.flatnonzero(frames[:, 1] < frames[:, 0])
     if len(turned):
         raise InputError(

@@ -34,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _from_movienet(arguments: argparse.Namespace) -> list[Finding]:
     if arguments.films or arguments.labels or arguments.shots:
-        raise InputError(
-            "--from-movienet takes no films, --labels or --shots; MovieNet's release has its own"
-        )
+        raise InputError("--from-movienet takes no films, --labels or --shots; MovieNet's release has its own")
     annotations = arguments.target / "anno" if arguments.target else None
     layout = locate(arguments.from_movienet, arguments.keyframes, annotations)
     there = [name for name in ANNOTATION_NAMES if layout.annotation_file(name).exists()]
@@ -63,11 +61,12 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} cannot work; give 1 or more")
     try:
-        from bassl.segment.cuts import DetectorSettings
+        import bassl.segment.cuts
+        import bassl.segment.video  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            f"reading films needs the video packages ({error}); pip install -e .[video]"
-        ) from error
+        from bassl.segment.analyse import missing_extra
+
+        raise missing_extra(error) from error
     from bassl.prepare.own_films import (
         find_films,
         prepare_all,
@@ -76,9 +75,10 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
         write_film_list,
     )
     from bassl.prepare.scene_labels import import_labels
+    from bassl.segment.settings import DetectorSettings
 
     target: Path = arguments.target
-    detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest).checked()
+    detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest)
     sources, found = find_films(arguments.films, arguments.name_by == "path")
     with alone(target):
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
@@ -123,30 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=_num_cores(), metavar="N", help="films at a time; default: %(default)s")
     add("--name-by", choices=("file", "path"), default="file", help="name films by file or by folders too")
     group = parser.add_argument_group("shots")
-    group.add_argument(
-        "--shots", type=Path, metavar="FOLDER", help="shot lists, a file a film; default: detected"
-    )
+    group.add_argument("--shots", type=Path, metavar="FOLDER", help="shot lists, a file a film; default: detected")
     group.add_argument("--detector", default="adaptive", help="adaptive or content; default: %(default)s")
-    group.add_argument(
-        "--shot-threshold", type=float, metavar="X", help="of the detector; higher finds fewer cuts"
-    )
-    group.add_argument(
-        "--shortest", type=float, default=0.6, metavar="S", help="shortest shot; default: 0.6 s"
-    )
+    group.add_argument("--shot-threshold", type=float, metavar="X", help="of the detector; higher finds fewer cuts")
+    group.add_argument("--shortest", type=float, default=0.6, metavar="S", help="shortest shot; default: 0.6 s")
     group = parser.add_argument_group("scene labels", "default: none, for pre-training")
-    group.add_argument(
-        "--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder of label files"
-    )
-    group.add_argument(
-        "--unit", choices=UNITS, default="auto", help="of start and end; default: told by their look"
-    )
+    group.add_argument("--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder of label files")
+    group.add_argument("--unit", choices=UNITS, default="auto", help="of start and end; default: told by their look")
     group = parser.add_argument_group("MovieNet")
-    group.add_argument(
-        "--from-movienet", type=Path, metavar="FOLDER", help="that holds scene318 and key-frames"
-    )
-    group.add_argument(
-        "--keyframes", type=Path, metavar="FOLDER", help="of the key-frame folders; default: found"
-    )
+    group.add_argument("--from-movienet", type=Path, metavar="FOLDER", help="that holds scene318 and key-frames")
+    group.add_argument("--keyframes", type=Path, metavar="FOLDER", help="of the key-frame folders; default: found")
     group.add_argument("--overwrite", action="store_true", help="replace annotations that are there")
     add_split_options(parser, "default: 0.6 0.2 0.2 of the labelled films; MovieNet's own split file")
     return parser

@@ -43,9 +43,7 @@ def locate(root: Path, keyframes: Path | None = None, annotations: Path | None =
         (layout.root / name for name in KEYFRAME_FOLDERS if (layout.root / name).is_dir()), layout.keyframes
     )
     if keyframes is not None and not keyframes.is_dir():
-        raise InputError(
-            f"there is no folder {keyframes}; name the one that holds a folder of key-frames a film"
-        )
+        raise InputError(f"there is no folder {keyframes}; name the one that holds a folder of key-frames a film")
     if not layout.shots.is_dir() and not found.is_dir():
         raise InputError(
             f"{root} has neither scene318/shot_movie318 nor 240P_frames; name the folder that holds them "
@@ -75,9 +73,7 @@ def build_annotations(layout: Layout, splits: Splits | None = None, progress_bar
         splits, found = fit_splits(read_split_file(layout.split), [film.name for film in films])
         findings += found
     elif splits is None and labelled:
-        findings.append(
-            Finding(WARNING, "no split file", str(layout.split), "is missing: all films are unsplit")
-        )
+        findings.append(Finding(WARNING, "no split file", str(layout.split), "is missing: all films are unsplit"))
     splits = splits or {}
     findings += unplaced(labelled, splits)
     without = sorted({name for part in splits.values() for name in part} - set(labelled))

@@ -74,9 +74,4 @@ def find_film(text: str, films: Iterable[str]) -> str | None:
 
 def _is_safe(name: str) -> bool:
     is_clean = is_film_name(name) and not UNSAFE.search(name)
-    return (
-        is_clean
-        and name == name.strip("._-")
-        and len(name.encode()) <= MAX_BYTES
-        and not RESERVED.fullmatch(name)
-    )
+    return is_clean and name == name.strip("._-") and len(name.encode()) <= MAX_BYTES and not RESERVED.fullmatch(name)

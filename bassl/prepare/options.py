@@ -28,12 +28,8 @@ def add_split_options(parser: argparse.ArgumentParser, default: str) -> None:
         "--split-file", type=Path, metavar="FILE", help="JSON such as split318.json, or CSV with film,split"
     )
     for split in SPLIT_NAMES:
-        group.add_argument(
-            f"--{split}", nargs="+", metavar="PATTERN", help=f"films for {split}, such as 'BBC_[1-8]'"
-        )
-    group.add_argument(
-        "--split", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="draw by these shares"
-    )
+        group.add_argument(f"--{split}", nargs="+", metavar="PATTERN", help=f"films for {split}, such as 'BBC_[1-8]'")
+    group.add_argument("--split", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="draw by these shares")
     group.add_argument("--seed", type=int, default=0, help="of the draw; default: %(default)s")
 
 
@@ -48,9 +44,7 @@ def chosen_splits(
     patterns = {split: getattr(arguments, split) for split in SPLIT_NAMES}
     given = [arguments.split_file is not None, any(patterns.values()), arguments.split is not None]
     if sum(given) > 1:
-        raise InputError(
-            "--split-file, --split and --train/--val/--test exclude one another; give one of them"
-        )
+        raise InputError("--split-file, --split and --train/--val/--test exclude one another; give one of them")
     if arguments.split_file is not None:
         return fit_splits(read_split_file(arguments.split_file), films)
     if any(patterns.values()):

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.prepare.film import JPEG_QUALITY, FilmJob, is_done, read_record
+from bassl.prepare.film import JPEG_QUALITY, FilmJob, is_done, read_record, sweep
 from bassl.prepare.findings import ERROR, Finding
-from bassl.prepare.layout import IntArray, Layout, check_shot_frames
+from bassl.prepare.layout import Layout
 from bassl.prepare.names import colliding, film_name_of, find_film
 from bassl.prepare.workers import prepare_films
-
-if TYPE_CHECKING:
-    from bassl.segment.cuts import DetectorSettings
+from bassl.segment.settings import DetectorSettings, ShotSettings
+from bassl.segment.shot_list import ShotList, read_shot_list
 
 log = logging.getLogger(__name__)
 TIMES = ("ticks", "time_base", "last_ticks")
@@ -62,9 +60,7 @@ def find_films(places: Sequence[Path], by_path: bool = False) -> tuple[list[Sour
         else:
             raise InputError(f"{place} does not exist; give film files, or folders of them")
     if not names:
-        raise InputError(
-            f"there are no films in {', '.join(map(str, places))} ({' '.join(sorted(SUFFIXES))})"
-        )
+        raise InputError(f"there are no films in {', '.join(map(str, places))} ({' '.join(sorted(SUFFIXES))})")
     found = []
     for name, sources in sorted(colliding(names).items()):
         text = f"{len(sources)} files would all be this film: {', '.join(sources[:3])}; rename them, "
@@ -74,24 +70,24 @@ def find_films(places: Sequence[Path], by_path: bool = False) -> tuple[list[Sour
     return [Source(Path(path), name) for path, name in sorted(names.items(), key=lambda item: item[1])], found
 
 
-def read_shot_lists(folder: Path, sources: Sequence[Source]) -> tuple[dict[str, IntArray], list[Finding]]:
-    """Shots of the films that have a shot file in `folder`, named like the film or its file.
+def read_shot_lists(folder: Path, sources: Sequence[Source]) -> tuple[dict[str, ShotList], list[Finding]]:
+    """Shots of the films that have a list in `folder`: `<film>.txt`, or PySceneDetect's `<film>-Scenes.csv`.
 
     Raises InputError where there is no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; give one with a shot file a film")
+        raise InputError(f"there is no folder {folder}; give one with a shot list a film")
     names = [source.name for source in sources]
-    shots: dict[str, IntArray] = {}
+    shots: dict[str, ShotList] = {}
     found = []
-    for path in sorted(folder.glob("[!.]*.txt")):
-        film = find_film(path.stem, names)
+    for path in sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in (".txt", ".csv")):
+        film = find_film(path.stem.removesuffix("-Scenes"), names)
         if film is None:
             continue
         try:
-            frames = read_shot_frames(path)
-            check_shot_frames(frames, film)
-            shots[film] = frames
+            if film in shots:
+                raise InputError(f"{shots[film].path} and {path} both list its shots; remove one")
+            shots[film] = read_shot_list(path)
         except InputError as error:
             found.append(Finding(ERROR, "shot lists", film, str(error)))
     return shots, found
@@ -111,15 +107,12 @@ def settle(target: Path, settings: dict[str, Any]) -> None:
         stored = stored if isinstance(stored, dict) else {}
         if key := next((key for key in mine if stored.get(key) != mine[key]), None):
             raise InputError(
-                f"{target} was prepared with {key} {stored.get(key)}, now it is {mine[key]}; name "
-                "another --target"
+                f"{target} was prepared with {key} {stored.get(key)}, now it is {mine[key]}; name another --target"
             )
         return
     keyframes = Layout.of(target).keyframes
     if keyframes.is_dir() and any(not entry.name.startswith(".") for entry in keyframes.iterdir()):
-        raise InputError(
-            f"{keyframes} holds key-frames that this command did not make; name another --target"
-        )
+        raise InputError(f"{keyframes} holds key-frames that this command did not make; name another --target")
     text = json.dumps(mine, indent=1) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -128,7 +121,7 @@ def prepare_all(
     target: Path,
     sources: Sequence[Source],
     detector: DetectorSettings,
-    shots: dict[str, IntArray] | None,
+    shots: Mapping[str, ShotList] | None,
     num_processes: int,
     progress_bar: bool = False,
 ) -> list[Finding]:
@@ -137,8 +130,9 @@ def prepare_all(
 
     Raises InputError for a target that was prepared in another way, and when the disk is full.
     """
-    known = detector.described() if shots is None else None
-    settle(target, {"shot detector": known, "JPEG quality": JPEG_QUALITY})
+    described = ShotSettings(detector).described() if shots is None else {"name": "given"}
+    sweep(target)
+    settle(target, {"shots": described, "JPEG quality": JPEG_QUALITY})
     jobs, found = [], []
     for source in sources:
         if is_done(target, source.name):
@@ -147,8 +141,8 @@ def prepare_all(
             text = f"there is no shot list for {source.path}"
             found.append(Finding(ERROR, "films that failed", source.name, text))
         else:
-            of_film = shots[source.name] if shots is not None else None
-            jobs.append(FilmJob(source.path, source.name, target, detector, of_film))
+            given = None if shots is None else shots[source.name]
+            jobs.append(FilmJob(source.path, source.name, target, ShotSettings(detector, given)))
     if len(jobs) < len(sources):
         log.info("%d of %d films are done already", len(sources) - len(jobs), len(sources))
     return [*found, *prepare_films(jobs, num_processes, progress_bar)]
@@ -165,9 +159,7 @@ def _check_source(target: Path, source: Source) -> list[Finding]:
 
 def prepared_films(target: Path) -> list[str]:
     """Films in the target that are whole, sorted."""
-    return sorted(
-        path.stem for path in Layout.of(target).shots.glob("[!.]*.txt") if is_done(target, path.stem)
-    )
+    return sorted(path.stem for path in Layout.of(target).shots.glob("[!.]*.txt") if is_done(target, path.stem))
 
 
 def write_film_list(target: Path) -> None:

@@ -96,9 +96,7 @@ def snap_to_shots(end_frames: ArrayLike, shot_frames: ArrayLike, rule: str = "ne
     if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames):
         raise InputError(f"shots have shape {frames.shape}; give (num_shots, 2): first and last frame")
     if ends.ndim != 1 or ends.dtype.kind not in "iu" or frames.dtype.kind not in "iu":
-        raise InputError(
-            f"scene ends have shape {ends.shape} and type {ends.dtype}; give whole frame numbers (E,)"
-        )
+        raise InputError(f"scene ends have shape {ends.shape} and type {ends.dtype}; give whole frame numbers (E,)")
     ends, frames = ends.astype(np.int64), frames.astype(np.int64)
     if rule == "nearest":
         after = np.searchsorted(frames[:, 1], ends).clip(0, len(frames) - 1)
@@ -136,9 +134,7 @@ def combine(annotators: Sequence[ArrayLike], num_shots: int, protocol: Protocol)
     """
     if num_shots < 1:
         raise InputError(f"a film of {num_shots} shots has no labels; leave it out")
-    needed = {"single": protocol.annotator + 1, "union": 1, "majority": protocol.min_annotators}[
-        protocol.agreement
-    ]
+    needed = {"single": protocol.annotator + 1, "union": 1, "majority": protocol.min_annotators}[protocol.agreement]
     if len(annotators) < needed:
         raise InputError(
             f"the protocol ({protocol.agreement}) needs {needed} annotators, there are {len(annotators)}; "
@@ -168,9 +164,7 @@ def _shots(shots: ArrayLike, num_shots: int) -> IntArray:
     if numbers.size == 0:
         return np.zeros(0, np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise InputError(
-            f"shots have shape {numbers.shape} and type {numbers.dtype}; give whole numbers (E,)"
-        )
+        raise InputError(f"shots have shape {numbers.shape} and type {numbers.dtype}; give whole numbers (E,)")
     if numbers.min() < 0 or numbers.max() >= num_shots:
         wrong = numbers.max() if numbers.min() >= 0 else numbers.min()
         raise InputError(f"shot {wrong} lies outside the film of {num_shots} shots (0 to {num_shots - 1})")

@@ -40,9 +40,7 @@ def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -
             write_label_file(path, labels)
         except InputError as error:
             path.unlink(missing_ok=True)
-            found.append(
-                Finding(ERROR, "labels that cannot be used", film, f"{error}: the film is without labels")
-            )
+            found.append(Finding(ERROR, "labels that cannot be used", film, f"{error}: the film is without labels"))
     return found
 
 
@@ -50,9 +48,7 @@ def _from_folder(target: Path, source: Path, films: Sequence[str]) -> list[Findi
     layout = Layout.of(target)
     files = {path.name: path for path in sorted(source.glob("[!.]*.txt")) if path.is_file()}
     if not files:
-        raise InputError(
-            f"{source} holds no .txt files; give a folder with a label file a film, or a CSV of scenes"
-        )
+        raise InputError(f"{source} holds no .txt files; give a folder with a label file a film, or a CSV of scenes")
     chosen, found = _match(list(files), films, str(source))
     for film in films:
         path = layout.labels / f"{film}.txt"
@@ -66,9 +62,7 @@ def _from_folder(target: Path, source: Path, films: Sequence[str]) -> list[Findi
             write_label_file(path, labels)
         except InputError as error:
             path.unlink(missing_ok=True)
-            found.append(
-                Finding(ERROR, "labels that cannot be used", film, f"{error}: the film is without labels")
-            )
+            found.append(Finding(ERROR, "labels that cannot be used", film, f"{error}: the film is without labels"))
     return found
 
 

@@ -27,9 +27,7 @@ HEADERS = {
 }
 TIMECODE = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:([:;])(\d{1,3})|[.,](\d{1,9}))?", re.ASCII)
 NUMBER = re.compile(r"\d{1,11}(?:\.\d{1,12})?", re.ASCII)
-FAR = (
-    1.0  # seconds between a scene's end and the shot's that it is snapped to, above which there is a warning
-)
+FAR = 1.0  # seconds between a scene's end and the shot's that it is snapped to, above which there is a warning
 
 IntArray = NDArray[np.int64]
 
@@ -87,9 +85,7 @@ def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
                 film, start, end = (fields[column] for column in columns)
                 for text in (start, end):
                     if not (TIMECODE.fullmatch(text) or NUMBER.fullmatch(text)):
-                        raise InputError(
-                            f"{path}, line {number}: {text[:40]!r} is no frame, second or timecode"
-                        )
+                        raise InputError(f"{path}, line {number}: {text[:40]!r} is no frame, second or timecode")
                 scenes.setdefault(film, []).append(SceneRow(start, end, number))
             is_first = False
     except csv.Error as error:
@@ -107,9 +103,7 @@ def _header(path: Path, fields: Sequence[str]) -> tuple[tuple[int, int, int], st
     found: dict[str, int] = {}
     for wanted, spellings in HEADERS.items():
         for position, (field, parts) in enumerate(zip(fields, names, strict=True)):
-            if wanted not in found and (
-                field.lower() in spellings or (wanted != "film" and parts[0] in spellings)
-            ):
+            if wanted not in found and (field.lower() in spellings or (wanted != "film" and parts[0] in spellings)):
                 found[wanted] = position
     if set(found) != set(HEADERS):
         lost = next(name for name in HEADERS if name not in found)
@@ -133,16 +127,12 @@ def _unit(path: Path, unit: str, films: Iterable[list[SceneRow]]) -> str:
     rows = [row for scenes in films for row in scenes]
     texts = [text for row in rows for text in (row.start, row.end)]
     if unit == "auto":
-        unit = (
-            "timecode" if ":" in texts[0] else "seconds" if any("." in text for text in texts) else "frames"
-        )
+        unit = "timecode" if ":" in texts[0] else "seconds" if any("." in text for text in texts) else "frames"
     for row in rows:
         for text in (row.start, row.end):
             is_fitting = {"timecode": ":" in text, "seconds": ":" not in text, "frames": text.isdigit()}[unit]
             if not is_fitting:
-                raise InputError(
-                    f"{path}, line {row.line}: {text!r} is not in {unit} as the rest; give one unit"
-                )
+                raise InputError(f"{path}, line {row.line}: {text!r} is not in {unit} as the rest; give one unit")
     return unit
 
 
@@ -180,9 +170,7 @@ def _counted_frame(text: str, seconds: int, separator: str, frame: int, rate: Fr
     frames = seconds * counted + frame
     if separator == ";":
         if not uses_drop_frame(rate):
-            raise InputError(
-                f"timecode {text!r} is drop-frame, which only 29.97 and 59.94 frames a second have"
-            )
+            raise InputError(f"timecode {text!r} is drop-frame, which only 29.97 and 59.94 frames a second have")
         frames -= counted // 15 * (seconds // 60 - seconds // 600)
     return frames
 
@@ -204,18 +192,14 @@ def labels_from_scenes(
         start, end = (to_frame(text, scenes.unit, times) for text in (row.start, row.end))
         where = f"{scenes.path}, line {row.line}"
         if end < start:
-            raise InputError(
-                f"{where}: the scene ends ({row.end}) before it starts ({row.start}); correct it"
-            )
+            raise InputError(f"{where}: the scene ends ({row.end}) before it starts ({row.start}); correct it")
         if start > frames[-1, 1]:
             raise InputError(
                 f"{where}: the scene starts at {row.start}, frame {start}, past the film's last frame, "
                 f"{frames[-1, 1]}; check the film and the unit ({scenes.unit})"
             )
         starts.append(start)
-        ends.append(
-            end if scenes.unit == "frames" else max(end - 1, start)
-        )  # times end with the next's start
+        ends.append(end if scenes.unit == "frames" else max(end - 1, start))  # times end with the next's start
     order = np.lexsort((ends, starts))
     begin, end_frames = np.asarray(starts, np.int64)[order], np.asarray(ends, np.int64)[order]
     snapped = snap_to_shots(end_frames, frames)
@@ -242,9 +226,7 @@ def labels_from_scenes(
     return labels, found
 
 
-def _mark_gaps(
-    is_end: NDArray[np.bool_], last: IntArray, end: IntArray, begin: IntArray, frames: IntArray
-) -> int:
+def _mark_gaps(is_end: NDArray[np.bool_], last: IntArray, end: IntArray, begin: IntArray, frames: IntArray) -> int:
     """Mark the last of the whole shots between scene i - 1 (shot last[i], frame end[i]) and the start of
     scene i.
     """

@@ -52,9 +52,7 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
         except (ValueError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(
-                f"split file {path} is no JSON ({error}); correct it, or name it .csv"
-            ) from error
+            raise InputError(f"split file {path} is no JSON ({error}); correct it, or name it .csv") from error
     splits: dict[str, list[str]] = {}
     for film, split in pairs:
         name = SYNONYMS.get(split.strip().lower())
@@ -68,9 +66,7 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
 
 def _json_pairs(path: Path, found: Any) -> list[tuple[str, str]]:
     if not isinstance(found, dict):
-        raise InputError(
-            f'{path} has to be a JSON object, such as {{"train": [film, ...]}}; it is another thing'
-        )
+        raise InputError(f'{path} has to be a JSON object, such as {{"train": [film, ...]}}; it is another thing')
     pairs = []
     for key, value in found.items():
         if isinstance(value, str):
@@ -78,9 +74,7 @@ def _json_pairs(path: Path, found: Any) -> list[tuple[str, str]]:
         elif isinstance(value, list):
             pairs += [(_film(path, item), key) for item in value]
         else:
-            raise InputError(
-                f"{path} has {type(value).__name__} under {key[:80]!r}; give a list of films or a part"
-            )
+            raise InputError(f"{path} has {type(value).__name__} under {key[:80]!r}; give a list of films or a part")
     return pairs
 
 
@@ -136,9 +130,7 @@ def draw_splits(films: Iterable[str], shares: Sequence[float], seed: int) -> dic
     """
     is_usable = len(shares) == 3 and all(0 <= share < 1e9 for share in shares) and shares[0] > 0
     if not is_usable:
-        raise InputError(
-            f"split shares {list(shares)} cannot work; give three, such as 0.6 0.2 0.2, train's above 0"
-        )
+        raise InputError(f"split shares {list(shares)} cannot work; give three, such as 0.6 0.2 0.2, train's above 0")
     order = sorted(set(films), key=lambda film: hashlib.sha256(f"{seed}:{film}".encode()).digest())
     wanted = [share * len(order) / sum(shares) for share in shares]
     counts = [int(number) for number in wanted]
@@ -164,9 +156,7 @@ def match_splits(films: Sequence[str], patterns: Mapping[str, Sequence[str]]) ->
         for pattern in patterns.get(split) or ():
             fitting = [film for film in films if fnmatchcase(film, pattern)]
             if not fitting:
-                raise InputError(
-                    f"--{split} {pattern} fits no film; there are {', '.join(sorted(films)[:8])} ..."
-                )
+                raise InputError(f"--{split} {pattern} fits no film; there are {', '.join(sorted(films)[:8])} ...")
             of_split |= set(fitting)
         chosen[split] = sorted(of_split)
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):

@@ -30,9 +30,7 @@ def find_stores(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def check_stores(
-    folders: Sequence[Path], files: Iterable[AnnotationFile], lengths: Mapping[str, int]
-) -> StoredFilms:
+def check_stores(folders: Sequence[Path], files: Iterable[AnnotationFile], lengths: Mapping[str, int]) -> StoredFilms:
     """Open each store, and every film in it by its header. lengths: shots of the films, as shot files have
     them.
     """

@@ -45,9 +45,7 @@ def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: boo
     waiting = deque(jobs)
     running: dict[Connection, _Running] = {}
     found: list[Finding] = []
-    bar = tqdm(
-        desc=f"0 of {len(jobs)} films", unit="frame", unit_scale=True, total=0, disable=not progress_bar
-    )
+    bar = tqdm(desc=f"0 of {len(jobs)} films", unit="frame", unit_scale=True, total=0, disable=not progress_bar)
     num_done = 0
     try:
         while waiting or running:
@@ -94,9 +92,7 @@ def _heard(one: _Running, kind: str, content: Any, bar: Any) -> list[Finding]:
         return []
     one.has_answered = True
     if kind == "full":
-        raise InputError(
-            f"{one.job.target} cannot be written: {content}; make room, and the same command goes on"
-        )
+        raise InputError(f"{one.job.target} cannot be written: {content}; make room, and the same command goes on")
     if kind == "failed":
         return [Finding(ERROR, "films that failed", name, content)]
     assert kind == "done", kind
@@ -117,9 +113,7 @@ def _ended(one: _Running) -> list[Finding]:
 
 def _work(job: FilmJob, sender: Connection) -> None:
     """A process's life: prepare one film, tell how it went."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # an interrupt reaches all processes; the parent ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches all processes; the parent ends this one
     _end_with_parent()
     try:
         warnings = prepare_film(job, lambda done, total: sender.send(("progress", (done, total))))

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from einops import rearrange
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -20,6 +21,7 @@ from bassl.distributed import gather_uneven
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import LARS, parameter_groups, warmup_cosine
+from bassl.finite import FiniteGuard
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
 from bassl.runtime import derived_seed
@@ -47,6 +49,7 @@ class PretrainModule(pl.LightningModule):
         self._plan, self._seed = optimizer, seed
         self._metadata = dict(metadata)
         self._draws: torch.Generator | None = None
+        self._guard = FiniteGuard()
         self._knn = FilmwisePrecision()
         self._film: list[tuple[Tensor, Tensor]] = []
 
@@ -57,6 +60,7 @@ class PretrainModule(pl.LightningModule):
         terms = self.loss(features, batch.mask, self.crn, generator)
         total = torch.stack(list(terms.values())).sum()
         self._log_terms(terms, total)
+        self._guard.watch(terms, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"], batch_idx)
         return total
 
     def _encode(self, images: Tensor) -> Tensor:
@@ -100,7 +104,7 @@ class PretrainModule(pl.LightningModule):
             if precision == precision:  # NaN: no scene has so many shots
                 self.log(f"knn/precision@{k}", precision, prog_bar=k == 1, rank_zero_only=True)
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """LARS or SGD, warm-up and cosine per step."""
         groups = parameter_groups(self, self._plan.weight_decay)
         optimizer: Optimizer
@@ -112,7 +116,7 @@ class PretrainModule(pl.LightningModule):
             optimizer = torch.optim.SGD(groups, self._plan.lr, self._plan.momentum)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what the weights are."""

@@ -1,7 +1,9 @@
-"""What has been computed for a film, kept for the next call: features under the encoder, scores under the model.
+"""What has been computed for a film, kept for the next call: features under the encoder, scores under the
+model.
 
-A film is known by its size, its time of change and a sample of its bytes, so it may be moved and renamed; a model by
-the same of its files. Two files a film: `<key>.shots.npz` and `<key>.scores.npz`, replaced as a whole or not at all.
+A film is known by its size, its time of change and a sample of its bytes, so it may be moved and renamed; a
+model by the same of its files. Two files a film: `<key>.shots.npz` and `<key>.scores.npz`, replaced as a
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,8 @@ NUM_SAMPLES, SAMPLE_BYTES = 16, 65536
 
 @dataclass(frozen=True)
 class FilmShots:
-    """A film's shots before any scorer has seen them; `features` (num_shots, D), the rest as in AnalysedFilm."""
+    """A film's shots before any scorer has seen them; `features` (num_shots, D), the rest as in
+    AnalysedFilm."""
 
     film: FilmInfo
     times: FrameTimes
@@ -73,7 +77,9 @@ def fingerprint(path: Path) -> str:
 
 def key_of(parts: Iterable[Any]) -> str:
     """A name for what these parts (plain values) decide."""
-    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True, default=str).encode()).hexdigest()[
+        :32
+    ]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Cache:
     folder: Path | None
 
     def read_shots(self, key: str, path: Path, with_features: bool) -> FilmShots | None:
-        """A film's shots, as the film at `path`; None where they are not known. Features only where asked for."""
+        """A film's shots, as the film at `path`; None where they are not known. Features only where asked
+        for."""
         stored = self._read(f"{key}.shots.npz", () if with_features else ("features",))
         if stored is None:
             return None
@@ -124,7 +131,9 @@ class Cache:
         stored = self._read(f"{key}.scores.npz", ())
         if stored is None:
             return None
-        return Scores(stored["probability"], stored["similarity"], ModelInfo(**json.loads(str(stored["model"]))))
+        return Scores(
+            stored["probability"], stored["similarity"], ModelInfo(**json.loads(str(stored["model"])))
+        )
 
     def write_scores(self, key: str, scores: Scores) -> None:
         """Keep a model's scores."""
@@ -152,7 +161,11 @@ class Cache:
         try:
             write_atomically(self.folder / name, lambda path: np.savez(path, **fields))  # type: ignore[arg-type]
         except OSError as error:
-            log.warning("nothing is kept for the next call: %s cannot be written (%s)", self.folder / name, error.strerror)
+            log.warning(
+                "nothing is kept for the next call: %s cannot be written (%s)",
+                self.folder / name,
+                error.strerror,
+            )
 
 
 def _times(about: dict[str, str], ticks: npt.NDArray[np.int64]) -> FrameTimes:
@@ -168,4 +181,4 @@ def _times(about: dict[str, str], ticks: npt.NDArray[np.int64]) -> FrameTimes:
 
 def _cut(joined: bytes, sizes: list[int]) -> tuple[bytes, ...]:
     ends = np.cumsum([0, *sizes]).tolist()
-    return tuple(joined[begin:end] for begin, end in zip(ends, ends[1:], strict=False))
+    return tuple(joined[begin:end] for begin, end in pairwise(ends))

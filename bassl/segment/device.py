@@ -36,9 +36,13 @@ def device_names(given: str) -> tuple[str, ...]:
     for name in names:
         index = name.removeprefix("cuda:")
         if name != "cpu" and not (name.startswith("cuda:") and index.isdigit()):
-            raise InputError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1, or several with commas")
+            raise InputError(
+                f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1, or several with commas"
+            )
         if name != "cpu" and int(index) >= num_gpus:
-            raise InputError(f"there is no {name}: this machine has {num_gpus} usable GPUs; use --device auto")
+            raise InputError(
+                f"there is no {name}: this machine has {num_gpus} usable GPUs; use --device auto"
+            )
     return names
 
 
@@ -55,5 +59,7 @@ def _cpu_multiplies_bfloat16() -> bool:
     """As `bassl.runtime.cpu_has_bfloat16`, which would import Lightning."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(
-        {"avx512_bf16", "amx_bf16"} & set(line.split()) for line in flags.read_text().splitlines() if line[:5] == "flags"
+        {"avx512_bf16", "amx_bf16"} & set(line.split())
+        for line in flags.read_text().splitlines()
+        if line[:5] == "flags"
     )

@@ -1,14 +1,14 @@
 """Shots with their three key-frames, in one pass over the film.
 
-Which frames are key-frames is known only when the shot has ended, so the small frames of the running shot are kept; but
-no more of them than BUFFER, so that memory does not grow with the length of a shot. Those of longer shots are read again
-from the file, by jumping to them.
+Which frames are key-frames is known only when the shot has ended, so the small frames of the running shot are
+kept; but no more of them than BUFFER, so that memory does not grow with the length of a shot. Those of longer
+shots are read again from the file, by jumping to them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ LATE = 16  # frames by which a detector may report a cut late without a frame be
 
 @dataclass(frozen=True)
 class ShotKeyframes:
-    """A shot: first and last frame, the numbers of its three key-frames, and these, each (H, W, 3) uint8 RGB."""
+    """A shot: first and last frame, the numbers of its three key-frames, and these, each (H, W, 3) uint8
+    RGB."""
 
     first: int
     last: int
@@ -33,15 +34,18 @@ class ShotKeyframes:
     images: tuple[RgbImage, RgbImage, RgbImage]
 
 
-def detected_shots(reader: FilmReader, finder: CutFinder, buffer: int = BUFFER) -> Iterator[ShotKeyframes]:
+def detected_shots(
+    reader: FilmReader, finder: CutFinder, buffer: int = BUFFER, on_frame: Callable[[], object] = lambda: None
+) -> Iterator[ShotKeyframes]:
     """Shots as `finder` cuts the film, each as soon as it is known. They follow each other without gaps.
 
-    `buffer`: most frames to keep; has no effect on what comes out.
+    `buffer`: most frames to keep; has no effect on what comes out. `on_frame` is called for every frame.
     """
     kept: deque[Picture] = deque()
     first = 0
     with FrameFetcher(reader) as fetcher:
         for picture in reader.pictures():
+            on_frame()
             kept.append(picture)
             for cut in finder.push(picture):
                 if cut > first:
@@ -55,7 +59,9 @@ def detected_shots(reader: FilmReader, finder: CutFinder, buffer: int = BUFFER) 
         yield _shot(first, len(reader.ticks) - 1, kept, fetcher)
 
 
-def given_shots(reader: FilmReader, frames: npt.NDArray[np.int64]) -> Iterator[ShotKeyframes]:
+def given_shots(
+    reader: FilmReader, frames: npt.NDArray[np.int64], on_frame: Callable[[], object] = lambda: None
+) -> Iterator[ShotKeyframes]:
     """Shots whose first and last frames, (num_shots, 2) in order, are known already.
 
     Shots that the film ends before are left out, and the one that it ends in is cut short there.
@@ -64,6 +70,7 @@ def given_shots(reader: FilmReader, frames: npt.NDArray[np.int64]) -> Iterator[S
     kept: dict[int, Picture] = {}
     wanted = sorted({number for shot in waiting for number in keyframe_numbers(*shot)}, reverse=True)
     for picture in reader.pictures():
+        on_frame()
         while wanted and wanted[-1] < picture.index:
             wanted.pop()
         if wanted and wanted[-1] == picture.index:
@@ -86,7 +93,8 @@ def _kept_shot(first: int, last: int, kept: dict[int, Picture]) -> ShotKeyframes
 
 
 def _shot(first: int, last: int, kept: deque[Picture], fetcher: FrameFetcher) -> ShotKeyframes:
-    """The shot, with key-frames out of what is kept, else fetched; nothing up to its end is kept any longer."""
+    """The shot, with key-frames out of what is kept, else fetched; nothing up to its end is kept any
+    longer."""
     numbers = keyframe_numbers(first, last)
     at_hand = {picture.index: picture for picture in kept if picture.index in numbers}
     at_hand |= fetcher.fetch(sorted(set(numbers) - set(at_hand)))

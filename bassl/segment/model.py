@@ -1,4 +1,5 @@
-"""A model that scores scene boundaries in a film: key-frames to shot features, shot features to probabilities."""
+"""A model that scores scene boundaries in a film: key-frames to shot features, shot features to
+probabilities."""
 
 from __future__ import annotations
 
@@ -40,6 +41,7 @@ class SceneModel:
 
     Attributes:
         info: name, kind and fingerprints, as they go into the results.
+        reference: the files it was read from.
         encoder: key-frames (N, 3, H, W), normalised, to features (N, D).
         crn, head: None for the training-free scorer.
         resize, crop: test-time transform, pixels.
@@ -47,6 +49,7 @@ class SceneModel:
     """
 
     info: ModelInfo
+    reference: ModelReference
     encoder: nn.Module
     crn: ContextualRelationNetwork | None
     head: nn.Linear | None
@@ -57,29 +60,37 @@ class SceneModel:
     neighbor_interval: int = 1
 
     def prepare(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Resized and cropped key-frames, uint8 (3, crop, crop), of one (H, W, 3); cheap to keep until there are many."""
+        """Resized and cropped key-frames, uint8 (3, crop, crop), of one (H, W, 3); cheap to keep until there
+        are many."""
         upright = torch.from_numpy(images).permute(2, 0, 1)[None]
         return resize_and_crop(upright, self.resize, self.crop)[0]
 
     @torch.inference_mode()
     def encode(self, keyframes: Tensor) -> npt.NDArray[np.float32]:
-        """Shot features (B, D), the mean over key-frames, of uint8 (B, K, 3, crop, crop) as `prepare` makes them."""
+        """Shot features (B, D), the mean over key-frames, of uint8 (B, K, 3, crop, crop) as `prepare` makes
+        them."""
         images = keyframes.flatten(0, 1).to(self.device.torch_device)
         features = self.encoder(normalize(images)).float().unflatten(0, keyframes.shape[:2]).mean(dim=1)
         return features.cpu().numpy()
 
     @torch.inference_mode()
     def score(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probability (num_shots,) that a scene ends with each shot of a film, from its features (num_shots, D).
+        """Probability (num_shots,) that a scene ends with each shot of a film, from its features (num_shots,
+        D).
 
         The last is NaN: there the film ends and nothing is to decide.
         """
-        shots = torch.from_numpy(np.asarray(features, dtype=np.float32))
         if self.crn is None or self.head is None:
-            scores = boundary_probabilities(shots).double()
-        else:
-            scores = self._window_scores(shots.to(self.device.torch_device), self.crn, self.head)
-        probability = scores.cpu().numpy().astype(np.float64)
+            return self.similarity(features)
+        shots = torch.from_numpy(features).to(self.device.torch_device)
+        probability = self._window_scores(shots, self.crn, self.head).cpu().numpy()
+        probability[-1:] = np.nan
+        return probability
+
+    @torch.inference_mode()
+    def similarity(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """What the training-free scorer says, likewise."""
+        probability = boundary_probabilities(torch.from_numpy(features)).numpy().astype(np.float64)
         probability[-1:] = np.nan
         return probability
 
@@ -88,7 +99,9 @@ class SceneModel:
         found = []
         for start in range(0, len(shots), WINDOWS_AT_ONCE):
             some = centers[start : start + WINDOWS_AT_ONCE]
-            windows = clipped_windows(some, np.full(len(some), len(shots)), self.neighbor_size, self.neighbor_interval)
+            windows = clipped_windows(
+                some, np.full(len(some), len(shots)), self.neighbor_size, self.neighbor_interval
+            )
             logits = head(crn.pooled(shots[torch.from_numpy(windows).to(shots.device)]))
             found.append(logits.float().softmax(1)[:, 1].double())
         return torch.cat(found) if found else torch.zeros(0)
@@ -100,13 +113,14 @@ def load_model(
     """A model by the name it was trained under or by the path of its checkpoint (or its folder).
 
     A fine-tuned checkpoint scores with its own head. One that is only pre-trained with BaSSL scores with the
-    pseudo-boundary head that pre-training gave it: zero-shot, no label has been seen. Without a name, or where the
-    checkpoint holds an encoder alone (shot-level pre-training), boundaries are scored by how little the shots before
-    resemble those after: training-free.
+    pseudo-boundary head that pre-training gave it: zero-shot, no label has been seen. Without a name, or
+    where the checkpoint holds an encoder alone (shot-level pre-training), boundaries are scored by how little
+    the shots before resemble those after: training-free.
 
     Args:
-        encoder: checkpoint, by name or path, whose shot encoder makes the features: for a fine-tuned model stored
-            without one, and for the training-free scorer; "imagenet", the default there, is torchvision's ResNet-50.
+        encoder: checkpoint, by name or path, whose shot encoder makes the features: for a fine-tuned model
+            stored without one, and for the training-free scorer; "imagenet", the default there, is
+            torchvision's ResNet-50.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
@@ -135,13 +149,16 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
         name=_name(tuned.path) if tuned is not None else "similarity",
         kind=kind,
         sha256=tuned.sha256 if tuned is not None else None,
-        encoder=_name(source.path) if source is not None else f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)",
+        encoder=_name(source.path)
+        if source is not None
+        else f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)",
         encoder_id=encoder_fingerprint(network, size, chosen),
         threshold=_stored_threshold(stored) if kind == FINETUNED else None,
     )
     log.info("model: %s", info.sentence)
     return SceneModel(
         info,
+        reference,
         frozen,
         None if crn is None else crn.eval().requires_grad_(False).to(chosen.torch_device),
         None if head is None else head.eval().requires_grad_(False).to(chosen.torch_device),
@@ -166,22 +183,24 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
     """The checkpoint that the encoder is from (None: torchvision's), and the encoder."""
     if tuned is not None and architecture_of(tuned).encoder_depth is not None:
         if reference.encoder is not None:
-            raise InputError(f"{tuned.path} brings its own encoder; leave --encoder {_shown(reference.encoder)} out")
+            raise InputError(
+                f"{tuned.path} brings its own encoder; leave --encoder {_shown(reference.encoder)} out"
+            )
         return tuned, stored_encoder(tuned)
     wanted = (_stored(tuned).get("feature_model") or {}) if tuned is not None else {}
     if reference.encoder is None:
         name = f", {wanted['name']}" if wanted.get("name") else ""
         raise InputError(
-            f"{reference.checkpoint} holds no shot encoder; name the pre-trained checkpoint that its features came "
-            f"from{name}, with --encoder"
+            f"{reference.checkpoint} holds no shot encoder; name the pre-trained checkpoint that its features "
+            f"came from{name}, with --encoder"
         )
     if not isinstance(reference.encoder, Path):
         return None, ShotEncoder.build(IMAGENET_DEPTH, imagenet_pretrained=True)
     source = read_checkpoint(reference.encoder)
     if wanted.get("sha256") not in (None, source.sha256):
         raise InputError(
-            f"{reference.checkpoint} was trained on features of {wanted.get('name')} (sha256 {wanted['sha256'][:12]}...), "
-            f"and {source.path} is another checkpoint; its scores would mean nothing"
+            f"{reference.checkpoint} was trained on features of {wanted.get('name')} (sha256 "
+            f"{wanted['sha256'][:12]}...), and {source.path} is another checkpoint: its scores would mean nothing"
         )
     return source, stored_encoder(source)
 
@@ -190,7 +209,10 @@ def _scorer(checkpoint: Checkpoint | None) -> tuple[ContextualRelationNetwork | 
     if checkpoint is None:
         return None, None, TRAINING_FREE
     architecture = architecture_of(checkpoint)
-    for head_name, prefix, kind in (("head_sbd", "head_sbd.", FINETUNED), ("head_pp", "loss.head_pp.", ZERO_SHOT)):
+    for head_name, prefix, kind in (
+        ("head_sbd", "head_sbd.", FINETUNED),
+        ("head_pp", "loss.head_pp.", ZERO_SHOT),
+    ):
         if head_name in architecture.heads and architecture.crn is not None:
             crn = stored_crn(checkpoint)
             head = boundary_head(crn.hidden_dim)
@@ -216,5 +238,3 @@ def _name(path: Path) -> str:
 
 def _shown(encoder: Path | str) -> str:
     return IMAGENET if encoder == IMAGENET else str(encoder)
-
-

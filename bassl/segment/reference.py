@@ -14,13 +14,14 @@ ROOTS = (PACKAGE / "finetune" / "ckpt", PACKAGE / "pretrain" / "ckpt")
 IMAGENET = "imagenet"
 """The encoder that is not ours: torchvision's ResNet-50, trained on ImageNet."""
 NAMES = ("best.ckpt", "last.ckpt", "model-v1.ckpt")
-"""Checkpoints of a folder, the preferred first: the epoch that validation chose, the last, the reference's."""
+"""Checkpoints of a folder, the preferred first: the epoch that validation chose, the last, the
+reference's."""
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """checkpoint: file of the model, None for the training-free scorer. encoder: file of another checkpoint with the
-    shot encoder, None where the model brings its own, IMAGENET for torchvision's.
+    """checkpoint: file of the model, None for the training-free scorer. encoder: file of another checkpoint
+    with the shot encoder, None where the model brings its own, IMAGENET for torchvision's.
     """
 
     checkpoint: Path | None
@@ -35,7 +36,8 @@ class ModelReference:
 def find_model(
     model: str | Path | None, encoder: str | Path | None = None, roots: tuple[Path, ...] = ROOTS
 ) -> ModelReference:
-    """The files of a model, by name (the EXPR_NAME it was trained under) or path, and of the encoder likewise.
+    """The files of a model, by name (the EXPR_NAME it was trained under) or path, and of the encoder
+    likewise.
 
     Without model: the training-free scorer over `encoder`, by default torchvision's.
 
@@ -61,7 +63,9 @@ def _find(given: str | Path, roots: tuple[Path, ...]) -> Path:
         return path.resolve()
     if path.is_dir():
         return _checkpoint_in(path)
-    known = sorted({folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()})
+    known = sorted(
+        {folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()}
+    )
     near = difflib.get_close_matches(str(given), known, 3, 0.5) or known[:5]
     remedy = f"known models: {', '.join(near)}" if near else "no model has been trained or unpacked yet"
     raise InputError(f"there is no model {str(given)!r}, neither by that name nor at that path; {remedy}")

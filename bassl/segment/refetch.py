@@ -15,8 +15,8 @@ FURTHER_BACK = (0, 10, 60)  # seconds before a frame to jump to, until one of th
 class FrameFetcher:
     """Fetches frames that `reader` has read before, through a second reader, opened when first needed.
 
-    A context manager. Frames are told by their times, so what comes back is the very frame that was counted; where a
-    film has no times, or jumping in it fails, frames are counted from its beginning.
+    A context manager. Frames are told by their times, so what comes back is the very frame that was counted;
+    where a film has no times, or jumping in it fails, frames are counted from its beginning.
     """
 
     def __init__(self, reader: FilmReader) -> None:
@@ -78,7 +78,8 @@ class FrameFetcher:
             if picture.index == number:
                 return picture
         raise InputError(
-            f"frame {number} of {self._counted.path} was there and is not any more; do not change a film while it is read"
+            f"frame {number} of {self._counted.path} was there and is not any more; "
+            "do not change a film while it is read"
         )
 
     def _close(self) -> None:

@@ -1,11 +1,12 @@
 """What segmentation gives: shots, scenes and when they start and end, in frames, exact seconds and timecode.
 
-Everything here is torch-free and made anew from an `AnalysedFilm` in no time, so another threshold costs nothing.
+Everything here is torch-free and made anew from an `AnalysedFilm` in no time, so another threshold costs
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bassl.segment.threshold import Threshold
-from bassl.segment.timecode import short_clock, timecode
+from bassl.segment.timecode import TimecodeTrack, short_clock
 from bassl.segment.timing import FrameTimes
 
 FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
@@ -30,9 +31,10 @@ KINDS = {
 class ModelInfo:
     """What scored the boundaries.
 
-    name: of the checkpoint, or "similarity". kind: a key of KINDS. sha256: of the checkpoint file, None without one.
-    encoder: what the shot features are from; encoder_id: hash of its weights and settings. threshold: chosen on a
-    validation split in fine-tuning, None where there was none.
+    name: of the checkpoint, or "similarity". kind: a key of KINDS. sha256: of the checkpoint file, None
+    without one.
+    encoder: what the shot features are from; encoder_id: hash of its weights and settings. threshold: chosen
+    on a validation split in fine-tuning, None where there was none.
     """
 
     name: str
@@ -50,13 +52,16 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class FilmInfo:
-    """A video file. width, height: pixels as shown, upright and square; codec: FFmpeg's name."""
+    """A video file. width, height: pixels as shown, upright and square; codec: FFmpeg's name; timecode: that
+    of the first frame, where the file tells.
+    """
 
     path: Path
     width: int
     height: int
     codec: str
     has_audio: bool
+    timecode: str | None = None
 
     @property
     def name(self) -> str:
@@ -92,8 +97,9 @@ class AnalysedFilm:
 class Moment:
     """A point in a film, between two frames.
 
-    frame: number, from 0, of the frame that starts here. position: the same in an editor, where the rate is constant;
-    another number only at variable rates. seconds: exact, on the clock that players show. timecode: SMPTE, of position.
+    frame: number, from 0, of the frame that starts here. position: the same in an editor, where the rate is
+    constant; another number only at variable rates. seconds: exact, on the clock that players show. timecode:
+    SMPTE, of position.
     """
 
     frame: int
@@ -102,15 +108,16 @@ class Moment:
     timecode: str
 
     @classmethod
-    def of(cls, frame: int, times: FrameTimes) -> Moment:
+    def of(cls, frame: int, times: FrameTimes, track: TimecodeTrack) -> Moment:
         """The moment at which a frame starts."""
         position = times.position(frame)
-        return cls(frame, position, times.seconds(frame), timecode(position, times.rate))
+        return cls(frame, position, times.seconds(frame), track.text(position))
 
 
 @dataclass(frozen=True)
 class Shot:
-    """An unbroken take. number: from 0. start, end: its first frame, and the first that is no longer part of it.
+    """An unbroken take. number: from 0. start, end: its first frame, and the first that is no longer part of
+    it.
 
     keyframes: frame numbers. probability: 0..1 that a scene ends with this shot, None for the film's last.
     """
@@ -124,7 +131,8 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of it."""
+    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of
+    it."""
 
     number: int
     start: Moment
@@ -153,10 +161,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A film cut into scenes; iterate over it to get them."""
+    """A film cut into scenes; iterate over it to get them.
+
+    labels: (num_shots,) true boundaries where they are known, as `bassl.segment.ground_truth.read_labels`
+    gives them.
+    """
 
     film: FilmInfo
     times: FrameTimes
+    track: TimecodeTrack
     shots: tuple[Shot, ...]
     scenes: tuple[Scene, ...]
     threshold: Threshold
@@ -164,8 +177,10 @@ class Segmentation:
     detector: Mapping[str, Any]
     warnings: tuple[str, ...]
     analysed: AnalysedFilm = field(repr=False, compare=False)
+    labels: npt.NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
+    evaluation: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Scene]:
         return iter(self.scenes)
 
     def __len__(self) -> int:
@@ -173,7 +188,8 @@ class Segmentation:
 
 
 def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
-    """Key-frames of the shot from frame first to frame last: at its quarters, first + k * ((last - first) // 4).
+    """Key-frames of the shot from frame first to frame last: at its quarters, first + k * ((last - first) //
+    4).
 
     So lie 99.3 % of MovieNet's. A shot of fewer than five frames has its first frame three times.
     """
@@ -184,19 +200,21 @@ def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
 def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:
     """Scenes end with the shots at or above the threshold, and with the film."""
     times = analysed.times
+    track = TimecodeTrack.of(times.rate, analysed.film.timecode)
     shots = []
     for number, (first, last) in enumerate(analysed.frames.tolist()):
         probability = float(analysed.probability[number])
         shots.append(
             Shot(
                 number,
-                Moment.of(first, times),
-                Moment.of(last + 1, times),
+                Moment.of(first, times, track),
+                Moment.of(last + 1, times, track),
                 keyframe_numbers(first, last),
                 None if np.isnan(probability) else probability,
             )
         )
-    scenes, begin = [], 0
+    scenes: list[Scene] = []
+    begin = 0
     for shot in shots:
         is_last = shot.number == len(shots) - 1
         if is_last or (shot.probability is not None and shot.probability >= threshold.value):
@@ -204,6 +222,14 @@ def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentatio
             scenes.append(Scene(len(scenes) + 1, members[0].start, members[-1].end, members))
             begin = shot.number + 1
     return Segmentation(
-        analysed.film, times, tuple(shots), tuple(scenes), threshold, analysed.model, analysed.detector,
-        analysed.warnings, analysed,
-    )  # fmt: skip
+        film=analysed.film,
+        times=times,
+        track=track,
+        shots=tuple(shots),
+        scenes=tuple(scenes),
+        threshold=threshold,
+        model=analysed.model,
+        detector=analysed.detector,
+        warnings=analysed.warnings,
+        analysed=analysed,
+    )

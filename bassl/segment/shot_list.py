@@ -1,4 +1,5 @@
-"""Shots that somebody else has found: PySceneDetect's scene list, MovieNet's shot file, TransNetV2's text file."""
+"""Shots that somebody else has found: PySceneDetect's scene list, MovieNet's shot file, TransNetV2's text
+file."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ START_SECONDS, END_SECONDS = "Start Time (seconds)", "End Time (seconds)"
 class ShotList:
     """Shots in order, as a file tells them.
 
-    frames: (num_shots, 2) first and last frame. seconds: of the first frame and of the end of each, where the file tells;
-    needed at variable frame rates only, where PySceneDetect's frame numbers are approximate.
+    frames: (num_shots, 2) first and last frame. seconds: of the first frame and of the end of each, where the
+    file tells; needed at variable frame rates only, where PySceneDetect's frame numbers are approximate.
     """
 
     path: Path
@@ -43,12 +44,18 @@ class ShotList:
         """
         frames = self.frames
         if times.is_variable and self.seconds is not None:
-            frames = np.array([[times.nearest_frame(a), times.nearest_frame(b) - 1] for a, b in self.seconds])
+            nearest = times.nearest_frame
+            frames = np.array(
+                [
+                    [nearest(times.start + begin), nearest(times.start + end) - 1]
+                    for begin, end in self.seconds
+                ]
+            )
             frames[:, 1] = np.maximum(frames[:, 1], frames[:, 0])
         if frames[-1, 0] >= times.num_frames:
             raise InputError(
-                f"{self.path}: the last shot starts at frame {frames[-1, 0]}, the film has {times.num_frames}; it is the "
-                "list of another film, or of another version of it"
+                f"{self.path}: the last shot starts at frame {frames[-1, 0]}, the film has {times.num_frames}; "
+                "it is the list of another film, or of another version of it"
             )
         return np.minimum(frames, times.num_frames - 1)
 
@@ -56,21 +63,24 @@ class ShotList:
 def read_shot_list(path: Path) -> ShotList:
     """Shots from a file: CSV with PySceneDetect's column names, else a line a shot with first and last frame.
 
-    In a CSV the first frame has number 1 (PySceneDetect's convention), in the others 0. Shots that overlap by some
-    frames (in old lists neighbours share one) are cut at the start of the next.
+    In a CSV the first frame has number 1 (PySceneDetect's convention), in the others 0. Shots that overlap by
+    some frames (in old lists neighbours share one) are cut at the start of the next.
 
     Raises:
         InputError: no such file, no shots in it, or shots that are not in order, with file and line.
     """
     if not path.is_file():
-        raise InputError(f"shot list {path} does not exist; give a scene list of PySceneDetect or a shot file")
+        raise InputError(
+            f"shot list {path} does not exist; give a scene list of PySceneDetect or a shot file"
+        )
     found = _read_csv(path) or ShotList(path, read_shot_frames(path))
     starts = found.frames[:, 0]
     unsorted = np.flatnonzero(np.diff(starts) <= 0)
     if len(unsorted):
         shot = int(unsorted[0])
         raise InputError(
-            f"{path}: shot {shot + 2} starts at frame {starts[shot + 1]}, not after the one before it ({starts[shot]}); sort the list"
+            f"{path}: shot {shot + 2} starts at frame {starts[shot + 1]}, not after the one before it "
+            f"({starts[shot]}); sort the list"
         )
     frames = found.frames.copy()
     frames[:-1, 1] = np.minimum(frames[:-1, 1], starts[1:] - 1)
@@ -94,7 +104,9 @@ def _read_csv(path: Path) -> ShotList | None:
             if START_SECONDS in row and END_SECONDS in row:
                 seconds.append((Fraction(row[START_SECONDS]), Fraction(row[END_SECONDS])))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}, line {number}: no frame numbers under {START_FRAME!r} and {END_FRAME!r}") from error
+            raise InputError(
+                f"{path}, line {number}: no frame numbers under {START_FRAME!r} and {END_FRAME!r}"
+            ) from error
         if not 0 <= first <= last:
             raise InputError(f"{path}, line {number}: a shot from frame {first + 1} to {last + 1} is none")
         frames.append((first, last))

@@ -11,9 +11,10 @@ from bassl.errors import InputError
 
 DEFAULT = 0.5
 SPREADS = 1.0
-"""Standard deviations above the film's mean for scores that are no calibrated probability. Tried on the training-free
-scores of eleven BBC Planet Earth episodes with two kinds of features: mean F1 0.32 and 0.26, where the threshold that is
-best for each episode gives 0.37 and 0.31 (0.5 to 1.25 do about as well, a fixed 0.5 finds nothing)."""
+"""Standard deviations above the film's mean for scores that are no calibrated probability. Tried on the
+training-free scores of eleven BBC Planet Earth episodes with two kinds of features: mean F1 0.32 and 0.26,
+where the threshold that is best for each episode gives 0.37 and 0.31 (0.5 to 1.25 do about as well, a fixed
+0.5 finds nothing)."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,26 @@ def choose_threshold(
 ) -> Threshold:
     """The threshold for a film's probabilities (num_shots,), the last of them NaN.
 
-    In this order: the one that is given; the one that cuts into `num_scenes` scenes (fewer where equal probabilities
-    cannot be told apart, or shots are); the one `stored` with the model; 0.5 for calibrated probabilities; else the
-    film's mean plus a standard deviation.
+    In this order: the one that is given; the one that cuts into `num_scenes` scenes (fewer where equal
+    probabilities cannot be told apart, or shots are); the one `stored` with the model; 0.5 for calibrated
+    probabilities; else the film's mean plus a standard deviation.
 
     Raises:
         InputError: a threshold outside 0..1, fewer than one scene, or both at once.
     """
     if given is not None and num_scenes is not None:
-        raise InputError(f"threshold {given} and {num_scenes} scenes cannot both be asked for; give one of them")
+        raise InputError(
+            f"threshold {given} and {num_scenes} scenes cannot both be asked for; give one of them"
+        )
     if given is not None:
         if not 0 <= given <= 1:
             raise InputError(f"threshold {given} is not between 0 and 1")
         return Threshold(given, "as given")
     decided = np.sort(probability[np.isfinite(probability)])[::-1]
     if num_scenes is not None:
-        return Threshold(_for_count(decided, num_scenes), f"the highest-scoring boundaries, for {num_scenes} scenes")
+        return Threshold(
+            _for_count(decided, num_scenes), f"the highest-scoring boundaries, for {num_scenes} scenes"
+        )
     if stored is not None:
         return Threshold(stored, "chosen on the validation split when the model was fine-tuned")
     if is_calibrated:
@@ -66,7 +71,9 @@ def _for_count(decided: npt.NDArray[np.float64], num_scenes: int) -> float:
     if num_boundaries == 0:
         return 1.0 if not len(decided) or decided[0] < 1 else float(np.nextafter(1.0, 2.0))
     value = float(decided[num_boundaries - 1])
-    if num_boundaries < len(decided) and decided[num_boundaries] == value:  # equal ones: rather too few than too many
+    if (
+        num_boundaries < len(decided) and decided[num_boundaries] == value
+    ):  # equal ones: rather too few than too many
         above = decided[decided > value]
         return float(above[-1]) if len(above) else float(np.nextafter(value, 2.0))
     return value

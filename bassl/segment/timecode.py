@@ -1,17 +1,22 @@
-"""Times as people and editors write them: SMPTE timecodes, clock times, exact seconds. Nothing is ever a float.
+"""Times as people and editors write them: SMPTE timecodes, clock times, exact seconds. Nothing is ever a
+float.
 
-SMPTE timecode counts frames: at 23.976 frames a second it counts 24 to a "second", so after an hour it is 3.6 s
-behind the clock. Drop-frame timecode (29.97 and 59.94 only, SMPTE ST 12-1) leaves out frame numbers, not frames, at
-the start of every minute but each tenth, and so stays with the clock; it is written with a semicolon.
+SMPTE timecode counts frames: at 23.976 frames a second it counts 24 to a "second", so after an hour it is 3.6
+s behind the clock. Drop-frame timecode (29.97 and 59.94 only, SMPTE ST 12-1) leaves out frame numbers, not
+frames, at the start of every minute but each tenth, and so stays with the clock; it is written with a
+semicolon.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 DROP_FRAME_RATES = (Fraction(30000, 1001), Fraction(60000, 1001))
 DAY_HOURS = 24
+TAG = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d\d?)")
 
 
 def uses_drop_frame(rate: Fraction) -> bool:
@@ -27,8 +32,8 @@ def frames_per_count(rate: Fraction) -> int:
 def timecode(frame: int, rate: Fraction, drop: bool | None = None) -> str:
     """SMPTE timecode `HH:MM:SS:FF` (`HH:MM:SS;FF` in drop-frame) of frame number `frame`, counted from 0.
 
-    `rate` in frames a second; `drop` None: drop-frame where `uses_drop_frame`. Starts again at 0 after 24 hours, as
-    clocks in editors do.
+    `rate` in frames a second; `drop` None: drop-frame where `uses_drop_frame`. Starts again at 0 after 24
+    hours, as clocks in editors do.
     """
     assert frame >= 0, f"frame {frame} is negative"
     count = frames_per_count(rate)
@@ -39,12 +44,41 @@ def timecode(frame: int, rate: Fraction, drop: bool | None = None) -> str:
     seconds, frames = divmod(frame, count)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    width = len(str(count - 1))
-    return f"{hours % DAY_HOURS:02d}:{minutes:02d}:{seconds:02d}{';' if is_drop else ':'}{frames:0{max(2, width)}d}"
+    mark = ";" if is_drop else ":"
+    return (
+        f"{hours % DAY_HOURS:02d}:{minutes:02d}:{seconds:02d}{mark}{frames:0{max(2, len(str(count - 1)))}d}"
+    )
+
+
+@dataclass(frozen=True)
+class TimecodeTrack:
+    """How a film counts: the number of its frame 0 (`first`), and whether it leaves numbers out (`drop`)."""
+
+    rate: Fraction
+    first: int
+    drop: bool
+
+    @classmethod
+    def of(cls, rate: Fraction, tag: str | None) -> TimecodeTrack:
+        """The track that a file's `timecode` tag begins, such as 01:00:00:00; from 0 where there is none."""
+        match = TAG.fullmatch(tag.strip()) if tag else None
+        count = frames_per_count(rate)
+        if match is None or int(match[2]) > 59 or int(match[3]) > 59 or int(match[5]) >= count:
+            return cls(rate, 0, uses_drop_frame(rate))
+        hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
+        drop = match[4] in ";." and uses_drop_frame(rate)
+        whole_minutes = 60 * hours + minutes
+        left_out = count // 15 * (whole_minutes - whole_minutes // 10) if drop else 0
+        return cls(rate, (60 * whole_minutes + seconds) * count + frames - left_out, drop)
+
+    def text(self, position: int) -> str:
+        """Timecode of the frame at a position of the film."""
+        return timecode(self.first + position, self.rate, self.drop)
 
 
 def clock(seconds: Fraction) -> str:
-    """`HH:MM:SS.mmm`, rounded up to a millisecond: a player that seeks there shows the frame that starts then.
+    """`HH:MM:SS.mmm`, rounded up to a millisecond: a player that seeks there shows the frame that starts
+    then.
 
     Rounded to the nearest it would often show the frame before.
     """
@@ -63,7 +97,8 @@ def short_clock(seconds: Fraction) -> str:
 
 
 def _with_left_out_numbers(frame: int, count: int) -> int:
-    """The frame number that drop-frame timecode shows: 2 numbers a minute left out (4 at 59.94), none each tenth."""
+    """The frame number that drop-frame timecode shows: 2 numbers a minute left out (4 at 59.94), none each
+    tenth."""
     dropped = count // 15
     per_minute = 60 * count - dropped
     per_ten_minutes = 10 * 60 * count - 9 * dropped

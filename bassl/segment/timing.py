@@ -25,10 +25,12 @@ class FrameTimes:
     """Frames 0 .. num_frames - 1 of a film on the film's clock, which is the one that players show.
 
     Attributes:
-        rate: frames a second, exact where it is constant, else the nominal rate that editors conform the film to.
+        rate: frames a second, exact where it is constant, else the nominal rate that editors conform the film
+            to.
         start: seconds at which frame 0 is shown, 0 in most films.
         num_frames: frames of the film.
-        ticks: (num_frames,) when each is shown, in units of `time_base` from frame 0's; None at a constant rate.
+        ticks: (num_frames,) when each is shown, in units of `time_base` from frame 0's; None at a constant
+            rate.
         time_base: seconds a tick.
         last_ticks: ticks for which the last frame is shown.
     """
@@ -60,7 +62,8 @@ class FrameTimes:
         return self.start + (int(self.ticks[-1]) + self.last_ticks) * self.time_base
 
     def position(self, frame: int) -> int:
-        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its time."""
+        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its
+        time."""
         if self.ticks is None:
             return frame
         return round((self.seconds(frame) - self.start) * self.rate)
@@ -82,8 +85,9 @@ def measure_times(
 ) -> FrameTimes:
     """Times of the frames shown at `ticks`, strictly increasing, in seconds * time_base.
 
-    The rate is constant if a guess of the container's, or a common rate, fits every frame to 2 ms (Matroska rounds to
-    1 ms) and a quarter of a frame; then times are multiples of the exact rate. Else each frame has its own time.
+    The rate is constant if a guess of the container's, or a common rate, fits every frame to 2 ms (Matroska
+    rounds to 1 ms) and a quarter of a frame; then times are multiples of the exact rate. Else each frame has
+    its own time.
 
     Args:
         guesses: rates that the container tells, most trusted first; None and absurd ones are passed over.
@@ -100,9 +104,11 @@ def measure_times(
     trusted = [Fraction(guess) for guess in guesses if guess is not None and 0 < guess <= MAX_RATE]
     if len(shown) == 1:
         return FrameTimes(trusted[0] if trusted else Fraction(24), start, 1)
-    mean = Fraction((len(shown) - 1)) / (int(shown[-1]) * time_base)
+    mean = Fraction(len(shown) - 1) / (int(shown[-1]) * time_base)
     seconds = shown * float(time_base)
-    near_mean = sorted((rate for rate in COMMON_RATES if abs(rate / mean - 1) < 0.01), key=lambda r: abs(r - mean))
+    near_mean = sorted(
+        (rate for rate in COMMON_RATES if abs(rate / mean - 1) < 0.01), key=lambda r: abs(r - mean)
+    )
     for rate in (*trusted, *near_mean):
         drift = np.abs(seconds - np.arange(len(shown)) / float(rate))
         if drift.max() <= min(max(ROUNDING, float(time_base)), 0.25 / float(rate)):
@@ -112,7 +118,8 @@ def measure_times(
 
 
 def _nominal(mean: Fraction, trusted: list[Fraction]) -> Fraction:
-    """Rate for editors: a common one near the mean, else the container's if it is within a quarter, else the mean."""
+    """Rate for editors: a common one near the mean, else the container's if it is within a quarter, else the
+    mean."""
     for candidates, tolerance in ((COMMON_RATES, 0.02), (trusted, 0.25)):
         near = min(candidates, key=lambda rate: abs(rate - mean), default=None)
         if near is not None and abs(near / mean - 1) < tolerance:

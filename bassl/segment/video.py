@@ -26,9 +26,12 @@ from bassl.segment.timing import FrameTimes, measure_times
 log = logging.getLogger(__name__)
 
 KEYFRAME_LINES = 240
-"""Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone video."""
+"""Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone
+video."""
 MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can ask for more memory than there is
-SMALL_FORMAT = "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
+SMALL_FORMAT = (
+    "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
+)
 MICROSECOND = Fraction(1, 1_000_000)
 
 RgbImage = npt.NDArray[np.uint8]
@@ -58,7 +61,9 @@ class FilmReader:
         num_frames: how many frames there should be, 0 where it does not say.
         has_audio: whether there is a sound track.
         codec: FFmpeg's name of the codec.
-        is_timed: whether frames say when they are shown (a raw stream's do not), in units of `time_base` seconds.
+        timecode: of the first frame, where the file tells.
+        is_timed: whether frames say when they are shown (a raw stream's do not), in units of `time_base`
+            seconds.
         ticks: when each frame read so far is shown; its number where frames do not say.
     """
 
@@ -75,6 +80,7 @@ class FilmReader:
             self._stream.thread_type = "AUTO"
             self.codec = str(self._stream.codec_context.name)
             self.has_audio = bool(self._container.streams.audio)
+            self.timecode = self._stream.metadata.get("timecode") or self._container.metadata.get("timecode")
             self.ticks = array("q")
             self.num_damaged = 0
             self.stopped: str | None = None
@@ -83,8 +89,8 @@ class FilmReader:
             first = next(self._decoded, None)
             if first is None:
                 raise InputError(
-                    f"{self.path} holds no frame that can be decoded ({self.codec}); it is damaged or incomplete: copy "
-                    "or convert it again"
+                    f"{self.path} holds no frame that can be decoded ({self.codec}); it is damaged or "
+                    "incomplete: copy or convert it again"
                 )
         except BaseException:
             self._container.close()
@@ -120,7 +126,8 @@ class FilmReader:
             yield self._picture(frame)
 
     def pictures_from(self, tick: int) -> Iterator[tuple[int, Picture]]:
-        """Frames with their times, from the last complete picture at or before a time on; nothing if jumping fails.
+        """Frames with their times, from the last complete picture at or before a time on; nothing if jumping
+        fails.
 
         The numbers of these pictures mean nothing.
         """
@@ -132,6 +139,21 @@ class FilmReader:
         for frame in self._decoded:
             if frame.pts is not None:
                 yield frame.pts, Picture(-1, self._shrunk(frame), self.rotation)
+
+    def scanned_times(self) -> FrameTimes:
+        """Times of all frames as the packets tell them; ends what else this reader was doing."""
+        ticks: list[int | None] = []
+        try:
+            self._container.seek(0)
+            for packet in self._container.demux(self._stream):
+                if packet.size and not packet.is_discard:
+                    ticks.append(packet.pts if packet.pts is not None else packet.dts)
+        except FFmpegError as error:
+            log.debug("%s: scanning stopped: %s", self.path, error)
+        known = {tick for tick in ticks if tick is not None}
+        self.is_timed = self.is_timed and len(known) == len(ticks)
+        self.ticks = array("q", sorted(known) if self.is_timed else range(len(ticks)))
+        return self.times()
 
     def times(self) -> FrameTimes:
         """Times of the frames read so far; of the whole film after `pictures`."""
@@ -181,7 +203,9 @@ class FilmReader:
     def _shrunk(self, frame: VideoFrame) -> VideoFrame:
         width, height = self._small_size
         method = "AREA" if frame.height > height else "BICUBIC"
-        return self._scale.reformat(frame, width=width, height=height, format=SMALL_FORMAT, interpolation=method)
+        return self._scale.reformat(
+            frame, width=width, height=height, format=SMALL_FORMAT, interpolation=method
+        )
 
     def _start(self) -> Fraction:
         """Seconds of frame 0 on the clock of players, which count from where the file starts."""
@@ -197,6 +221,16 @@ class FilmReader:
         if stream.duration and stream.time_base:
             return stream.duration * Fraction(stream.time_base)
         return (self._container.duration or 0) * MICROSECOND
+
+
+def scan_times(path: Path) -> FrameTimes:
+    """Times of a film's frames from its table of contents alone: fast, but nothing has been decoded.
+
+    Raises:
+        InputError: as FilmReader.
+    """
+    with FilmReader(path) as reader:
+        return reader.scanned_times()
 
 
 def _open(path: Path) -> av.container.InputContainer:
@@ -218,7 +252,9 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
         if not is_cover and stream.codec_context is not None:
             return stream
     kinds = sorted({stream.type for stream in container.streams} - {"video"})
-    raise InputError(f"{path} holds no video ({'only ' + ', '.join(kinds) if kinds else 'nothing'}); give a film")
+    raise InputError(
+        f"{path} holds no video ({'only ' + ', '.join(kinds) if kinds else 'nothing'}); give a film"
+    )
 
 
 def _sizes(

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 import bassl
+from bassl.config import plan as plans
 from bassl.config.load import load
-from bassl.config.plan import CrnPlan, EncoderPlan, ExtractPlan, FinetunePlan, PretrainPlan, TestTransformPlan
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
+from bassl.config.plan import CrnPlan, EncoderPlan, ExtractPlan, FinetunePlan, PretrainPlan
+from bassl.config.resolve import _shared_out, resolve_extract, resolve_finetune, resolve_pretrain
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.errors import InputError
 
 PACKAGE = Path(bassl.__file__).parent
 BATCH = "config.TRAIN.BATCH_SIZE.effective_batch_size"
 PROCESSES = "config.DISTRIBUTED.NUM_PROC_PER_NODE"
+TRN = "config.MODEL.contextual_relation_network.params.trn"
 ACCUMULATE = "config.TRAINER.accumulate_grad_batches"
 
 INDIVISIBLE = [
@@ -59,13 +61,13 @@ REFUSED = [
     ("pretrain", "config.TEST.BATCH_SIZE.effective_batch_size=0", "=0 must be at least 1"),
     ("pretrain", "config.MODEL.shot_encoder.resnet.depth=42", "=42 is unknown; choose one of 18, 34, 50"),
     ("pretrain", "config.MODEL.contextual_relation_network.name=lstm", "=lstm is unknown"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.pooling_method=sum", "=sum is unknown"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.hidden_size=0", "=0 must be at least 1"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.hidden_size=100", "is not divisible by 8 heads"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.num_hidden_layers=0", "=0 must be at least 1"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.intermediate_size=0", "=0 must be at least 1"),
+    ("pretrain", f"{TRN}.pooling_method=sum", "=sum is unknown"),
+    ("pretrain", f"{TRN}.hidden_size=0", "=0 must be at least 1"),
+    ("pretrain", f"{TRN}.hidden_size=100", "is not divisible by 8 heads"),
+    ("pretrain", f"{TRN}.num_hidden_layers=0", "=0 must be at least 1"),
+    ("pretrain", f"{TRN}.intermediate_size=0", "=0 must be at least 1"),
     ("pretrain", "config.TRANSFORM.size=0", "=0 must be at least 1 pixel"),
-    ("pretrain", "config.TRANSFORM.test.crop=300", "=300 must lie between 1 and config.TRANSFORM.test.resize=256"),
+    ("pretrain", "config.TRANSFORM.test.crop=300", "=300 must lie between 1 and config.TRANSFORM.test.resize"),
     ("pretrain", "config.TRANSFORM.train.scale=[1,0.5]", "must be two numbers above 0, the smaller first"),
     ("pretrain", "config.TRANSFORM.train.ratio=[1]", "must be two numbers above 0, the smaller first"),
     ("pretrain", "config.TRANSFORM.train.blur_sigma=[0.1,inf]", "must be two numbers above 0"),
@@ -78,7 +80,7 @@ REFUSED = [
     ("pretrain", f"config.EXPR_NAME={'a' * 201}", "cannot name a folder"),
     ("extract", "config.SPLIT=all", "=all is unknown; choose one of pretrain, trainvaltest, train, val, test"),
     ("extract", "config.FEATURE_DTYPE=float64", "=float64 is unknown; choose one of float32, float16"),
-    ("extract", "config.LOAD_FROM=no/such/run", "='no/such/run' cannot name a folder"),
+    ("extract", "config.LOAD_FROM=no/such/run", "='no/such/run' is neither the name of a run nor a path"),
     ("finetune", "config.TRAIN.OPTIMIZER.name=lars", "=lars is unknown; choose one of adam, adamw"),
     ("finetune", "config.TEST.SELECT_ON=test", "=test is unknown; choose one of last, val"),
     ("finetune", "config.TEST.UNCERTAIN_LABEL=negative", "=negative is unknown; choose one of positive, masked"),
@@ -115,7 +117,7 @@ def test_pre_training_is_by_default_that_of_the_paper() -> None:
     assert (plan.loop.max_epochs, plan.loop.max_steps, plan.loop.eval_every_epochs) == (10, None, 1)
     assert plan.encoder == EncoderPlan(depth=50, zero_init_residual=True, imagenet_pretrained=False)
     assert plan.crn == CrnPlan(768, 2, 8, 3072, 0.1, "center")
-    assert plan.test_transform == TestTransformPlan(resize=256, crop=224)
+    assert plan.test_transform == plans.TestTransformPlan(resize=256, crop=224)
     assert (plan.knn_validation, plan.sync_bn) == (True, True)
     assert (plan.run.seed, plan.run.dry_run, plan.run.resume) == (None, False, None)
     assert AugmentationSettings(**plan.augmentation) == AugmentationSettings()
@@ -258,15 +260,9 @@ def test_the_proposed_batch_is_the_nearest_of_all() -> None:
             nearest = min(multiples, key=lambda batch: abs(batch - effective))
             if effective % processes:
                 with pytest.raises(InputError, match=f"try {nearest}$"):
-                    _resolve_batch(effective, processes)
+                    _shared_out(effective, processes, 1)
             else:
-                assert _resolve_batch(effective, processes) == effective // processes
-
-
-def _resolve_batch(effective: int, processes: int) -> int:
-    from bassl.config.resolve import _shared_out
-
-    return _shared_out(effective, processes, 1)
+                assert _shared_out(effective, processes, 1) == effective // processes
 
 
 def test_a_single_sample_has_no_negatives() -> None:

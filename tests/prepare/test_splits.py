@@ -61,11 +61,7 @@ def test_anything_else_is_an_input_error(tmp_path: Path, text: str) -> None:
 
 
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text(max_size=6)
-    | st.sampled_from(["train", "val", "../x"]),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["train", "val", "../x"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["train", "test", "name", "x"]), inner, max_size=3)
@@ -87,9 +83,7 @@ def test_any_json_is_splits_or_an_input_error(tmp_path: Path, value: object) -> 
 
 
 def test_films_that_are_not_here_and_films_in_two_splits_are_reported() -> None:
-    splits, found = fit_splits(
-        {"train": ["a", "b"], "test": ["a", "gone"], "all": ["a", "b", "c"]}, ["a", "b", "c"]
-    )
+    splits, found = fit_splits({"train": ["a", "b"], "test": ["a", "gone"], "all": ["a", "b", "c"]}, ["a", "b", "c"])
     assert splits == {"train": ["a", "b"], "val": [], "test": ["a"]}
     assert sorted((finding.severity, finding.about) for finding in found) == [
         (ERROR, "a"),
@@ -111,9 +105,7 @@ def test_splits_are_drawn_by_film_and_seed() -> None:
 
 def test_one_film_more_moves_few_of_the_others() -> None:
     before, after = (draw_splits(films, (0.6, 0.2, 0.2), seed=3) for films in (FILMS, [*FILMS, "new"]))
-    moved = [
-        film for film in FILMS if not any(film in before[name] and film in after[name] for name in before)
-    ]
+    moved = [film for film in FILMS if not any(film in before[name] and film in after[name] for name in before)]
     assert len(moved) <= 2
 
 

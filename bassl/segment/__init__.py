@@ -1,0 +1,57 @@
+"""A video file in, its scenes out.
+
+    from bassl.segment import load_model, segment
+    for scene in segment("film.mp4", load_model("bassl")):
+        print(scene)
+
+Reading order: `api` (this), `main` (the command), `analyse` (one pass over a film), `video`, `cuts`,
+`keyframes` (frames, shots, key-frames), `model` (features and scores), `scenes` (what comes out), `output`
+(what is written). Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bassl.segment.api import default_cache, segment, write
+    from bassl.segment.model import SceneModel, load_model
+    from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
+    from bassl.segment.settings import DetectorSettings
+
+_HOMES = {
+    "DetectorSettings": "settings",
+    "Moment": "scenes",
+    "Scene": "scenes",
+    "SceneModel": "model",
+    "Segmentation": "scenes",
+    "Shot": "scenes",
+    "default_cache": "api",
+    "load_model": "model",
+    "segment": "api",
+    "write": "api",
+}
+
+__all__ = [
+    "DetectorSettings",
+    "Moment",
+    "Scene",
+    "SceneModel",
+    "Segmentation",
+    "Shot",
+    "default_cache",
+    "load_model",
+    "segment",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,57 @@
+"""Which films a call is about, and the folder that each one's results go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bassl.errors import InputError
+from bassl.prepare.names import film_name_of
+from bassl.prepare.own_films import SUFFIXES
+
+
+def find_films(given: Sequence[Path], results: Path) -> list[Path]:
+    """The given files as they are, and of given folders all video files, by their suffix, at any depth,
+    sorted.
+
+    Hidden files and what lies below `results` (clips of earlier calls) are passed over; a film that is named
+    twice comes once.
+
+    Raises:
+        InputError: a path that does not exist, or a folder without a film.
+    """
+    found: dict[Path, Path] = {}
+    for path in given:
+        if path.is_dir():
+            films = [film for film in sorted(path.rglob("*")) if _is_film(film, path, results)]
+            if not films:
+                raise InputError(f"there is no video file in {path}; known are {' '.join(sorted(SUFFIXES))}")
+        elif path.exists():
+            films = [path]
+        else:
+            raise InputError(f"{path} does not exist; give video files, or folders of them")
+        for film in films:
+            found.setdefault(film.resolve(), film)
+    return list(found.values())
+
+
+def result_folders(films: Sequence[Path], root: Path) -> list[Path]:
+    """A folder below `root` for each film, named after it; films of one name are numbered in their order."""
+    taken: set[str] = set()
+    folders = []
+    for film in films:
+        name = unique = film_name_of(Path(film.name))
+        number = 2
+        while unique.casefold() in taken:
+            unique, number = f"{name}-{number}", number + 1
+        taken.add(unique.casefold())
+        folders.append(root / unique)
+    return folders
+
+
+def _is_film(path: Path, root: Path, results: Path) -> bool:
+    is_hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    is_ours = path.resolve().is_relative_to(results.resolve()) and not root.resolve().is_relative_to(
+        results.resolve()
+    )
+    return path.suffix.lower() in SUFFIXES and not is_hidden and not is_ours and path.is_file()

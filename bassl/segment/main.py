@@ -1,0 +1,201 @@
+"""The command `bassl segment`: films in, scenes out. Neither torch nor PyAV is imported before they are
+needed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bassl.errors import InputError
+from bassl.segment.cache import default_folder
+from bassl.segment.films import find_films, result_folders
+from bassl.segment.output.clips import find_ffmpeg
+from bassl.segment.output.formats import DEFAULT, parse_formats, table_of_formats
+from bassl.segment.reference import find_model
+from bassl.segment.run import Options, Outcome, Task, segment_films
+from bassl.segment.settings import THRESHOLDS, DetectorSettings, ShotSettings
+from bassl.segment.shot_list import read_shot_list
+
+MANY_SCENES = 60  # above it they are counted, not listed
+EPILOG = f"""\
+formats:
+{table_of_formats()}
+
+Without --model boundaries are scored by how little the shots before resemble those after, over torchvision's
+ImageNet ResNet-50 or the --encoder of a checkpoint. docs/video.md documents files, formats and Python API."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 a mistake of the user's, 130
+    interrupted."""
+    arguments = _parser().parse_args(argv)
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)
+    try:
+        return _run(arguments)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    films = find_films(arguments.films, arguments.output)
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise InputError(f"threshold {arguments.threshold} is not between 0 and 1")
+    detector = DetectorSettings(
+        "transnetv2" if arguments.transnetv2 else arguments.detector,
+        arguments.shot_threshold,
+        arguments.shortest_shot,
+        arguments.transnetv2,
+    )
+    options = Options(
+        reference=find_model(arguments.model, arguments.encoder),
+        device=arguments.device,
+        cache=None if arguments.no_cache else arguments.cache or default_folder(),
+        formats=parse_formats(arguments.formats),
+        threshold=arguments.threshold,
+        num_scenes=arguments.num_scenes,
+        ffmpeg=find_ffmpeg() if arguments.split else None,
+        show_progress=sys.stderr.isatty() and not arguments.quiet,
+    )
+    tasks = []
+    for film, folder in zip(films, result_folders(films, arguments.output), strict=True):
+        shots = _companion(arguments.shots, film, len(films), "--shots")
+        given = None if shots is None else read_shot_list(shots)
+        labels = _companion(arguments.labels, film, len(films), "--labels", shared=True)
+        tasks.append(Task(film, folder, ShotSettings(detector, given), labels))
+    failed = 0
+    for outcome in segment_films(tasks, options, _devices(arguments.device, len(tasks))):
+        failed += outcome.error is not None
+        _tell(outcome)
+    if failed and len(tasks) > 1:
+        sys.stderr.write(f"{failed} of {len(tasks)} films failed\n")
+    return 1 if failed else 0
+
+
+def _tell(outcome: Outcome) -> None:
+    found = outcome.segmentation
+    if found is None:
+        sys.stderr.write(f"error: {outcome.error}\n")
+        return
+    lines = [
+        f"{found.film.name}: {len(found)} scenes in {len(found.shots)} shots",
+        f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
+    ]
+    if len(found) <= MANY_SCENES:
+        lines += [f"  {scene}" for scene in found]
+    lines += [f"  {name}: {_percent(values)}" for name, values in found.evaluation.items()]
+    lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
+    if any(path.parent != outcome.task.folder for path in outcome.written):
+        lines.append(f"  {outcome.task.folder / 'clips'}/")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _percent(values: Mapping[str, float]) -> str:
+    shown = ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")
+    return ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
+
+
+def _devices(given: str, num_films: int) -> tuple[str, ...]:
+    """Devices to share several films out over; for one film the choice is left to the model, if it is loaded
+    at all."""
+    if num_films == 1:
+        return (given,)
+    if given == "cpu":
+        return ("cpu",)
+    from bassl.segment.device import device_names
+
+    return device_names(given)
+
+
+def _companion(
+    given: Path | None, film: Path, num_films: int, option: str, shared: bool = False
+) -> Path | None:
+    """The file that belongs to a film: the given one, or in a given folder the one called after it."""
+    if given is None:
+        return None
+    if given.is_dir():
+        names = [f"{film.stem}{end}" for end in (".csv", ".txt", "-Scenes.csv", ".scenes.txt")]
+        names += [f"{film.name}{end}" for end in (".csv", ".txt", ".scenes.txt")]
+        found = next((given / name for name in names if (given / name).is_file()), None)
+        if found is None:
+            raise InputError(
+                f"{option}: {given} holds no list for {film.name}; call it {names[0]} or {names[1]}"
+            )
+        return found
+    if num_films > 1 and not (shared and given.suffix.lower() in (".csv", ".tsv")):
+        raise InputError(
+            f"{option} {given} is one file for {num_films} films; give a folder with a file a film"
+        )
+    return given
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bassl segment",
+        description="Cut films into scenes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("films", nargs="+", type=Path, metavar="FILM", help="video files, or folders of them")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("scenes"),
+        help="results go to OUTPUT/<film>/ (default: scenes)",
+    )
+    add("--model", help="name of a trained model (its EXPR_NAME), or path of its checkpoint or folder")
+    add("--encoder", help="checkpoint of the shot encoder, for a model without one; or imagenet")
+    how_many = parser.add_mutually_exclusive_group()
+    how_many.add_argument("--threshold", type=float, help="probability from which on a shot ends a scene")
+    how_many.add_argument("--num-scenes", type=int, metavar="N", help="cut into so many scenes instead")
+    add(
+        "--formats", default=",".join(DEFAULT), help=f"list of formats, or all (default: {','.join(DEFAULT)})"
+    )
+    add("--split", action="store_true", help="also cut the film into a file a scene (needs ffmpeg)")
+    add(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="true scenes, to show and to measure against (or a folder)",
+    )
+    add(
+        "--shots",
+        type=Path,
+        metavar="FILE",
+        help="scene list of PySceneDetect, or MovieNet shot file (or a folder)",
+    )
+    add(
+        "--detector",
+        choices=["adaptive", "content"],
+        default="adaptive",
+        help="of PySceneDetect (default: adaptive)",
+    )
+    add("--transnetv2", type=Path, metavar="ONNX", help="find shots with TransNetV2 (needs onnxruntime)")
+    thresholds = ", ".join(f"{name} {value:g}" for name, value in THRESHOLDS.items())
+    add("--shot-threshold", type=float, metavar="T", help=f"of the detector (defaults: {thresholds})")
+    add("--shortest-shot", type=float, default=0.6, metavar="S", help="seconds (default: 0.6)")
+    add("--device", default="auto", help="auto (all GPUs, or the CPU), cpu, cuda:1, or several with commas")
+    add(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help=f"what is kept for the next call (default: {default_folder()})",
+    )
+    add("--no-cache", action="store_true", help="keep nothing, and compute everything anew")
+    add("-q", "--quiet", action="store_true", help="warnings and results only, no progress")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

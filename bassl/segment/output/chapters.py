@@ -1,0 +1,37 @@
+"""Chapters: `chapters.txt` for FFmpeg (`ffmpeg -i film.mp4 -i chapters.txt -map_metadata 1 -codec copy
+out.mp4`) and `chapters.vtt` for the `<track kind="chapters">` of web players.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from bassl.segment.scenes import Segmentation
+from bassl.segment.timecode import clock
+
+
+def write_ffmetadata(path: Path, segmentation: Segmentation) -> None:
+    """Exact at any frame rate: the time base is such that all starts and ends are whole numbers."""
+    moments = [moment for scene in segmentation.scenes for moment in (scene.start, scene.end)]
+    base = math.lcm(*(moment.seconds.denominator for moment in moments))
+    lines = [";FFMETADATA1"]
+    for scene in segmentation.scenes:
+        lines += [
+            "[CHAPTER]",
+            f"TIMEBASE=1/{base}",
+            f"START={int(scene.start.seconds * base)}",
+            f"END={int(scene.end.seconds * base)}",
+            f"title=Scene {scene.number}",
+        ]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def write_webvtt(path: Path, segmentation: Segmentation) -> None:
+    """To the millisecond, which is all that WebVTT has; rounded up, so that a jump shows the scene's first
+    frame."""
+    cues = [
+        f"{scene.number}\n{clock(scene.start.seconds)} --> {clock(scene.end.seconds)}\nScene {scene.number}\n"
+        for scene in segmentation.scenes
+    ]
+    path.write_text("\n".join(["WEBVTT\n", *cues]), encoding="ascii")

@@ -1,0 +1,85 @@
+"""A file a scene, cut to the frame by FFmpeg: encoded again, since only then can a cut lie anywhere."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bassl.errors import InputError
+from bassl.files import write_atomically
+from bassl.segment.scenes import Scene, Segmentation
+
+ENCODING = (
+    "-c:v",
+    "libx264",
+    "-preset",
+    "veryfast",
+    "-crf",
+    "18",
+    "-pix_fmt",
+    "yuv420p",
+    "-c:a",
+    "aac",
+    "-b:a",
+    "192k",
+)
+EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 has no odd sizes
+
+
+def find_ffmpeg() -> str:
+    """Path of the program. Raises InputError where there is none."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        raise InputError(
+            "splitting needs the program ffmpeg, which is not on the PATH; install it or leave --split out"
+        )
+    return found
+
+
+def write_clips(
+    segmentation: Segmentation, folder: Path, ffmpeg: str, show_progress: bool = False
+) -> list[Path]:
+    """Write `scene-001.mp4`, ... into a folder, each whole or not at all; returns their paths.
+
+    Raises:
+        InputError: FFmpeg cannot write a clip.
+    """
+    written = []
+    digits = max(3, len(str(len(segmentation))))
+    title = f"{segmentation.film.name[:40]}: splitting"
+    for scene in tqdm(segmentation.scenes, desc=title, unit=" scenes", disable=not show_progress):
+        path = folder / f"scene-{scene.number:0{digits}d}.mp4"
+        write_atomically(path, partial(_cut, ffmpeg, segmentation, scene))
+        written.append(path)
+    return written
+
+
+def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) -> list[str]:
+    """Arguments of the call; none of them is seen by a shell, and no file name can be taken for an option."""
+    frame = 1 / segmentation.times.rate
+    start = max(Fraction(0), scene.start.seconds - frame / 4)  # a rounding error cannot lose the first frame
+    return [
+        ffmpeg, "-nostdin", "-v", "error", "-y",
+        "-ss", f"{float(start):.6f}", "-i", f"file:{segmentation.film.path.absolute()}",
+        "-t", f"{float(scene.end.seconds - start - frame / 4):.6f}",
+        "-map", "0:V:0", "-map", "0:a?", "-map_chapters", "-1", "-vf", EVEN_SIZE, *ENCODING,
+        "-f", "mp4", "-movflags", "+faststart", f"file:{target.absolute()}",
+    ]  # fmt: skip
+
+
+def _cut(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) -> None:
+    done = subprocess.run(
+        cut_command(ffmpeg, segmentation, scene, target),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise InputError(f"ffmpeg could not cut scene {scene.number} of {segmentation.film.path}: {reason}")

@@ -1,0 +1,56 @@
+"""Scenes and shots as PySceneDetect's own objects, for its writers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bassl.errors import InputError
+from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
+
+
+def at_positions(
+    segmentation: Segmentation, parts: Sequence[Scene | Shot], first: int = 0
+) -> list[tuple[Any, Any]]:
+    """Start and end of each part as FrameTimecodes in whole frames at the film's (nominal) rate, exact.
+
+    first: number to give the film's first frame.
+    """
+    FrameTimecode, _ = _classes()
+    rate = segmentation.times.rate
+    return [
+        (FrameTimecode(first + part.start.position, rate), FrameTimecode(first + part.end.position, rate))
+        for part in parts
+    ]
+
+
+def at_times(segmentation: Segmentation, parts: Sequence[Scene | Shot]) -> list[tuple[Any, Any]]:
+    """The same in time since the first frame: other than `at_positions` only at variable frame rates."""
+    times = segmentation.times
+    if not times.is_variable:
+        return at_positions(segmentation, parts)
+    FrameTimecode, Timecode = _classes()
+
+    def at(moment: Moment) -> Any:
+        ticks = (moment.seconds - times.start) / times.time_base
+        assert ticks.denominator == 1, ticks
+        return FrameTimecode(Timecode(int(ticks), times.time_base), times.rate)
+
+    return [(at(part.start), at(part.end)) for part in parts]
+
+
+def printable(name: str) -> str:
+    """A film's name without what XML, EDL and terminals choke on: control characters and undecodable
+    bytes."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+
+
+def _classes() -> tuple[Any, Any]:
+    try:
+        from scenedetect import FrameTimecode
+        from scenedetect.common import Timecode
+    except ImportError as error:
+        raise InputError(
+            f"this format needs {error.name}; install it with: pip install 'bassl[video]'"
+        ) from error
+    return FrameTimecode, Timecode

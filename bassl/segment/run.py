@@ -1,0 +1,166 @@
+"""Segmenting many films: one bad film does not stop the rest, and several devices share them out."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from bassl.errors import InputError
+from bassl.segment.analyse import analyse
+from bassl.segment.api import finish
+from bassl.segment.cache import Cache
+from bassl.segment.output.clips import write_clips
+from bassl.segment.output.formats import write_formats
+from bassl.segment.reference import ModelReference
+from bassl.segment.scenes import Segmentation
+from bassl.segment.settings import ShotSettings
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    from bassl.segment.model import SceneModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A film, its results' folder, and how its shots are found. labels: file with its true scenes."""
+
+    film: Path
+    folder: Path
+    shots: ShotSettings
+    labels: Path | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same for all films of a call. formats: as `write_formats` takes; ffmpeg: program, None: no
+    clips."""
+
+    reference: ModelReference
+    device: str
+    cache: Path | None
+    formats: tuple[str, ...]
+    threshold: float | None = None
+    num_scenes: int | None = None
+    ffmpeg: str | None = None
+    show_progress: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a film. written: its files; error: why it failed, in a sentence, None where it did not."""
+
+    task: Task
+    segmentation: Segmentation | None = None
+    written: tuple[Path, ...] = ()
+    error: str | None = None
+
+
+class ModelError(InputError):
+    """The model cannot be had, so no film can be segmented."""
+
+
+class ModelLoader:
+    """Loads the model when the first film needs it, and then no more."""
+
+    def __init__(self, reference: ModelReference, device: str) -> None:
+        self._reference, self._device = reference, device
+        self._model: SceneModel | None = None
+
+    def __call__(self) -> SceneModel:
+        """The model. Raises ModelError where it cannot be loaded."""
+        if self._model is None:
+            from bassl.segment.model import load_reference
+
+            try:
+                self._model = load_reference(self._reference, self._device)
+            except InputError as error:
+                raise ModelError(str(error)) from error
+        return self._model
+
+
+def segment_films(tasks: Sequence[Task], options: Options, devices: Sequence[str]) -> Iterator[Outcome]:
+    """Segment and write every film, and tell what came of each as soon as it is done.
+
+    devices: a process on each where there are several, and then films come in the order in which they end.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    if len(devices) == 1 or len(tasks) == 1:
+        load = ModelLoader(options.reference, devices[0])
+        for task in tasks:
+            yield segment_film(task, options, load)
+    else:
+        yield from _in_processes(tasks, options, devices)
+
+
+def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
+    """Segment and write one film; whatever is wrong with it is in the outcome. Raises ModelError alone."""
+    try:
+        cache = Cache(options.cache)
+        analysed = analyse(task.film, options.reference, load, task.shots, cache, options.show_progress)
+        segmentation = finish(analysed, options.threshold, options.num_scenes, task.labels)
+        written = write_formats(segmentation, task.folder, options.formats)
+        if options.ffmpeg is not None:
+            written += write_clips(segmentation, task.folder / "clips", options.ffmpeg, options.show_progress)
+    except ModelError:
+        raise
+    except InputError as error:
+        return Outcome(task, error=str(error))
+    except OSError as error:
+        return Outcome(task, error=f"{error.filename or task.folder}: {error.strerror or error}")
+    except Exception as error:
+        log.exception("%s failed in a way that is a fault of bassl", task.film)
+        return Outcome(task, error=f"fault of bassl ({type(error).__name__}: {error}); please report it")
+    return Outcome(task, segmentation, tuple(written))
+
+
+_load: ModelLoader | None = None  # of this worker process
+
+
+def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str]) -> Iterator[Outcome]:
+    context = multiprocessing.get_context("spawn")
+    free: Queue[str] = context.Queue()
+    for device in devices:
+        free.put(device)
+    num_processes = min(len(devices), len(tasks))
+    with ProcessPoolExecutor(num_processes, context, _start_worker, (free, options.reference)) as pool:
+        largest_first = sorted(tasks, key=lambda task: -_size(task.film))
+        waiting: dict[Future[Outcome], Task] = {
+            pool.submit(_work, task, options): task for task in largest_first
+        }
+        for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
+            try:
+                yield done.result()
+            except ModelError:
+                pool.shutdown(cancel_futures=True)
+                raise
+            except BrokenProcessPool:
+                what = "a process died, perhaps for want of memory or of a damaged film; try it with --device cpu"
+                yield Outcome(waiting[done], error=what)
+
+
+def _start_worker(free: Queue[str], reference: ModelReference) -> None:
+    global _load
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _load = ModelLoader(reference, free.get())
+
+
+def _work(task: Task, options: Options) -> Outcome:
+    assert _load is not None
+    return segment_film(task, options, _load)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

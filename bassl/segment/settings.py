@@ -1,0 +1,79 @@
+"""How a film's shots are found: settings, without the libraries that they need."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bassl.errors import InputError
+from bassl.segment.cache import fingerprint
+from bassl.segment.shot_list import ShotList
+
+THRESHOLDS = {"adaptive": 3.0, "content": 27.0, "transnetv2": 0.5}
+"""PySceneDetect's detectors and their default thresholds."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """A detector of PySceneDetect.
+
+    name: a key of THRESHOLDS. threshold: None for its default; a higher one finds fewer cuts. min_seconds:
+    the shortest shot there may be. network: TransNetV2 as an ONNX file, for that detector only.
+    """
+
+    name: str = "adaptive"
+    threshold: float | None = None
+    min_seconds: float = 0.6
+    network: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what cannot be."""
+        if self.name not in THRESHOLDS:
+            raise InputError(f"shot detector {self.name!r} is unknown; choose one of {', '.join(THRESHOLDS)}")
+        if self.threshold is not None and not 0 < self.threshold < 1000:
+            raise InputError(
+                f"shot threshold {self.threshold} is out of range; the default is {THRESHOLDS[self.name]}"
+            )
+        if not 0 <= self.min_seconds <= 600:
+            raise InputError(
+                f"a shortest shot of {self.min_seconds} s is out of range; give 0 to 600 seconds"
+            )
+        if self.name == "transnetv2" and self.network is None:
+            raise InputError("detector transnetv2 needs its network; give --transnetv2 FILE.onnx")
+        if self.network is not None and self.name != "transnetv2":
+            raise InputError(f"{self.network} is for the transnetv2 detector, and {self.name} was chosen")
+        if self.network is not None and not self.network.is_file():
+            raise InputError(f"{self.network} does not exist; give TransNetV2 as an ONNX file")
+
+    @property
+    def used_threshold(self) -> float:
+        """The threshold, or the detector's default."""
+        return THRESHOLDS[self.name] if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True)
+class ShotSettings:
+    """Shots as `detector` finds them, or as `given` lists them."""
+
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    given: ShotList | None = None
+
+    def described(self) -> dict[str, Any]:
+        """For the results."""
+        if self.given is not None:
+            return {"name": "given", "file": self.given.path.name}
+        found = asdict(self.detector)
+        found["network"] = None if self.detector.network is None else self.detector.network.name
+        return {**found, "threshold": self.detector.used_threshold}
+
+    def key_parts(self) -> list[Any]:
+        """What decides the shots, for the cache."""
+        if self.given is not None:
+            return [
+                "given",
+                self.given.frames.tolist(),
+                [[str(a), str(b)] for a, b in self.given.seconds or ()],
+            ]
+        network = self.detector.network
+        return ["detected", self.described(), None if network is None else fingerprint(network)]

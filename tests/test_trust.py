@@ -1,0 +1,149 @@
+"""Faults injected into real runs: what happens, what is said, and that nothing that was done is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bassl.errors import Preempted
+from bassl.model.checkpoint import read_checkpoint
+from bassl.pretrain import main as pretrain_main
+from bassl.pretrain import objective
+from tests.runs import ROOT, pretrain_overrides
+
+ENDLESS = ["config.TRAINER.max_epochs=10000", "config.TEST.KNN_VALIDATION=false"]
+
+
+def start(overrides: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bassl.pretrain.main", *overrides]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+def ends(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str]:
+    try:
+        _, said = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_ends_with_the_documented_status(
+    number: signal.Signals, tiny_movienet: Path, tmp_path: Path
+) -> None:
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    wait_for(last, process)
+    process.send_signal(number)
+    status, said = ends(process)
+    assert status == Preempted.EXIT_STATUS == 75, said
+    sentence = said.strip().splitlines()[-1]
+    step = read_checkpoint(last).global_step
+    assert sentence == f"stopped by {number.name} after step {step}; saved, config.RESUME=true goes on from there"
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tiny_movienet: Path, tmp_path: Path) -> None:
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
+    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS, *two, "config.TRAINER.limit_train_batches=20"])
+    wait_for(last, process)
+    process.send_signal(signal.SIGTERM)
+    status, said = ends(process, 120)
+    assert status == 75, said[-2000:]
+    assert read_checkpoint(last).global_step > 0
+
+
+@pytest.mark.slow
+def test_when_one_process_dies_the_others_end_within_a_minute(tiny_movienet: Path, tmp_path: Path) -> None:
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
+    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS, *two])
+    wait_for(last, process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (child,) = [pid for pid in children if b"bassl" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(child), signal.SIGKILL)
+    status, said = ends(process, 60)
+    assert status != 0
+    assert said.strip(), "the others say why they end"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, calls = objective.PretextObjective.forward, [0]
+
+    def breaks_in_the_third_step(self: objective.PretextObjective, *arguments: object) -> dict[str, torch.Tensor]:
+        calls[0] += 1
+        terms = whole(self, *arguments)  # type: ignore[arg-type]
+        return {**terms, "pp": terms["pp"] * float("nan")} if calls[0] == 3 else terms
+
+    monkeypatch.setattr(objective.PretextObjective, "forward", breaks_in_the_third_step)
+    status = pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status == 1
+    assert sentence.startswith("error: loss term pp is not finite at step 2 (batch 0 of its epoch, learning rate ")
+    stored = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel")
+    assert stored.global_step == 2
+    assert all(torch.isfinite(value).all() for value in stored.state_dict.values())
+
+
+def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bassl.optim import LARS
+
+    whole, calls = LARS.step, [0]
+
+    def breaks_in_the_fourth_step(self: LARS, *arguments: object, **options: object) -> object:
+        done = whole(self, *arguments, **options)  # type: ignore[arg-type]
+        calls[0] += 1
+        if calls[0] == 4:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(float("nan"))
+        return done
+
+    monkeypatch.setattr(LARS, "step", breaks_in_the_fourth_step)
+    status = pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status == 1
+    assert "weights are not finite after step 4" in sentence
+    assert read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").global_step == 2
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = torch.save, [0]
+
+    def fails_half_way(content: object, path: Path) -> None:
+        calls[0] += 1
+        whole(content, path)
+        if calls[0] == 2:
+            with path.open("r+b") as file:
+                file.truncate(1000)
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bassl.checkpointing.torch.save", fails_half_way)
+    with pytest.raises(OSError, match="No space left"):
+        pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    folder = tmp_path / "pretrain" / "ckpt" / "devel"
+    assert read_checkpoint(folder).global_step == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
