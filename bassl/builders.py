@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
-from bassl.config.plan import CrnPlan
+from bassl.config.plan import CrnPlan, DataPlan
+from bassl.dataset.annotation import Annotations
+from bassl.dataset.faults import Faults
+from bassl.dataset.keyframes import Keyframes
 from bassl.model.architecture import Architecture, build_crn, build_encoder, infer_architecture
 from bassl.model.checkpoint import Checkpoint, load_weights
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
 
 log = logging.getLogger(__name__)
+
+
+def keyframes_of(data: DataPlan, annotations: Annotations, folder: Path | None) -> Keyframes:
+    """The key-frames of some annotations, checked to be there; broken ones are listed in `folder` (None: only logged)."""
+    faults = Faults(data.strict, data.max_faulty_share, folder / "broken_keyframes.txt" if folder else None)
+    keyframes = Keyframes(data.keyframes, annotations, faults)
+    keyframes.check()
+    return keyframes
 
 
 def fresh_crn(plan: CrnPlan, input_dim: int, num_shots: int) -> ContextualRelationNetwork:

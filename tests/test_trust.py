@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bassl.errors import Preempted
 from bassl.model.checkpoint import read_checkpoint
+from bassl.pretrain import extract_shot_repr, objective
 from bassl.pretrain import main as pretrain_main
-from bassl.pretrain import objective
-from tests.runs import ROOT, pretrain_overrides
+from tests.runs import ROOT, extract_overrides, pretrain_overrides
 
 ENDLESS = ["config.TRAINER.max_epochs=10000", "config.TEST.KNN_VALIDATION=false"]
 
@@ -147,3 +149,85 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     folder = tmp_path / "pretrain" / "ckpt" / "devel"
     assert read_checkpoint(folder).global_step == 2
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
+
+
+def damaged(data: Path, folder: Path, *, broken: int = 0, missing: int = 0, whole_shot: bool = False) -> Path:
+    """A copy of a data set with truncated, missing, or (a whole shot's) missing key-frames in its second film."""
+    shutil.copytree(data, folder)
+    frames = folder / "240P_frames" / "tt0000002"
+    for shot in range(1, 1 + broken):
+        path = frames / f"shot_{shot:04d}_img_1.jpg"
+        path.write_bytes(path.read_bytes()[:200])
+    for shot in range(1, 1 + missing):
+        (frames / f"shot_{shot:04d}_img_2.jpg").unlink()
+    if whole_shot:
+        for k in range(3):
+            (frames / f"shot_0005_img_{k}.jpg").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder with a pre-trained checkpoint."""
+    out = tmp_path_factory.mktemp("encoder")
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, out), "config.TEST.KNN_VALIDATION=false"]) == 0
+    return out
+
+
+def extraction(data: Path, encoder: Path, features: Path, *more: str) -> int:
+    overrides = [*extract_overrides(data, encoder), f"config.FEATURE_PATH={features}", "+config.LOAD_FROM=devel"]
+    return extract_shot_repr.main([*overrides, *more])
+
+
+def test_broken_key_frames_are_replaced_counted_and_listed(tiny_movienet: Path, encoder: Path, tmp_path: Path) -> None:
+    data = damaged(tiny_movienet, tmp_path / "data", broken=3, missing=2)
+    assert extraction(data, encoder, tmp_path / "features") == 0
+    listed = (tmp_path / "features" / "broken_keyframes.txt").read_text().splitlines()
+    assert sorted(Path(line).name for line in listed) == sorted(
+        [f"shot_{shot:04d}_img_1.jpg" for shot in (1, 2, 3)] + [f"shot_{shot:04d}_img_2.jpg" for shot in (1, 2)]
+    )
+    assert extraction(tiny_movienet, encoder, tmp_path / "whole") == 0
+    one, two = (np.load(tmp_path / name / "tt0000002.npy") for name in ("features", "whole"))
+    changed = np.flatnonzero((one != two).any(1))
+    assert changed.tolist() == [1, 2, 3]
+
+
+def test_too_many_broken_key_frames_end_the_run_with_the_list(
+    tiny_movienet: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = damaged(tiny_movienet, tmp_path / "data", broken=15)
+    assert extraction(data, encoder, tmp_path / "features") == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "11 of the first" in sentence and str(tmp_path / "features" / "broken_keyframes.txt") in sentence
+    assert len((tmp_path / "features" / "broken_keyframes.txt").read_text().splitlines()) == 11
+    assert extraction(data, encoder, tmp_path / "features", "config.DATA_FAULTS.max_share=0.5") == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_mode_stops_at_the_first_and_a_shot_without_any_always_stops(
+    workers: int, tiny_movienet: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = f"config.TRAIN.NUM_WORKERS={workers}"
+    one = damaged(tiny_movienet, tmp_path / "one", broken=1)
+    assert extraction(one, encoder, tmp_path / "features", "config.DATA_FAULTS.strict=true", threads) == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("error: key-frame ") and "shot_0001_img_1.jpg cannot be decoded" in sentence
+    shot = damaged(tiny_movienet, tmp_path / "shot", whole_shot=True)
+    assert extraction(shot, encoder, tmp_path / "features", threads) == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("error: shot 5 of film tt0000002 has no key-frame that can be read")
+
+
+def test_an_extraction_that_was_stopped_does_only_what_is_left_and_ends_with_the_same_bytes(
+    tiny_movienet: Path, encoder: Path, tmp_path: Path
+) -> None:
+    data = damaged(tiny_movienet, tmp_path / "data", whole_shot=True)
+    assert extraction(data, encoder, tmp_path / "features") == 2, "stops in the second film"
+    first = (tmp_path / "features" / "tt0000001.npy").stat()
+    shutil.rmtree(data)
+    shutil.copytree(tiny_movienet, data)
+    assert extraction(data, encoder, tmp_path / "features") == 0
+    assert (tmp_path / "features" / "tt0000001.npy").stat().st_mtime_ns == first.st_mtime_ns
+    assert extraction(tiny_movienet, encoder, tmp_path / "alone") == 0
+    for name in ("tt0000001.npy", "tt0000002.npy", "tt0000003.npy", "index.json"):
+        assert (tmp_path / "features" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name

@@ -75,11 +75,13 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class DataPlan:
-    """Where the data lies."""
+    """Where the data lies, and how much of it may be broken (see `bassl.dataset.faults`)."""
 
     root: Path
     annotations: Path
     keyframes: Path
+    strict: bool = False
+    max_faulty_share: float = 0.001
 
 
 @dataclass(frozen=True)

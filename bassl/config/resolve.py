@@ -160,6 +160,8 @@ def _data(config: DictConfig) -> plans.DataPlan:
         root,
         checked_path(config.ANNO_PATH, root / "anno"),
         checked_path(config.IMG_PATH, root / "240P_frames"),
+        config.DATA_FAULTS.strict,
+        share("config.DATA_FAULTS.max_share", config.DATA_FAULTS.max_share),
     )
 
 

@@ -302,11 +302,18 @@ class ExtractTransform:
 
 
 @dataclass
+class DataFaults:
+    strict: bool = key(False, "end at the first missing or broken key-frame; false: another one of its shot stands in")
+    max_share: float = key(0.001, "end when more than this share of the key-frames read so far is missing or broken")
+
+
+@dataclass
 class Paths:
     DATA_PATH: Optional[str] = key(None, "folder in MovieNet's layout; unset: bassl/data/movienet")
     ANNO_PATH: Optional[str] = key(None, "folder of the annotations; unset: <DATA_PATH>/anno")
     IMG_PATH: Optional[str] = key(None, "folder of the key-frames; unset: <DATA_PATH>/240P_frames")
     CKPT_PATH: Optional[str] = key(None, "folder of this job's checkpoints; unset: bassl/pretrain/ckpt or bassl/finetune/ckpt")
+    DATA_FAULTS: DataFaults = tree(DataFaults)
 
 
 @dataclass

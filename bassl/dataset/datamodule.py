@@ -20,16 +20,25 @@ from bassl.distributed import rank, world_size
 class TrainingData(pl.LightningDataModule):
     """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
 
-    train: rows drawn by an EpochSampler. drop_last is always on, as in the reference. seed decides the order.
+    train: rows drawn by an EpochSampler. batch_size is per process. drop_last is always on, as in the reference.
+    seed decides the order. Raises InputError where the batch of all `num_processes` is larger than the data.
     """
 
-    def __init__(self, train: Dataset[Any], num_rows: int, batch_size: int, seed: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        train: Dataset[Any],
+        num_rows: int,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        num_processes: int = 1,
+    ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self._train, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
         self.num_workers = usable_workers(num_workers)
         self._position = (0, 0)
-        EpochSampler(num_rows, batch_size, 0, 1, seed)  # refuses a batch larger than the data before work starts
+        EpochSampler(num_rows, batch_size, 0, num_processes, seed)  # refuses now what could not work later
 
     def resume_at(self, epoch: int, batch: int) -> None:
         """Go on in the middle of an epoch, after its first `batch` batches."""
@@ -53,9 +62,10 @@ class PretrainData(TrainingData):
         seed: int,
         num_workers: int,
         validation: Annotations | None = None,
+        num_processes: int = 1,
         **chunks: Any,
     ) -> None:
-        super().__init__(train, len(train), batch_size, seed, num_workers)
+        super().__init__(train, len(train), batch_size, seed, num_workers, num_processes)
         self._validation, self._chunks = validation, chunks
 
     def val_dataloader(self) -> Any:
@@ -78,10 +88,11 @@ class FinetuneData(TrainingData):
         eval_batch_size: int,
         seed: int,
         num_workers: int,
+        num_processes: int = 1,
     ) -> None:
         workers = num_workers if any(isinstance(data, RawWindows) for data in evaluations) else 0
         if train is not None:
-            super().__init__(train, len(train), batch_size, seed, workers)
+            super().__init__(train, len(train), batch_size, seed, workers, num_processes)
         else:
             pl.LightningDataModule.__init__(self)
             self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -136,5 +147,3 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-

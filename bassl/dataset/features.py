@@ -14,7 +14,7 @@ import fcntl
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,17 +58,14 @@ class FeatureStore:
 
     @classmethod
     def _from_index(cls, folder: Path, index: Path) -> FeatureStore:
+        stored = _read_index(index)
+        if (stored.get("format"), stored.get("version")) != (FORMAT, VERSION):
+            found = f"{stored.get('format')} {stored.get('version')}"
+            raise InputError(f"{index} is of format {found}, not {FORMAT} {VERSION}; extract again")
         try:
-            stored = _read_index(index)
-            if stored["format"] != FORMAT or stored["version"] != VERSION:
-                raise InputError(
-                    f"{index} is of format {stored['format']} {stored['version']}, not {FORMAT} {VERSION}; extract again"
-                )
             dimension, model, films = int(stored["dimension"]), stored["model"], stored["films"]
             num_shots = None if films is None else {str(name): int(count) for name, count in films.items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"the index {index} is damaged ({error}); extract again") from error
         if num_shots is None:
             raise InputError(f"the extraction into {folder} has not finished; start the same command again, it goes on")
@@ -227,7 +224,7 @@ def _shot_files(film: Path) -> list[Path]:
 def _load_array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
+    except Exception as error:  # whatever a damaged header provokes in NumPy, TokenError and MemoryError included
         raise InputError(f"the feature file {path} cannot be read ({error}); remove it and extract again") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise InputError(
@@ -244,8 +241,3 @@ def _read_index(index: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(f"the index {index} is damaged (no object); extract again into another folder")
     return stored
-
-
-def unknown_films(store: FeatureStore, films: Iterable[str]) -> list[str]:
-    """Those of `films` that the store does not hold."""
-    return [film for film in films if film not in store.num_shots]

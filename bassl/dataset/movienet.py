@@ -1,4 +1,4 @@
-"""One Dataset per job over MovieNet's layout; each yields plain tensors and draws nothing that a seed does not decide."""
+"""One Dataset per job over MovieNet's layout; each yields plain tensors and draws only what a seed decides."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
 from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import resize_and_crop
 from bassl.dataset.window import clipped_windows, draw_mask, draw_temporal_neighbor, pretrain_window
+from bassl.errors import InputError
 
 
 class PretrainBatch(NamedTuple):
@@ -56,6 +57,12 @@ class PretrainShots(Dataset[PretrainBatch]):
         masking_probability: float = 0.15,
     ) -> None:
         assert sampling in ("window", "instance", "temporal"), sampling
+        alone = np.flatnonzero(annotations.num_shots < 2)
+        if sampling == "temporal" and len(alone):
+            raise InputError(
+                f"film {annotations.films[alone[0]]} has a single shot, so the method temporal finds no other shot "
+                "in it; leave the film out of the annotations"
+            )
         self.annotations, self.keyframes, self.settings, self.seed = annotations, keyframes, settings, seed
         self.sampling, self.sparse = sampling, list(sparse)
         self.neighbor_size, self.neighbor_interval = neighbor_size, neighbor_interval
@@ -77,11 +84,11 @@ class PretrainShots(Dataset[PretrainBatch]):
             shots = np.asarray([shot])
         images = self.keyframes.read(film, shots.tolist(), rng.integers(NUM_KEYFRAMES, size=len(shots)).tolist())
         if self.sampling == "window":
-            sequences = [[images[position] for position in self.sparse], images]
+            sequences = [[images[position] for position in self.sparse], images] if self.sparse else [images]
         else:  # the same drawn key-frame twice, or that of another shot
             sequences = [images[:1], images[-1:]]
         height, width = images[0].shape[-2:]
-        draws = [draw_view(len(sequence), height, width, self.settings, rng) for sequence in sequences if sequence]
+        draws = [draw_view(len(sequence), height, width, self.settings, rng) for sequence in sequences]
         crops = [
             crop(sequence, draw.box[0], self.settings.size) for sequence, draw in zip(sequences, draws, strict=True)
         ]

@@ -28,9 +28,11 @@ class EpochSampler(Sampler[SampleKey]):
 
     def __init__(self, num_rows: int, batch_size: int, rank: int, world_size: int, seed: int) -> None:
         if num_rows < batch_size * world_size:
+            largest = num_rows // world_size * world_size
+            remedy = f"set config.TRAIN.BATCH_SIZE.effective_batch_size to {largest} or less"
             raise InputError(
-                f"a batch of {batch_size * world_size} samples does not fit the {num_rows} samples there are; set "
-                f"config.TRAIN.BATCH_SIZE.effective_batch_size to {num_rows // world_size * world_size} or less"
+                f"a batch of {batch_size * world_size} samples does not fit the {num_rows} samples there are; "
+                + (remedy if largest else f"use {max(1, num_rows)} processes or fewer")
             )
         self.num_rows, self.batch_size = num_rows, batch_size
         self.rank, self.world_size, self.seed = rank, world_size, seed

@@ -18,7 +18,8 @@ def read_shot_frames(path: Path) -> np.ndarray:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except FileNotFoundError as error:
-        raise InputError(f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it") from error
+        message = f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it"
+        raise InputError(message) from error
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"shot file {path} cannot be read ({error})") from error
     frames = []
@@ -27,7 +28,8 @@ def read_shot_frames(path: Path) -> np.ndarray:
         if not fields and number == len(lines):
             break
         if len(fields) < 2 or not all(field.isdigit() and len(field) < 12 for field in fields):
-            raise InputError(f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames")
+            message = f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames"
+            raise InputError(message)
         first, last = int(fields[0]), int(fields[1])
         if last < first:
             raise InputError(f"{path}, line {number}: the shot ends (frame {last}) before it starts (frame {first})")

@@ -48,15 +48,24 @@ def decode_keyframe(path: str | Path) -> Tensor:
 
 
 def load_keyframes(paths: Sequence[str | Path]) -> list[Tensor]:
-    """Key-frames of one film, each uint8 (3, H, W), resized to the first's size should their sizes differ."""
-    images = [decode_keyframe(path) for path in paths]
+    """Key-frames of one film, each uint8 (3, H, W), of one size."""
+    return same_size([decode_keyframe(path) for path in paths])
+
+
+def same_size(images: list[Tensor]) -> list[Tensor]:
+    """Images (3, H, W), resized to the first's size should their sizes differ."""
     size = images[0].shape[1:]
     return [image if image.shape[1:] == size else _resize(image[None], size)[0] for image in images]
 
 
 def decode_keyframes(paths: Sequence[str | Path]) -> Tensor:
     """`load_keyframes`, stacked to uint8 (N, 3, H, W), channels-last in memory."""
-    return torch.stack([image.permute(1, 2, 0) for image in load_keyframes(paths)]).permute(0, 3, 1, 2)
+    return stacked(load_keyframes(paths))
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images (3, H, W) of one size as (N, 3, H, W), channels-last in memory."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def resize_and_crop(images: Tensor, resize: int = TEST_RESIZE, crop: int = TEST_CROP) -> Tensor:

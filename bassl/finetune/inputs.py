@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bassl.builders import keyframes_of
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore, FeatureTable
-from bassl.dataset.keyframes import Keyframes
 from bassl.dataset.movienet import LabelledWindows, RawWindows
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.errors import InputError
@@ -86,8 +86,8 @@ def read_splits(
 def _windows(plan: FinetunePlan, rows: Annotations, first: np.ndarray | None) -> LabelledWindows | RawWindows:
     if first is not None:
         return LabelledWindows(rows, first, plan.neighbor_size, plan.neighbor_interval)
-    keyframes, size = Keyframes(plan.data.keyframes, rows), plan.test_transform
-    keyframes.check()
+    folder = None if plan.run.dry_run else plan.run.log_folder
+    keyframes, size = keyframes_of(plan.data, rows, folder), plan.test_transform
     return RawWindows(rows, keyframes, size.resize, size.crop, plan.neighbor_size, plan.neighbor_interval)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bassl.builders import stored_encoder
+from bassl.builders import keyframes_of, stored_encoder
 from bassl.config.plan import ExtractPlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.datamodule import loader, usable_workers
@@ -38,8 +38,7 @@ def extract(plan: ExtractPlan) -> None:
     checkpoint = read_checkpoint(plan.checkpoint)
     encoder = stored_encoder(checkpoint)
     annotations = films_to_extract(plan)
-    keyframes = Keyframes(plan.data.keyframes, annotations)
-    keyframes.check()
+    keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
     writer = FeatureWriter(plan.features, encoder.feature_dim, plan.dtype, identity(plan, checkpoint, device))
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
@@ -53,17 +52,20 @@ def extract(plan: ExtractPlan) -> None:
         use_distributed_sampler=False,
         limit_predict_batches=1 if plan.dry_run else None,
     )
-    if trainer.is_global_zero and not plan.dry_run:
-        writer.begin()
     module = Extractor(for_inference(encoder, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
     chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
-    data = ExtractData(keyframes, writer, chunk_size, plan)
-    trainer.predict(module, datamodule=data, return_predictions=False)
-    trainer.strategy.barrier()
+    try:
+        if trainer.is_global_zero and not plan.dry_run:
+            writer.begin()
+        trainer.predict(module, datamodule=ExtractData(keyframes, writer, chunk_size, plan), return_predictions=False)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero and not plan.dry_run:
+            writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
+    finally:
+        writer.close()
     if plan.dry_run:
         log.info("dry run: one batch worked; nothing was written")
-    elif trainer.is_global_zero:
-        writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
+    else:
         log.info("features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from bassl.builders import fresh_crn
+from bassl.builders import fresh_crn, keyframes_of
 from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import PretrainData
-from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
@@ -61,16 +61,14 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
 def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
     """Training samples and validation films, checked to be there."""
     annotations = read_annotations(plan.data.annotations / "anno.pretrain.ndjson")
-    keyframes = Keyframes(plan.data.keyframes, annotations)
-    keyframes.check()
+    folder = None if plan.run.dry_run else plan.run.log_folder
+    keyframes = keyframes_of(plan.data, annotations, folder)
     validation = None
     chunks: dict[str, Any] = {}
     if plan.knn_validation:
         validation = read_annotations(plan.data.annotations / "anno.test.ndjson")
-        validation_keyframes = Keyframes(plan.data.keyframes, validation)
-        validation_keyframes.check()
         chunks = {
-            "keyframes": validation_keyframes,
+            "keyframes": keyframes_of(plan.data, validation, folder),
             "chunk_size": max(1, plan.compute.eval_batch_size // NUM_KEYFRAMES),
             "resize": plan.test_transform.resize,
             "crop": plan.test_transform.crop,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from bassl.errors import InputError
 from bassl.segment.background import in_background
 from bassl.segment.cache import Cache, FilmShots, Scores, fingerprint, key_of
+from bassl.segment.extras import missing_extra
 from bassl.segment.reference import ModelReference
 from bassl.segment.scenes import AnalysedFilm, FilmInfo
 from bassl.segment.settings import ShotSettings
@@ -51,14 +52,10 @@ def analyse(
         InputError: a film that cannot be read, a shot list that is not the film's, or what `load` raises.
     """
     film_key = (_fingerprint(path), settings.key_parts())
-    scores_key = key_of(
-        ("scores", *film_key, [fingerprint(file) for file in reference.files], str(reference.encoder))
-    )
+    scores_key = key_of(("scores", *film_key, [fingerprint(file) for file in reference.files], str(reference.encoder)))
     scores = cache.read_scores(scores_key)
     if scores is not None:
-        shots = cache.read_shots(
-            key_of(("shots", *film_key, scores.model.encoder_id)), path, with_features=False
-        )
+        shots = cache.read_shots(key_of(("shots", *film_key, scores.model.encoder_id)), path, with_features=False)
         if shots is not None:
             log.info("%s: known from an earlier call", path.name)
             return _analysed(shots, scores)
@@ -73,9 +70,7 @@ def analyse(
     return _analysed(shots, scores)
 
 
-def encode_film(
-    path: Path, model: SceneModel, settings: ShotSettings, show_progress: bool = False
-) -> FilmShots:
+def encode_film(path: Path, model: SceneModel, settings: ShotSettings, show_progress: bool = False) -> FilmShots:
     """Shots of a film with their features, in one pass; memory does not grow with the film but for what is
     returned.
 
@@ -133,11 +128,6 @@ def encode_film(
         settings.described(),
         tuple(warnings),
     )
-
-
-def missing_extra(error: ImportError) -> InputError:
-    """What to say where PyAV or PySceneDetect is not installed."""
-    return InputError(f"reading video needs {error.name}; install it with: pip install 'bassl[video]'")
 
 
 def _shots(

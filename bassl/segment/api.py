@@ -55,9 +55,7 @@ def segment(
     Raises:
         InputError: a film, model, shot list, label file or number that cannot work.
     """
-    settings = ShotSettings(
-        detector or DetectorSettings(), None if shots is None else read_shot_list(Path(shots))
-    )
+    settings = ShotSettings(detector or DetectorSettings(), None if shots is None else read_shot_list(Path(shots)))
     reference = find_model(model, None) if model is None or isinstance(model, str | Path) else model.reference
 
     def load() -> SceneModel:
@@ -103,9 +101,7 @@ def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,c
     try:
         return write_formats(segmentation, Path(folder), parse_formats(formats))
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}); nothing is left half-written"
-        ) from error
+        raise InputError(f"{folder} cannot be written ({error.strerror}); nothing is left half-written") from error
 
 
 def default_cache() -> Path:

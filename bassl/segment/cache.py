@@ -77,9 +77,7 @@ def fingerprint(path: Path) -> str:
 
 def key_of(parts: Iterable[Any]) -> str:
     """A name for what these parts (plain values) decide."""
-    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True, default=str).encode()).hexdigest()[
-        :32
-    ]
+    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -131,9 +129,7 @@ class Cache:
         stored = self._read(f"{key}.scores.npz", ())
         if stored is None:
             return None
-        return Scores(
-            stored["probability"], stored["similarity"], ModelInfo(**json.loads(str(stored["model"])))
-        )
+        return Scores(stored["probability"], stored["similarity"], ModelInfo(**json.loads(str(stored["model"]))))
 
     def write_scores(self, key: str, scores: Scores) -> None:
         """Keep a model's scores."""

@@ -36,13 +36,9 @@ def device_names(given: str) -> tuple[str, ...]:
     for name in names:
         index = name.removeprefix("cuda:")
         if name != "cpu" and not (name.startswith("cuda:") and index.isdigit()):
-            raise InputError(
-                f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1, or several with commas"
-            )
+            raise InputError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1, or several with commas")
         if name != "cpu" and int(index) >= num_gpus:
-            raise InputError(
-                f"there is no {name}: this machine has {num_gpus} usable GPUs; use --device auto"
-            )
+            raise InputError(f"there is no {name}: this machine has {num_gpus} usable GPUs; use --device auto")
     return names
 
 

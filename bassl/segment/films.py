@@ -51,7 +51,5 @@ def result_folders(films: Sequence[Path], root: Path) -> list[Path]:
 
 def _is_film(path: Path, root: Path, results: Path) -> bool:
     is_hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    is_ours = path.resolve().is_relative_to(results.resolve()) and not root.resolve().is_relative_to(
-        results.resolve()
-    )
+    is_ours = path.resolve().is_relative_to(results.resolve()) and not root.resolve().is_relative_to(results.resolve())
     return path.suffix.lower() in SUFFIXES and not is_hidden and not is_ours and path.is_file()

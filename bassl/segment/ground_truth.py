@@ -58,9 +58,7 @@ def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: Fr
             raise InputError(f"{path} holds no scenes of {film.name}; it names {names[:200]}")
         labels, found = labels_from_scenes(scenes, written, frames, times, name)
     for finding in found:
-        log.log(
-            logging.INFO if finding.severity == NOTE else logging.WARNING, "%s: %s", path.name, finding.what
-        )
+        log.log(logging.INFO if finding.severity == NOTE else logging.WARNING, "%s: %s", path.name, finding.what)
     return labels
 
 
@@ -73,9 +71,7 @@ def evaluate(
     Shots without label are left out; metrics without anything to measure are left out too.
     """
     shot = np.flatnonzero((labels != NO_LABEL) & np.isfinite(probability))
-    known = ShotPredictions(
-        np.zeros(len(shot), np.int64), shot, probability[shot], labels[shot].astype(np.int64)
-    )
+    known = ShotPredictions(np.zeros(len(shot), np.int64), shot, probability[shot], labels[shot].astype(np.int64))
     found = scene_metrics(known, {0: analysed.frames}, threshold, float(analysed.times.rate))
     if (abs(known.label) == 1).any():
         best = best_f1_threshold(known.probability, abs(known.label))

@@ -34,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     level = logging.WARNING if arguments.quiet else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)
     try:
         return _run(arguments)
     except InputError as error:
@@ -116,9 +115,7 @@ def _devices(given: str, num_films: int) -> tuple[str, ...]:
     return device_names(given)
 
 
-def _companion(
-    given: Path | None, film: Path, num_films: int, option: str, shared: bool = False
-) -> Path | None:
+def _companion(given: Path | None, film: Path, num_films: int, option: str, shared: bool = False) -> Path | None:
     """The file that belongs to a film: the given one, or in a given folder the one called after it."""
     if given is None:
         return None
@@ -127,14 +124,10 @@ def _companion(
         names += [f"{film.name}{end}" for end in (".csv", ".txt", ".scenes.txt")]
         found = next((given / name for name in names if (given / name).is_file()), None)
         if found is None:
-            raise InputError(
-                f"{option}: {given} holds no list for {film.name}; call it {names[0]} or {names[1]}"
-            )
+            raise InputError(f"{option}: {given} holds no list for {film.name}; call it {names[0]} or {names[1]}")
         return found
     if num_films > 1 and not (shared and given.suffix.lower() in (".csv", ".tsv")):
-        raise InputError(
-            f"{option} {given} is one file for {num_films} films; give a folder with a file a film"
-        )
+        raise InputError(f"{option} {given} is one file for {num_films} films; give a folder with a file a film")
     return given
 
 
@@ -159,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     how_many = parser.add_mutually_exclusive_group()
     how_many.add_argument("--threshold", type=float, help="probability from which on a shot ends a scene")
     how_many.add_argument("--num-scenes", type=int, metavar="N", help="cut into so many scenes instead")
-    add(
-        "--formats", default=",".join(DEFAULT), help=f"list of formats, or all (default: {','.join(DEFAULT)})"
-    )
+    add("--formats", default=",".join(DEFAULT), help=f"list of formats, or all (default: {','.join(DEFAULT)})")
     add("--split", action="store_true", help="also cut the film into a file a scene (needs ffmpeg)")
     add(
         "--labels",

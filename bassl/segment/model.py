@@ -99,9 +99,7 @@ class SceneModel:
         found = []
         for start in range(0, len(shots), WINDOWS_AT_ONCE):
             some = centers[start : start + WINDOWS_AT_ONCE]
-            windows = clipped_windows(
-                some, np.full(len(some), len(shots)), self.neighbor_size, self.neighbor_interval
-            )
+            windows = clipped_windows(some, np.full(len(some), len(shots)), self.neighbor_size, self.neighbor_interval)
             logits = head(crn.pooled(shots[torch.from_numpy(windows).to(shots.device)]))
             found.append(logits.float().softmax(1)[:, 1].double())
         return torch.cat(found) if found else torch.zeros(0)
@@ -149,9 +147,7 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
         name=_name(tuned.path) if tuned is not None else "similarity",
         kind=kind,
         sha256=tuned.sha256 if tuned is not None else None,
-        encoder=_name(source.path)
-        if source is not None
-        else f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)",
+        encoder=_name(source.path) if source is not None else f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)",
         encoder_id=encoder_fingerprint(network, size, chosen),
         threshold=_stored_threshold(stored) if kind == FINETUNED else None,
     )
@@ -183,9 +179,7 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
     """The checkpoint that the encoder is from (None: torchvision's), and the encoder."""
     if tuned is not None and architecture_of(tuned).encoder_depth is not None:
         if reference.encoder is not None:
-            raise InputError(
-                f"{tuned.path} brings its own encoder; leave --encoder {_shown(reference.encoder)} out"
-            )
+            raise InputError(f"{tuned.path} brings its own encoder; leave --encoder {_shown(reference.encoder)} out")
         return tuned, stored_encoder(tuned)
     wanted = (_stored(tuned).get("feature_model") or {}) if tuned is not None else {}
     if reference.encoder is None:

@@ -63,9 +63,7 @@ def _find(given: str | Path, roots: tuple[Path, ...]) -> Path:
         return path.resolve()
     if path.is_dir():
         return _checkpoint_in(path)
-    known = sorted(
-        {folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()}
-    )
+    known = sorted({folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()})
     near = difflib.get_close_matches(str(given), known, 3, 0.5) or known[:5]
     remedy = f"known models: {', '.join(near)}" if near else "no model has been trained or unpacked yet"
     raise InputError(f"there is no model {str(given)!r}, neither by that name nor at that path; {remedy}")

@@ -137,9 +137,7 @@ def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str
     num_processes = min(len(devices), len(tasks))
     with ProcessPoolExecutor(num_processes, context, _start_worker, (free, options.reference)) as pool:
         largest_first = sorted(tasks, key=lambda task: -_size(task.film))
-        waiting: dict[Future[Outcome], Task] = {
-            pool.submit(_work, task, options): task for task in largest_first
-        }
+        waiting: dict[Future[Outcome], Task] = {pool.submit(_work, task, options): task for task in largest_first}
         for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
             try:
                 yield done.result()

@@ -32,13 +32,9 @@ class DetectorSettings:
         if self.name not in THRESHOLDS:
             raise InputError(f"shot detector {self.name!r} is unknown; choose one of {', '.join(THRESHOLDS)}")
         if self.threshold is not None and not 0 < self.threshold < 1000:
-            raise InputError(
-                f"shot threshold {self.threshold} is out of range; the default is {THRESHOLDS[self.name]}"
-            )
+            raise InputError(f"shot threshold {self.threshold} is out of range; the default is {THRESHOLDS[self.name]}")
         if not 0 <= self.min_seconds <= 600:
-            raise InputError(
-                f"a shortest shot of {self.min_seconds} s is out of range; give 0 to 600 seconds"
-            )
+            raise InputError(f"a shortest shot of {self.min_seconds} s is out of range; give 0 to 600 seconds")
         if self.name == "transnetv2" and self.network is None:
             raise InputError("detector transnetv2 needs its network; give --transnetv2 FILE.onnx")
         if self.network is not None and self.name != "transnetv2":

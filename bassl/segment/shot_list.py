@@ -46,10 +46,7 @@ class ShotList:
         if times.is_variable and self.seconds is not None:
             nearest = times.nearest_frame
             frames = np.array(
-                [
-                    [nearest(times.start + begin), nearest(times.start + end) - 1]
-                    for begin, end in self.seconds
-                ]
+                [[nearest(times.start + begin), nearest(times.start + end) - 1] for begin, end in self.seconds]
             )
             frames[:, 1] = np.maximum(frames[:, 1], frames[:, 0])
         if frames[-1, 0] >= times.num_frames:
@@ -70,9 +67,7 @@ def read_shot_list(path: Path) -> ShotList:
         InputError: no such file, no shots in it, or shots that are not in order, with file and line.
     """
     if not path.is_file():
-        raise InputError(
-            f"shot list {path} does not exist; give a scene list of PySceneDetect or a shot file"
-        )
+        raise InputError(f"shot list {path} does not exist; give a scene list of PySceneDetect or a shot file")
     found = _read_csv(path) or ShotList(path, read_shot_frames(path))
     starts = found.frames[:, 0]
     unsorted = np.flatnonzero(np.diff(starts) <= 0)

@@ -42,18 +42,14 @@ def choose_threshold(
         InputError: a threshold outside 0..1, fewer than one scene, or both at once.
     """
     if given is not None and num_scenes is not None:
-        raise InputError(
-            f"threshold {given} and {num_scenes} scenes cannot both be asked for; give one of them"
-        )
+        raise InputError(f"threshold {given} and {num_scenes} scenes cannot both be asked for; give one of them")
     if given is not None:
         if not 0 <= given <= 1:
             raise InputError(f"threshold {given} is not between 0 and 1")
         return Threshold(given, "as given")
     decided = np.sort(probability[np.isfinite(probability)])[::-1]
     if num_scenes is not None:
-        return Threshold(
-            _for_count(decided, num_scenes), f"the highest-scoring boundaries, for {num_scenes} scenes"
-        )
+        return Threshold(_for_count(decided, num_scenes), f"the highest-scoring boundaries, for {num_scenes} scenes")
     if stored is not None:
         return Threshold(stored, "chosen on the validation split when the model was fine-tuned")
     if is_calibrated:
@@ -71,9 +67,7 @@ def _for_count(decided: npt.NDArray[np.float64], num_scenes: int) -> float:
     if num_boundaries == 0:
         return 1.0 if not len(decided) or decided[0] < 1 else float(np.nextafter(1.0, 2.0))
     value = float(decided[num_boundaries - 1])
-    if (
-        num_boundaries < len(decided) and decided[num_boundaries] == value
-    ):  # equal ones: rather too few than too many
+    if num_boundaries < len(decided) and decided[num_boundaries] == value:  # equal ones: rather too few than too many
         above = decided[decided > value]
         return float(above[-1]) if len(above) else float(np.nextafter(value, 2.0))
     return value

@@ -45,9 +45,7 @@ def timecode(frame: int, rate: Fraction, drop: bool | None = None) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     mark = ";" if is_drop else ":"
-    return (
-        f"{hours % DAY_HOURS:02d}:{minutes:02d}:{seconds:02d}{mark}{frames:0{max(2, len(str(count - 1)))}d}"
-    )
+    return f"{hours % DAY_HOURS:02d}:{minutes:02d}:{seconds:02d}{mark}{frames:0{max(2, len(str(count - 1)))}d}"
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,7 @@ def measure_times(
         return FrameTimes(trusted[0] if trusted else Fraction(24), start, 1)
     mean = Fraction(len(shown) - 1) / (int(shown[-1]) * time_base)
     seconds = shown * float(time_base)
-    near_mean = sorted(
-        (rate for rate in COMMON_RATES if abs(rate / mean - 1) < 0.01), key=lambda r: abs(r - mean)
-    )
+    near_mean = sorted((rate for rate in COMMON_RATES if abs(rate / mean - 1) < 0.01), key=lambda r: abs(r - mean))
     for rate in (*trusted, *near_mean):
         drift = np.abs(seconds - np.arange(len(shown)) / float(rate))
         if drift.max() <= min(max(ROUNDING, float(time_base)), 0.25 / float(rate)):

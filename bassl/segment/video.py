@@ -29,9 +29,7 @@ KEYFRAME_LINES = 240
 """Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone
 video."""
 MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can ask for more memory than there is
-SMALL_FORMAT = (
-    "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
-)
+SMALL_FORMAT = "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
 MICROSECOND = Fraction(1, 1_000_000)
 
 RgbImage = npt.NDArray[np.uint8]
@@ -203,9 +201,7 @@ class FilmReader:
     def _shrunk(self, frame: VideoFrame) -> VideoFrame:
         width, height = self._small_size
         method = "AREA" if frame.height > height else "BICUBIC"
-        return self._scale.reformat(
-            frame, width=width, height=height, format=SMALL_FORMAT, interpolation=method
-        )
+        return self._scale.reformat(frame, width=width, height=height, format=SMALL_FORMAT, interpolation=method)
 
     def _start(self) -> Fraction:
         """Seconds of frame 0 on the clock of players, which count from where the file starts."""
@@ -252,14 +248,10 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
         if not is_cover and stream.codec_context is not None:
             return stream
     kinds = sorted({stream.type for stream in container.streams} - {"video"})
-    raise InputError(
-        f"{path} holds no video ({'only ' + ', '.join(kinds) if kinds else 'nothing'}); give a film"
-    )
+    raise InputError(f"{path} holds no video ({'only ' + ', '.join(kinds) if kinds else 'nothing'}); give a film")
 
 
-def _sizes(
-    frame: VideoFrame, pixel_aspect: Fraction | None, rotation: int
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def _sizes(frame: VideoFrame, pixel_aspect: Fraction | None, rotation: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """(width, height) of key-frames before they are turned, and of the film as shown."""
     aspect = Fraction(pixel_aspect) if pixel_aspect else Fraction(1)
     if not Fraction(1, 10) <= aspect <= 10:

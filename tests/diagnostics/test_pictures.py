@@ -57,5 +57,5 @@ def test_the_loss_is_titled_with_the_runs_name(run: FinishedRun) -> None:
 
 def test_missing_keyframes_name_the_key_to_set(run: FinishedRun, tmp_path: Path) -> None:
     moved = FinishedRun(run.folder, (f"config.IMG_PATH={tmp_path}",))
-    with pytest.raises(InputError, match="no key-frames of tt0000003 in .*; set config.DATA_PATH or config.IMG_PATH"):
+    with pytest.raises(InputError, match=r"no key-frames of tt0000003 in .*; set config.DATA_PATH or config.IMG_PATH"):
         neighbors(moved, 0, 3)

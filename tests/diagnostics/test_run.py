@@ -38,7 +38,7 @@ def test_a_pretraining_run_is_told_from_a_finetuning_one(tiny_movienet: Path, tm
 
 
 def test_an_unknown_override_names_the_nearest_key(logs: Path) -> None:
-    with pytest.raises(InputError, match="did you mean config.DATA_PATH"):
+    with pytest.raises(InputError, match=r"did you mean config\.DATA_PATH"):
         recorded_plan(logs, ["config.DATA_PAT=x"])
 
 

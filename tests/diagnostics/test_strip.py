@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,7 +35,7 @@ def test_tiles_cover_all_places_once_and_respect_every_cut(seed: int) -> None:
     tiles = strip_tiles(num_places, cuts, float(rng.uniform(0.5, 90)), tile_width=60)
     assert tiles[0].left == 0
     assert tiles[-1].right == num_places
-    for tile, after in zip(tiles[:-1], tiles[1:], strict=True):
+    for tile, after in pairwise(tiles):
         assert tile.right == after.left
     for tile in tiles:
         assert tile.left <= tile.shown < tile.right or tile.shown == int(tile.left)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from bassl.diagnostics.figure import new_figure
 from bassl.diagnostics.film_scores import checked_scores
 from bassl.diagnostics.timeline import WIDTH, clock, draw_timeline, row_ranges, timeline_figure
 from bassl.errors import InputError
@@ -36,7 +40,7 @@ def test_every_scene_end_has_one_mark_at_the_end_of_its_shot() -> None:
     assert marks_called(figure, FALSE) == [3.5]
 
 
-@pytest.mark.parametrize("num_shots", [20, 61, 300, 1500])
+@pytest.mark.parametrize("num_shots", [20, 61, 300, 700])
 def test_there_are_as_many_marks_as_scene_ends_over_all_rows(num_shots: int) -> None:
     probability, label = film(num_shots)
     figure = drawn(probability, label, threshold=0.7)
@@ -157,7 +161,7 @@ def test_rows_hold_every_shot_once_and_are_of_one_length_but_the_last(num_shots:
     assert max(lengths) == lengths[0]
 
 
-@pytest.mark.parametrize(("num_shots", "most"), [(1, 1000), (5, 1000), (20, WIDTH), (3000, WIDTH)])
+@pytest.mark.parametrize(("num_shots", "most"), [(1, 1000), (5, 1000), (20, WIDTH), (500, WIDTH)])
 def test_a_picture_is_never_wider_than_it_needs_to_be(num_shots: int, most: int) -> None:
     width, _ = drawn([0.1] * num_shots, keyframes=plain_keyframe).get_size_inches() * 100
     assert width <= most
@@ -173,8 +177,11 @@ def test_no_text_runs_out_of_the_picture_or_into_another(num_shots: int) -> None
         top = axes_called(figure, "strip")[number].child_axes[0]
         for axis in (panel.xaxis, top.xaxis):
             boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
-            assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in boxes)
-            assert all(a.x1 + 6 < b.x0 for a, b in zip(boxes[:-1], boxes[1:], strict=True))
+            assert min(box.x0 for box in boxes) >= 0
+            assert max(box.x1 for box in boxes) <= width
+            assert min(box.y0 for box in boxes) >= 0
+            assert max(box.y1 for box in boxes) <= height
+            assert all(a.x1 + 6 < b.x0 for a, b in pairwise(boxes))
         times = [label.get_window_extent() for label in top.xaxis.get_ticklabels()]
         name = [text for text in figure.texts if text.get_text() == "time"][number].get_window_extent()
         assert all(name.x1 < box.x0 for box in times)
@@ -228,3 +235,22 @@ def test_times_are_written_as_clocks() -> None:
     assert [clock(seconds) for seconds in (0, 9.9, 61, 3599.99, 3600, 7325)] == [
         "0:00", "0:09", "1:01", "59:59", "1:00:00", "2:02:05",
     ]  # fmt: skip
+
+
+def test_fifty_pictures_leave_no_figure_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: weakref.WeakSet[Figure] = weakref.WeakSet()
+    made = 0
+
+    def tracked(width: int, height: int) -> Figure:
+        nonlocal made
+        made += 1
+        figure = new_figure(width, height)
+        alive.add(figure)
+        return figure
+
+    monkeypatch.setattr("bassl.diagnostics.figure.new_figure", tracked)
+    for number in range(50):
+        draw_timeline(tmp_path / "film.png", title="film", probability=[0.9, 0.1], label=[number % 2, 1])
+    gc.collect()
+    assert (made, len(alive)) == (50, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.png"]

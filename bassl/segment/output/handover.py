@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bassl.errors import InputError
+from bassl.segment.extras import pyscenedetect
 from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
 
 
@@ -16,10 +16,10 @@ def at_positions(
 
     first: number to give the film's first frame.
     """
-    FrameTimecode, _ = _classes()
+    timecode = pyscenedetect().FrameTimecode
     rate = segmentation.times.rate
     return [
-        (FrameTimecode(first + part.start.position, rate), FrameTimecode(first + part.end.position, rate))
+        (timecode(first + part.start.position, rate), timecode(first + part.end.position, rate))
         for part in parts
     ]
 
@@ -29,12 +29,12 @@ def at_times(segmentation: Segmentation, parts: Sequence[Scene | Shot]) -> list[
     times = segmentation.times
     if not times.is_variable:
         return at_positions(segmentation, parts)
-    FrameTimecode, Timecode = _classes()
+    library = pyscenedetect()
 
     def at(moment: Moment) -> Any:
         ticks = (moment.seconds - times.start) / times.time_base
         assert ticks.denominator == 1, ticks
-        return FrameTimecode(Timecode(int(ticks), times.time_base), times.rate)
+        return library.FrameTimecode(library.common.Timecode(int(ticks), times.time_base), times.rate)
 
     return [(at(part.start), at(part.end)) for part in parts]
 
@@ -43,14 +43,3 @@ def printable(name: str) -> str:
     """A film's name without what XML, EDL and terminals choke on: control characters and undecodable
     bytes."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-
-
-def _classes() -> tuple[Any, Any]:
-    try:
-        from scenedetect import FrameTimecode
-        from scenedetect.common import Timecode
-    except ImportError as error:
-        raise InputError(
-            f"this format needs {error.name}; install it with: pip install 'bassl[video]'"
-        ) from error
-    return FrameTimecode, Timecode

@@ -1,0 +1,23 @@
+"""The libraries of the `video` extra, and what to say where they are not installed."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+
+from bassl.errors import InputError
+
+
+def missing_extra(error: ImportError) -> InputError:
+    """What to say where PyAV or PySceneDetect is not installed."""
+    return InputError(f"video needs {error.name}, which is not installed; get it with: pip install 'bassl[video]'")
+
+
+def pyscenedetect() -> ModuleType:
+    """The library, quiet. Raises InputError where it is not installed."""
+    try:
+        import scenedetect
+    except ImportError as error:
+        raise missing_extra(error) from error
+    logging.getLogger("pyscenedetect").setLevel(logging.WARNING)
+    return scenedetect

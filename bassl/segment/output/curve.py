@@ -1,0 +1,56 @@
+"""The probability of a boundary after every shot, drawn over the film's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bassl.segment.output.marks import SIGNS, is_boundary, scale, verdict
+from bassl.segment.scenes import Segmentation, Shot
+from bassl.segment.timecode import short_clock
+
+WIDTH, HEIGHT = 1000, 100
+NUM_TIMES = 5
+
+
+def curve_svg(segmentation: Segmentation) -> str:
+    """SVG of a stem a shot, at its end, with the threshold, the true boundaries above and times below."""
+    pairs = [
+        (scene, shot) for scene in segmentation.scenes for shot in scene.shots if shot.probability is not None
+    ]
+    cuts = [shot for scene, shot in pairs if is_boundary(scene, shot)]
+    others = [shot for scene, shot in pairs if not is_boundary(scene, shot)]
+    level = _height(segmentation, min(segmentation.threshold.value, 1.0))
+    truth = "".join(
+        f'<span class="mark {found}" style="left:{_left(segmentation, shot) / WIDTH:.3%}">{SIGNS[found]}</span>'
+        for scene, shot in pairs
+        if (found := verdict(segmentation, scene, shot)) is not None
+    )
+    return f"""<div class="marks" aria-hidden="true">{truth}</div>
+<svg id="curve" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"
+data-start="{float(segmentation.times.start):.6f}" data-length="{float(segmentation.times.duration):.6f}"
+aria-label="\ Probability of a scene boundary after each of {len(segmentation.shots)} shots; {len(cuts)} are
+above the threshold"> <path class="stem" d="{_stems(segmentation, others)}"/> <path class="stem cut"
+d="{_stems(segmentation, cuts)}"/> <path class="threshold" d="M0 {level:.2f}H{WIDTH}"/> <path id="playhead"
+d="M0 0V{HEIGHT}"/> </svg> <div class="times" aria-hidden="true">{"".join(_times(segmentation))}</div>"""
+
+
+def _stems(segmentation: Segmentation, shots: Iterable[Shot]) -> str:
+    return "".join(
+        f"M{_left(segmentation, shot):.2f} {HEIGHT}V{_height(segmentation, shot.probability or 0.0):.2f}"
+        for shot in shots
+    )
+
+
+def _left(segmentation: Segmentation, shot: Shot) -> float:
+    times = segmentation.times
+    return float((shot.end.seconds - times.start) / times.duration * WIDTH)
+
+
+def _height(segmentation: Segmentation, probability: float) -> float:
+    return HEIGHT * (1 - min(1.0, probability / scale(segmentation)))
+
+
+def _times(segmentation: Segmentation) -> Iterable[str]:
+    times = segmentation.times
+    for step in range(NUM_TIMES):
+        yield f"<span>{short_clock(times.start + times.duration * step / (NUM_TIMES - 1))}</span>"
