@@ -141,7 +141,10 @@ def test_a_script_has_the_house_form(name):
     assert lines[1].startswith("# ")
     assert f"scripts/{name}" in " ".join(line for line in lines[:4] if line.startswith("#"))
     assert next(line for line in lines if not line.startswith("#")) == "set -euo pipefail"
-    assert lines[-1].endswith('"$@"')
+    if name == "quickstart.sh":  # its last step takes them; then it says where everything lies
+        assert lines.count('    "$@"') == 1
+    else:
+        assert lines[-1].endswith('"$@"')
     assert os.access(path, os.X_OK)
     subprocess.run(["bash", "-n", path], check=True)
 

@@ -131,7 +131,7 @@ class FinishedRun:
         rows = rows[np.argsort(notes.shot[rows])]
         is_boundary = np.zeros(int(notes.num_shots[film]), dtype=bool)
         scene = np.full(len(is_boundary), -1, dtype=np.int64)
-        is_boundary[notes.shot[rows]] = notes.label[rows] == 1
+        is_boundary[notes.shot[rows]] = notes.label[rows] != 0
         scene[notes.shot[rows]] = scene_numbers(notes)[rows]
         return FilmLabels(notes.shot[rows].astype(np.int64), is_boundary, scene)
 

@@ -39,6 +39,13 @@ def test_neighbours_agree_with_the_precision_that_validation_reports() -> None:
     assert float(share) == pytest.approx(float(same_scene_precision(features, torch.zeros(40), scene, [5])))
 
 
+def test_a_shot_is_not_its_own_neighbour_even_where_all_others_are_its_opposite() -> None:
+    features = torch.tensor([[1.0, 0.0], [-1.0, 0.1], [-1.0, -0.1]])
+    shots, cosines = nearest_shots(features, [0], 2)
+    assert sorted(shots[0].tolist()) == [1, 2]
+    assert bool((cosines < -0.9).all())
+
+
 def test_a_short_film_gives_all_its_other_shots() -> None:
     assert nearest_shots(data(0, (3, 4)), [1], 6)[0].shape == (1, 2)
     assert nearest_shots(data(0, (1, 4)), [0], 6)[0].shape == (1, 0)
