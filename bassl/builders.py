@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from bassl.config.plan import CrnPlan, DataPlan
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.faults import Faults
 from bassl.dataset.keyframes import Keyframes
+from bassl.errors import InputError
 from bassl.model.architecture import Architecture, build_crn, build_encoder, infer_architecture
+from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, load_weights
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
@@ -58,3 +61,21 @@ def stored_crn(checkpoint: Checkpoint) -> ContextualRelationNetwork:
     crn = build_crn(architecture_of(checkpoint))
     load_weights(crn, checkpoint.state_dict, prefix="crn.", source=checkpoint.path)
     return crn
+
+
+def stored_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
+    """The boundary scorer of a fine-tuned checkpoint with its weights; InputError where it is not fine-tuned."""
+    names = {name.split(".")[0] for name in checkpoint.state_dict}
+    if not names & {"head_sbd", "similarity"}:
+        raise InputError(f"{checkpoint.path} is not fine-tuned (it holds {', '.join(sorted(names))}); fine-tune it first")
+    crn = stored_crn(checkpoint) if "crn" in names else None
+    similarity = None
+    if "similarity" in names:
+        hidden_dim, num_pairs = checkpoint.state_dict["similarity.layers.1.weight"].shape
+        num_shots = (1 + math.isqrt(1 + 8 * num_pairs)) // 2
+        similarity = SimilarityHead(len(checkpoint.state_dict["similarity.mean"]), num_shots, hidden_dim)
+    scorer = BoundaryScorer(crn, similarity)
+    for prefix, part in (("head_sbd.", scorer.head_sbd), ("similarity.", similarity)):
+        if part is not None:
+            load_weights(part, checkpoint.state_dict, prefix=prefix, source=checkpoint.path)
+    return scorer

@@ -277,3 +277,12 @@ def test_a_crn_of_another_window_is_refused(
 ) -> None:
     more = ["+config.PRETRAINED_LOAD_FROM=devel", "config.LOSS.sampling_method.params.neighbor_size=4"]
     refused(finetune(tiny_movienet, ran, *more, "config.EXPR_NAME=other"), capsys, "17 shots", "neighbor_size=8", "transfer=false")
+
+
+def test_the_small_data_preset_trains_the_similarity_head_alone(ran: Path, tiny_movienet: Path) -> None:
+    more = ["+preset=small_data", "config.EXPR_NAME=small", "config.TRAINER.max_epochs=2"]
+    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
+    parts = {name.split(".")[0] for name in read_checkpoint(ran / "finetune" / "ckpt" / "small").state_dict}
+    assert parts == {"shot_encoder", "similarity"}
+    assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=small", "config.EXPR_NAME=small_again") == 0
+    assert scores(ran, "small_again") == scores(ran, "small")

@@ -29,7 +29,7 @@ from bassl.config.schema import JOBS
 from bassl.errors import InputError
 
 FOLDER = Path(__file__).parent
-GROUPS: dict[str, tuple[str, ...]] = {"pretrain": ("method",), "extract": (), "finetune": ()}
+GROUPS: dict[str, tuple[str, ...]] = {"pretrain": ("method",), "extract": (), "finetune": ("preset",)}
 SETTING = re.compile(r"(?P<sign>~|\+{0,2})(?P<name>[^=]*)=(?P<value>.*)", re.DOTALL)
 TEXT = ("str", "Optional[str]")
 

@@ -201,6 +201,7 @@ class FinetunePlan:
     """One fine-tuning run, or (with `evaluate`) the evaluation of one.
 
     pretrained: the pre-trained checkpoint or folder, None where features alone are given.
+    scorer: "crn", "similarity" or "crn+similarity".
     raw: read key-frames instead of features.
     features: the feature store, None where it follows from the fine-tuned model; own_features: given by its path.
     transfer: whether to start from the pre-trained CRN; None: when there is one.
@@ -214,6 +215,9 @@ class FinetunePlan:
     crn: CrnPlan
     pretrained: Path | None
     evaluate: Path | None
+    scorer: str
+    similarity_hidden_dim: int
+    similarity_dropout: float
     raw: bool
     features: Path | None
     own_features: bool

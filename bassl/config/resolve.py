@@ -85,6 +85,8 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     data = _data(config)
     optimizer = config.TRAIN.OPTIMIZER
     one_of("config.TRAIN.OPTIMIZER.name", optimizer.name, ("adam", "adamw"))
+    one_of("config.MODEL.scorer", config.MODEL.scorer, ("crn", "similarity", "crn+similarity"))
+    at_least("config.MODEL.similarity.hidden_size", config.MODEL.similarity.hidden_size, 1)
     one_of("config.TEST.SELECT_ON", config.TEST.SELECT_ON, ("last", "val"))
     one_of("config.TEST.UNCERTAIN_LABEL", config.TEST.UNCERTAIN_LABEL, ("positive", "masked"))
     neighbors = config.LOSS.sampling_method.params
@@ -122,6 +124,9 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
         crn=_crn(config.MODEL.contextual_relation_network.params.trn),
         pretrained=pretrained,
         evaluate=evaluate,
+        scorer=config.MODEL.scorer,
+        similarity_hidden_dim=config.MODEL.similarity.hidden_size,
+        similarity_dropout=share("config.MODEL.similarity.dropout", config.MODEL.similarity.dropout),
         raw=config.USE_RAW_SHOT,
         features=checked_path(config.FEATURE_PATH, default_store),
         own_features=config.FEATURE_PATH is not None,

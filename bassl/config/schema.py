@@ -375,7 +375,15 @@ class FinetuneCrn:
 
 
 @dataclass
+class Similarity:
+    hidden_size: int = key(64, "width of the similarity head's hidden layer")
+    dropout: float = key(0.3, "dropout of the similarity head")
+
+
+@dataclass
 class FinetuneModel:
+    scorer: str = key("crn", "what scores a window: crn, similarity (for a few labelled films) or crn+similarity")
+    similarity: Similarity = tree(Similarity)
     contextual_relation_network: FinetuneCrn = tree(FinetuneCrn)
 
 

@@ -15,7 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,11 +119,31 @@ class FeatureTable:
     values: torch.Tensor
     first: np.ndarray
     num_shots: np.ndarray
+    _gathered: dict[torch.dtype, torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """Features at `rows` (B, S) as (B, S, D) float32 on the table's device."""
-        flat = self.values.index_select(0, rows.reshape(-1).to(self.values.device, non_blocking=True))
-        return flat.view(*rows.shape, -1).float()
+    def gather(self, rows: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+        """Features at `rows` (B, S) as (B, S, D) float32 on `device` (that of the table unless given).
+
+        From a table in host memory the answer is valid until the next call, which writes into the same memory: fresh
+        pages for every batch would cost seven times the copying. Autograd notices a use past that.
+        """
+        flat = rows.reshape(-1).to(self.values.device, non_blocking=True)
+        if self.values.device.type == "cpu":
+            found = self._take(flat)
+        else:
+            found = self.values.index_select(0, flat).float()
+        return found.view(*rows.shape, -1).to(device or self.values.device)
+
+    def _take(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of a table in host memory, float32, in the buffer that earlier calls used."""
+        taken = torch.index_select(self.values, 0, rows, out=self._buffer(self.values.dtype, len(rows)))
+        return taken if taken.dtype == torch.float32 else self._buffer(torch.float32, len(rows)).copy_(taken)
+
+    def _buffer(self, dtype: torch.dtype, num_rows: int) -> torch.Tensor:
+        if dtype not in self._gathered or len(self._gathered[dtype]) < num_rows:
+            with torch.inference_mode(False):  # evaluation may come first, and training has to save what it gathers
+                self._gathered[dtype] = torch.empty((num_rows, self.values.shape[1]), dtype=dtype)
+        return self._gathered[dtype][:num_rows]
 
 
 class FeatureWriter:

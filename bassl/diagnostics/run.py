@@ -162,7 +162,9 @@ def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan |
         for name in (override.lstrip("+").split("=", 1)[0].removeprefix("config.") for override in overrides):
             OmegaConf.update(config, name, OmegaConf.select(asked, name))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise InputError(f"{path} is no configuration of this version ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path} is of another version ({str(error).splitlines()[0]}); draw it with that one"
+        ) from error
     return resolve_finetune(config) if job == "finetune" else resolve_pretrain(config)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The Lightning module of fine-tuning: a CRN and `head_sbd` over frozen shot features."""
+"""The Lightning module of fine-tuning: a boundary scorer over frozen shot features."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from bassl.finite import FiniteGuard
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
-from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.heads import boundary_head
+from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import parameter_groups, warmup_cosine
 from bassl.runtime import derived_seed
 
 
 class FinetuneModule(pl.LightningModule):
-    """CRN and boundary head (`crn.`, `head_sbd.`), trained on windows of frozen shot features.
+    """A boundary scorer (`crn.`, `head_sbd.`, `similarity.`), trained on windows of frozen shot features.
 
     encoder: the frozen shot encoder. It reads key-frames where `table` is None, and is only stored with the
     checkpoint otherwise; it is never in the optimiser nor in DDP. evaluations: the splits to score, in the order of
@@ -41,7 +40,7 @@ class FinetuneModule(pl.LightningModule):
 
     def __init__(
         self,
-        crn: ContextualRelationNetwork,
+        scorer: BoundaryScorer,
         encoder: ShotEncoder | None,
         table: FeatureTable | None,
         optimizer: OptimizerPlan,
@@ -52,9 +51,8 @@ class FinetuneModule(pl.LightningModule):
         uncertain: str = "positive",
     ) -> None:
         super().__init__()
-        self.crn = crn
-        crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked here
-        self.head_sbd = boundary_head(crn.hidden_dim)
+        self.crn, self.head_sbd, self.similarity = scorer.crn, scorer.head_sbd, scorer.similarity
+        self._scorer = [scorer]  # in a list, so that its parts keep their published names
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: dict[str, ShotPredictions] = {}
         self.metadata = dict(metadata)
@@ -68,7 +66,8 @@ class FinetuneModule(pl.LightningModule):
 
     def forward(self, shots: Tensor) -> Tensor:
         """Logits (B, 2) of windows of shot features (B, S, D)."""
-        return self.head_sbd(self.crn.pooled(shots))
+        (scorer,) = self._scorer
+        return scorer(shots)
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         """Class-balanced cross-entropy over the batches of all ranks."""
@@ -84,7 +83,7 @@ class FinetuneModule(pl.LightningModule):
     def _features(self, batch: WindowBatch) -> Tensor:
         """Shot features (B, S, D) of a batch of table rows or key-frames."""
         if self._table is not None:
-            return self._table.gather(batch.shots)
+            return self._table.gather(batch.shots, self.device)
         (encoder,) = self._encoder
         keyframes = rearrange(batch.shots, "b s k c h w -> (b s) k c h w")
         images = normalize(keyframes.flatten(0, 1)).unflatten(0, keyframes.shape[:2])
@@ -159,11 +158,11 @@ class FinetuneModule(pl.LightningModule):
 
 
 def on_device_if_it_fits(values: Tensor, device: torch.device) -> Tensor:
-    """The features on the GPU where they leave half of its free memory, else where they are."""
+    """The features on the GPU where they leave half of its free memory, else where they are: then batches travel."""
     if device.type != "cuda":
         return values
     free, _ = torch.cuda.mem_get_info(device)
-    return values.to(device) if values.nbytes < free // 2 else values.pin_memory()
+    return values.to(device) if values.nbytes < free // 2 else values
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -10,20 +10,22 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder
+from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer
 from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData
+from bassl.dataset.features import FeatureTable
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
 from bassl.finetune.report import draw_timelines, similarity_results, write_report
-from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
+from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
+from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.shot_encoder import ShotEncoder
 from bassl.runtime import build_trainer, choose_device, draw_seed, record_run, set_up_logging
 
 log = logging.getLogger(__name__)
+TRANSFER = "config.MODEL.contextual_relation_network.transfer"
 
 
 def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
@@ -43,7 +45,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
     encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
-    crn = build_crn(plan, source, encoder, table.values.shape[1] if table is not None else None)
+    dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
+    scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
     metadata = {
         "config": dict(config),
         "seed": seed,
@@ -54,11 +57,10 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         "transform": {"resize": plan.test_transform.resize, "crop": plan.test_transform.crop},
     }
     module = FinetuneModule(
-        crn, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
+        scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, [] if tuned else _callbacks(plan))
     if tuned is not None:
-        load_weights(module.head_sbd, tuned.state_dict, prefix="head_sbd.", source=tuned.path)
         stored = tuned.metadata.get("bassl", {})
         module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
         module.trained_epochs = (tuned.epoch or 0) + 1
@@ -89,33 +91,58 @@ def with_stored_window(plan: FinetunePlan, tuned: Checkpoint) -> FinetunePlan:
     return replace(plan, **{name: stored[name] for name in names if name in stored})
 
 
-def build_crn(
-    plan: FinetunePlan, source: Checkpoint | None, encoder: ShotEncoder | None, dimension: int | None
-) -> ContextualRelationNetwork:
-    """The CRN of the source checkpoint where it has one that fits, else a fresh one.
+def build_scorer(
+    plan: FinetunePlan,
+    pretrained: Checkpoint | None,
+    tuned: Checkpoint | None,
+    dimension: int,
+    train: Split | None,
+    table: FeatureTable | None,
+) -> BoundaryScorer:
+    """The fine-tuned scorer, or a new one for shots of `dimension` features with the parts that the plan names.
 
-    dimension: features a shot of the feature table, None where the encoder makes them.
+    The similarity head takes the mean of the training films' features off, where there is a table of them.
     """
-    if dimension is None:
-        assert encoder is not None
-        dimension = encoder.feature_dim
     num_shots = 2 * plan.neighbor_size + 1
-    has_crn = source is not None and architecture_of(source).crn is not None
-    key = "config.MODEL.contextual_relation_network.transfer"
+    if tuned is not None:
+        scorer = stored_scorer(tuned)
+        _check_fit(scorer, tuned, dimension, num_shots)
+        return scorer
+    crn = build_crn(plan, pretrained, dimension, num_shots) if "crn" in plan.scorer else None
+    similarity = None
+    if "similarity" in plan.scorer:
+        similarity = SimilarityHead(dimension, num_shots, plan.similarity_hidden_dim, plan.similarity_dropout)
+        if table is not None and train is not None and train.first is not None:
+            similarity.mean.copy_(table.mean(train.first, train.annotations.num_shots))
+    return BoundaryScorer(crn, similarity)
+
+
+def build_crn(
+    plan: FinetunePlan, pretrained: Checkpoint | None, dimension: int, num_shots: int
+) -> ContextualRelationNetwork:
+    """The CRN of the pre-trained checkpoint where it has one that fits, else a fresh one."""
+    has_crn = pretrained is not None and architecture_of(pretrained).crn is not None
     if plan.transfer and not has_crn:
-        raise InputError(f"{key}=true, but {plan.pretrained or 'the feature store'} has no CRN; leave it out to train one from scratch")
-    if source is None or not has_crn or (plan.transfer is False and plan.evaluate is None):
+        where = plan.pretrained or "the feature store"
+        raise InputError(f"{TRANSFER}=true, but {where} has no CRN; leave it out to train one from scratch")
+    if pretrained is None or not has_crn or plan.transfer is False:
         log.info("CRN: from scratch, %d features a shot", dimension)
         return fresh_crn(plan.crn, dimension, num_shots)
-    crn = stored_crn(source)
-    if (crn.input_dim, crn.num_shots) != (dimension, num_shots):
-        raise InputError(
-            f"{source.path} holds a CRN for windows of {crn.num_shots} shots with {crn.input_dim} features each, the run has "
-            f"{num_shots} with {dimension}; use its own features and "
-            f"config.LOSS.sampling_method.params.neighbor_size={crn.num_shots // 2}, or set {key}=false"
-        )
-    log.info("CRN: from %s", source.path)
+    crn = stored_crn(pretrained)
+    _check_fit(crn, pretrained, dimension, num_shots)
+    log.info("CRN: from %s", pretrained.path)
     return crn
+
+
+def _check_fit(
+    part: ContextualRelationNetwork | BoundaryScorer, source: Checkpoint, dimension: int, num_shots: int
+) -> None:
+    if (part.input_dim, part.num_shots) != (dimension, num_shots):
+        raise InputError(
+            f"{source.path} is made for windows of {part.num_shots} shots with {part.input_dim} features each, the run has "
+            f"{num_shots} with {dimension}; use its own features and "
+            f"config.LOSS.sampling_method.params.neighbor_size={part.num_shots // 2}, or set {TRANSFER}=false"
+        )
 
 
 def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:

@@ -21,9 +21,9 @@ class GatheredBatchNorm(nn.BatchNorm2d):
         local = x.float()
         count = torch.full((1, 1), local.numel() / local.shape[1], device=x.device)
         moments = torch.stack([local.mean((0, 2, 3)), local.var((0, 2, 3), unbiased=False)])
-        counts, means, variances = gather_with_grad(
-            torch.cat([count.expand(1, local.shape[1]), moments])[None]
-        ).unbind(1)
+        counts, means, variances = gather_with_grad(torch.cat([count.expand(1, local.shape[1]), moments])[None]).unbind(
+            1
+        )
         total = counts.sum(0)
         mean = (counts * means).sum(0) / total
         variance = (counts * (variances + (means - mean).square())).sum(0) / total
@@ -33,7 +33,9 @@ class GatheredBatchNorm(nn.BatchNorm2d):
         return (local * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
     def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         assert self.momentum is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
@@ -54,5 +56,3 @@ def synchronised(module: nn.Module, device_type: str) -> nn.Module:
         else:
             synchronised(child, device_type)
     return module
-
-

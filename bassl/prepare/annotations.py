@@ -20,8 +20,8 @@ from bassl.prepare.splits import Splits
 class Film:
     """A film as the annotations see it.
 
-    labels: (num_shots,), as in `bassl.prepare.labels`. has_keyframes: whether it can be pre-trained on.
-    digits: characters of a shot's number in the names of its key-frames.
+    labels: (num_shots,), as in `bassl.prepare.labels`. has_keyframes: whether it can be pre-trained on. digits:
+    characters of a shot's number in the names of its key-frames.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Film:
 
     @property
     def scenes(self) -> np.ndarray:
-        """Scene of each shot in its film, (num_shots,): the scene ends before it. -1 counts as an end, as
-        in the benchmark.
+        """Scene of each shot in its film, (num_shots,): the scene ends before it. -1 counts as an end, as in the
+        benchmark.
         """
         ends = (self.labels == 1) | (self.labels == -1)
         return np.cumsum(ends) - ends
@@ -51,8 +51,8 @@ class Film:
 def write_annotations(layout: Layout, films: Iterable[Film], splits: Splits) -> dict[str, int]:
     """Write all annotation files that have a row, remove older ones that now have none; returns rows by file.
 
-    `pretrain`: every shot of every film with key-frames. `trainvaltest`: every labelled shot. `train`,
-    `val`, `test`: those of the split's films. Films in the order of their names, shots in theirs.
+    `pretrain`: every shot of every film with key-frames. `trainvaltest`: every labelled shot. `train`, `val`, `test`:
+    those of the split's films. Films in the order of their names, shots in theirs.
     """
     ordered = sorted(films, key=lambda film: film.name)
     numbers = {film.name: index for index, film in enumerate(ordered)}
@@ -97,9 +97,7 @@ def _labelled_lines(films: Iterable[Film], numbers: Mapping[str, int], first_sce
 
 
 def _row_start(film: Film) -> tuple[str, str]:
-    """What stands before and behind the shot's number. `num_shot` is the index of the last shot, as
-    published.
-    """
+    """What stands before and behind the shot's number. `num_shot` is the index of the last shot, as published."""
     start = f'{{"video_id": {json.dumps(film.name)}, "shot_id": "'
     return start, f'", "num_shot": {film.num_shots - 1}, "boundary_label": '
 

@@ -1,8 +1,7 @@
-"""Features from elsewhere into a data set that fine-tuning reads: `python3 -m bassl.prepare.arrays FILE.npz
-...`.
+"""Features from elsewhere into a data set that fine-tuning reads: `python3 -m bassl.prepare.arrays FILE.npz ...`.
 
-A `.npz` a film: shots (N, 2) first and last frame, a label a shot (N,), and features (N, D). They become
-shot files, label files, annotations and a feature store. `write_arrays` does the same from Python.
+A `.npz` a film: shots (N, 2) first and last frame, a label a shot (N,), and features (N, D). They become shot files,
+label files, annotations and a feature store. `write_arrays` does the same from Python.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FilmArrays:
-    """A film's shots (N, 2) in frames, features (N, D), and labels (N,): 1, 0, -1 uncertain, or None
-    without.
-    """
+    """A film's shots (N, 2) in frames, features (N, D), and labels (N,): 1, 0, -1 uncertain, or None without."""
 
     shots: ArrayLike
     features: ArrayLike
@@ -48,14 +45,13 @@ def write_arrays(
     store: str = "arrays",
     keep_last: bool = False,
 ) -> Path:
-    """Write films into `target` in MovieNet's layout, without key-frames; returns the folder of the feature
-    store.
+    """Write films into `target` in MovieNet's layout, without key-frames; returns the folder of the feature store.
 
-    The label of each film's last shot is left out unless `keep_last`: after it there is nothing to tell
-    apart. Films in a store that is there already and whole are not written again.
+    The label of each film's last shot is left out unless `keep_last`: after it there is nothing to tell apart. Films
+    in a store that is there already and whole are not written again.
 
-    Raises InputError for names that cannot be folders, arrays that do not fit each other, other labels than
-    1, 0 and -1, and features of another dimension than the rest's or that are not finite.
+    Raises InputError for names that cannot be folders, arrays that do not fit each other, other labels than 1, 0 and
+    -1, and features of another dimension than the rest's or that are not finite.
     """
     from bassl.dataset.features import FeatureWriter  # imports torch
 
@@ -116,9 +112,7 @@ def _checked(name: str, arrays: FilmArrays, keep_last: bool) -> tuple[NDArray[np
 
 
 def read_npz(path: Path, shots: str, features: str, labels: str | None) -> FilmArrays:
-    """The arrays of a `.npz` under the given names; executes nothing. Raises InputError for what cannot be
-    read.
-    """
+    """The arrays of a `.npz` under the given names; executes nothing. Raises InputError for what cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             wanted = [name for name in (shots, features, labels) if name is not None]

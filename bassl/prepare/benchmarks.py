@@ -1,9 +1,7 @@
-"""BBC Planet Earth, OVSD and their like into annotations: `python3 -m bassl.prepare.benchmarks --protocol
-bbc ...`.
+"""BBC Planet Earth, OVSD and their like into annotations: `python3 -m bassl.prepare.benchmarks --protocol bbc ...`.
 
-Shot lists and scene annotations as the data sets come, one text file a film, become shot files, label files
-and annotations, under a named protocol. Key-frames come from the films: `bassl prepare FILMS --shots ...
---labels ...`.
+Shot lists and scene annotations as the data sets come, one text file a film, become shot files, label files and
+annotations, under a named protocol. Key-frames come from the films: `bassl prepare FILMS --shots ... --labels ...`.
 """
 
 from __future__ import annotations
@@ -48,10 +46,10 @@ SETTINGS = ("agreement", "annotator", "min_annotators", "snap", "mark")
 def read_scene_file(path: Path, frames: IntArray, form: str = "auto", snap: str = "nearest") -> tuple[IntArray, int]:
     """Shots that scenes end with, (E,), by one annotator, and the most frames that an end was moved by.
 
-    Forms: "first", shot numbers that scenes begin with, separated by commas, spaces or lines (BBC's files);
-    "last", those that they end with; "frames", a line a scene with first and last frame (OVSD's). "auto":
-    two numbers on every line are frames; else a list with 0 and without the last shot is "first", one with
-    the last shot and without 0 "last". `frames` is (num_shots, 2).
+    Forms: "first", shot numbers that scenes begin with, separated by commas, spaces or lines (BBC's files); "last",
+    those that they end with; "frames", a line a scene with first and last frame (OVSD's). "auto": two numbers on every
+    line are frames; else a list with 0 and without the last shot is "first", one with the last shot and without 0
+    "last". `frames` is (num_shots, 2).
 
     Raises InputError for anything else, a form that cannot be told, and shots outside the film.
     """
@@ -100,11 +98,10 @@ def convert(
     protocol: Protocol,
     form: str = "auto",
 ) -> tuple[list[str], list[Finding]]:
-    """Write shot and label files of every film with a shot list in `shots`; returns the films and what was
-    odd.
+    """Write shot and label files of every film with a shot list in `shots`; returns the films and what was odd.
 
-    annotators: a folder each, with a file a film called like its shot list. A film whose files cannot be
-    read, or that an annotator lacks, is left out and reported. Raises InputError where no film is left.
+    annotators: a folder each, with a file a film called like its shot list. A film whose files cannot be read, or that
+    an annotator lacks, is left out and reported. Raises InputError where no film is left.
     """
     layout = Layout.of(target)
     lists = _text_files(shots)

@@ -1,8 +1,6 @@
-"""`bassl check-data FOLDER`: what is missing, unreadable or inconsistent in a data set, before a long run
-finds out.
+"""`bassl check-data FOLDER`: what is missing, unreadable or inconsistent in a data set, before a long run finds out.
 
-Exit status: 0 nothing is wrong (there may be warnings and notes), 1 something is, 2 the check itself was
-impossible.
+Exit status: 0 nothing is wrong (there may be warnings and notes), 1 something is, 2 the check itself was impossible.
 """
 
 from __future__ import annotations
@@ -14,19 +12,18 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.prepare import consistency
+from bassl.prepare.check_report import Report, as_json, as_text
 from bassl.prepare.consistency import AnnotationFile, read_annotation_file
-from bassl.prepare.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, has_errors, text_lines
+from bassl.prepare.findings import ERROR, NOTE, WARNING, has_errors
 from bassl.prepare.inspection import FilmInspection, inspect_film
 from bassl.prepare.keyframe_files import list_film_folders
 from bassl.prepare.labels import read_label_file
@@ -38,23 +35,6 @@ log = logging.getLogger(__name__)
 DEFAULT = Path(__file__).resolve().parents[1] / "data" / "movienet"
 
 
-@dataclass
-class Report:
-    """The outcome. counts: films, shots, positive and uncertain labels by annotation file. keyframes:
-    totals.
-    """
-
-    data: Path
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    keyframes: dict[str, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def add(self, severity: str, kind: str, about: object, what: str) -> None:
-        """Record a fact."""
-        self.findings.append(Finding(severity, kind, str(about), what))
-
-
 def check_data(
     layout: Layout,
     num_sampled: int | None = None,
@@ -63,8 +43,7 @@ def check_data(
     stores: Sequence[Path] | None = None,
     progress_bar: bool = False,
 ) -> Report:
-    """Check a data set. num_sampled, decode: see `inspect_film`. stores: feature stores, None for those in
-    its folder.
+    """Check a data set. num_sampled, decode: see `inspect_film`. stores: feature stores, None for those in its folder.
 
     Raises InputError where there is nothing to check.
     """
@@ -72,7 +51,7 @@ def check_data(
     report = Report(layout.root)
     if not any(place.is_dir() for place in (layout.annotations, layout.keyframes, layout.shots)):
         raise InputError(f"{layout.root} holds no anno, 240P_frames or scene318; name the data set's folder")
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with _workers(jobs) as pool:
         files = _read_annotations(layout, report, pool)
         pretrain = next((set(file.rows.films) for file in files if file.name == "pretrain"), set())
         labelled = {film for file in files if file.name != "pretrain" for film in file.rows.films}
@@ -98,6 +77,10 @@ def check_data(
     _check_numbers(layout, pretrain | labelled, report)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _workers(jobs: int) -> Executor:
+    return ThreadPoolExecutor(1) if jobs == 1 else ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
 def _read_annotations(layout: Layout, report: Report, pool: Executor) -> list[AnnotationFile]:
@@ -206,42 +189,6 @@ def _check_numbers(layout: Layout, films: set[str], report: Report) -> None:
         report.add(WARNING, "vid2idx", layout.numbers, f"lacks {len(lost)} films, such as {min(lost)}")
 
 
-def as_text(report: Report) -> str:
-    """The report for people: table, findings, verdict."""
-    lines = [f"{'split':<14}{'films':>8}{'shots':>10}{'scene ends':>12}{'uncertain':>11}{'share':>9}"]
-    for name, count in report.counts.items():
-        ends = count["positive"] + count["uncertain"]
-        share = f"{100 * ends / count['shots']:.2f} %" if name != "pretrain" else "-"
-        lines.append(
-            f"{name:<14}{count['films']:>8}{count['shots']:>10}{count['positive']:>12}{count['uncertain']:>11}"
-            f"{share:>9}"
-        )
-    if found := report.keyframes:
-        lines.append(
-            f"key-frames: {found['films']} films, {found['shots']} shots, {found['missing']} files missing, "
-            f"{found['broken']} of {found['looked_at']} looked at broken"
-        )
-    lines += text_lines(report.findings)
-    num = {severity: sum(found.severity == severity for found in report.findings) for severity in SEVERITIES}
-    lines.append(
-        f"{report.data}: {num[ERROR]} errors, {num[WARNING]} warnings, {num[NOTE]} notes in {report.seconds:.0f} s"
-    )
-    return "\n".join(lines) + "\n"
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The report for programs; docs/data.md has its format."""
-    return {
-        "format": "bassl-check",
-        "version": 1,
-        "data": str(report.data),
-        "splits": report.counts,
-        "keyframes": report.keyframes,
-        "findings": [finding._asdict() for finding in report.findings],
-        "seconds": round(report.seconds, 3),
-    }
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
@@ -261,6 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {error}; see to it, and check again\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -17,9 +17,7 @@ Labelled = Mapping[str, Mapping[int, int]]
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """An annotation file as its reader sees it. num_shot: smallest and largest value that each film
-    states.
-    """
+    """An annotation file as its reader sees it. num_shot: smallest and largest value that each film states."""
 
     name: str
     rows: Annotations
@@ -74,9 +72,7 @@ def check_lengths(
 
 
 def check_num_shot(files: Iterable[AnnotationFile], lengths: Mapping[str, int]) -> list[Finding]:
-    """Whether `num_shot` is the index of the last shot, as published, or a number of shots. Nothing relies
-    on it.
-    """
+    """Whether `num_shot` is the index of the last shot, as published, or a number of shots. Nothing relies on it."""
     convention: dict[str, list[str]] = {"index of the last shot": [], "number of shots": [], "neither": []}
     for file in files:
         for film, (low, high) in file.num_shot.items():
@@ -96,9 +92,7 @@ def check_num_shot(files: Iterable[AnnotationFile], lengths: Mapping[str, int]) 
 
 
 def check_splits(splits: Mapping[str, Labelled], listed: Mapping[str, Sequence[str]] | None) -> list[Finding]:
-    """Films that splits share, and whether the split file says the same. `listed`: the split file, None
-    without.
-    """
+    """Films that splits share, and whether the split file says the same. `listed`: the split file, None without."""
     found = []
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         for film in sorted(set(splits.get(one, ())) & set(splits.get(other, ()))):

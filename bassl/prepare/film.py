@@ -1,9 +1,7 @@
-"""One film into its key-frames, its shot file and a record of its times, so that only a whole film is ever
-visible.
+"""One film into its key-frames, its shot file and a record of its times, so that only a whole film is ever visible.
 
-Order of writing: key-frames into `.partial-<film>`, the record, the folder's final name, and last the shot
-file, whose presence says that the film is done. What a killed run left of a film is removed before the film
-is made again.
+Order of writing: key-frames into `.partial-<film>`, the record, the folder's final name, and last the shot file, whose
+presence says that the film is done. What a killed run left of a film is removed before the film is made again.
 """
 
 from __future__ import annotations
@@ -111,8 +109,8 @@ def partial_folder(target: Path, name: str) -> Path:
 def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
     """Decode a film once, write its key-frames, and then the rest; returns what was wrong with its file.
 
-    `report` gets frames done and frames expected (0: not known) now and then. Raises InputError for a film
-    that cannot be read, OSError where it cannot be written; then nothing of it stays.
+    `report` gets frames done and frames expected (0: not known) now and then. Raises InputError for a film that cannot
+    be read, OSError where it cannot be written; then nothing of it stays.
     """
     from PIL import Image
 
@@ -170,9 +168,7 @@ def _every(number: int, total: int, report: Callable[[int, int], None]) -> Calla
 
 
 def _record(source: Path, times: FrameTimes, size: tuple[int, int], num_shots: int) -> dict[str, Any]:
-    """What later steps need of a film without opening it again. Nothing in it depends on when or where it
-    was made.
-    """
+    """What later steps need of a film without opening it again. Nothing in it depends on when or where it was made."""
     record: dict[str, Any] = {
         "file": source.name,
         "bytes": source.stat().st_size,

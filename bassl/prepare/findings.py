@@ -11,8 +11,8 @@ MAX_LINES = 20
 
 
 class Finding(NamedTuple):
-    """One fact. severity: "error" (a run would fail or learn something wrong), "warning" or "note"; about:
-    a film or a file; what: a sentence about it; kind: short name of the sort of fact, to group by.
+    """One fact. severity: "error" (a run would fail or learn something wrong), "warning" or "note"; about: a film or a
+    file; what: a sentence about it; kind: short name of the sort of fact, to group by.
     """
 
     severity: str

@@ -21,9 +21,8 @@ MIN_SIDE = 64  # pixels; smaller than that is no picture to learn from
 class FilmInspection:
     """What the key-frame folder of a film holds.
 
-    exists: whether there is a folder. num_shots: up to the last key-frame. missing: their number, and the
-    first of them. looked_at: files opened. broken: number, and lines about the first. sizes: files by width
-    and height.
+    exists: whether there is a folder. num_shots: up to the last key-frame. missing: their number, and the first of
+    them. looked_at: files opened. broken: number, and lines about the first. sizes: files by width and height.
     """
 
     film: str
@@ -78,9 +77,7 @@ def _chosen(num_shots: int, num_sampled: int | None) -> Sequence[int]:
 
 
 def _decoded_size(path: str) -> tuple[int, int]:
-    """Size of a key-frame, decoded as training decodes it, and its end looked at too: decoders forgive a
-    lost end.
-    """
+    """Size of a key-frame, decoded as training decodes it, and its end looked at too: decoders forgive a lost end."""
     from bassl.dataset.transform import decode_keyframe
 
     try:

@@ -1,6 +1,4 @@
-"""The key-frame folder of a film: what its listing tells without opening a file, and what a file's ends
-tell.
-"""
+"""The key-frame folder of a film: what its listing tells without opening a file, and what a file's ends tell."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ TAIL_BYTES = 16
 class KeyframeListing:
     """The key-frames of a film by the names in its folder.
 
-    present: (num_shots, 3) bool. digits: characters of a shot's number in the names. num_others: files of
-    other names.
+    present: (num_shots, 3) bool. digits: characters of a shot's number in the names. num_others: files of other names.
     """
 
     present: NDArray[np.bool_]
@@ -62,23 +59,21 @@ def list_keyframes(folder: Path) -> KeyframeListing:
             digits = len(text) if not digits else min(digits, len(text))
     if not shots:
         return KeyframeListing(np.zeros((0, NUM_KEYFRAMES), bool), 4, num_others)
-    last = max(shots)
-    if last > 50 * len(shots) + 1000:  # one stray `shot_999999999_img_0.jpg` is no reason to fill the memory
-        last = sorted(shots)[len(shots) // 2] * 2 + 1000
-        kept = [(shot, keyframe) for shot, keyframe in zip(shots, keyframes, strict=True) if shot <= last]
-        num_others += len(shots) - len(kept)
-        shots, keyframes = [list(column) for column in zip(*kept, strict=True)] if kept else ([], [])
-        last = max(shots, default=-1)
-    present = np.zeros((last + 1, NUM_KEYFRAMES), dtype=bool)
-    present[shots, keyframes] = True
+    found = np.array([shots, keyframes])[:, np.argsort(shots, kind="stable")]
+    # One stray `shot_999999999_img_0.jpg` is no reason to fill the memory with what is missing before it.
+    is_near = found[0] <= 50 * np.arange(1, len(shots) + 1) + 1000
+    num_near = len(shots) if is_near.all() else int(is_near.argmin())
+    found, num_others = found[:, :num_near], num_others + len(shots) - num_near
+    present = np.zeros((int(found[0].max(initial=-1)) + 1, NUM_KEYFRAMES), dtype=bool)
+    present[found[0], found[1]] = True
     return KeyframeListing(present, digits, num_others)
 
 
 def read_jpeg_size(path: str) -> tuple[int, int]:
     """Width and height of a JPEG file in pixels, from its header; its end is looked at too.
 
-    Two short reads, 20 microseconds, where decoding takes 350. Raises ValueError with a few words for a
-    file that is no JPEG or ends too early; OSError where it cannot be read.
+    Two short reads, 20 microseconds, where decoding takes 350. Raises ValueError with a few words for a file that is
+    no JPEG or ends too early; OSError where it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -103,9 +98,7 @@ def read_jpeg_size(path: str) -> tuple[int, int]:
 
 
 def _frame_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the first frame header; None where `head` ends before it. JPEG, ITU-T T.81,
-    annex B.
-    """
+    """Width and height from the first frame header; None where `head` ends before it. JPEG, ITU-T T.81, annex B."""
     position = 2
     while position + 9 <= len(head):
         if head[position] != 0xFF:

@@ -1,7 +1,6 @@
 """Boundary labels shot by shot: MovieNet's label files, and what to do where they and the shots do not match.
 
-A film's labels are one array, (num_shots,) int8: 1 a scene ends with this shot, 0 not, -1 uncertain,
-NO_LABEL none.
+A film's labels are one array, (num_shots,) int8: 1 a scene ends with this shot, 0 not, -1 uncertain, NO_LABEL none.
 """
 
 from __future__ import annotations
@@ -55,9 +54,9 @@ def read_label_file(path: Path) -> dict[int, int]:
 def fit_labels(labels: dict[int, int], num_shots: int, film: str) -> tuple[Labels, list[Finding]]:
     """A film's labels as an array, (num_shots,), and what was odd about them.
 
-    MovieNet's label files leave out the last shot, after which there is nothing to tell apart. Where one
-    holds it (or lacks more), its labels are taken as they are, so that the rows are the benchmark's; labels
-    of shots that the film does not have are left out.
+    MovieNet's label files leave out the last shot, after which there is nothing to tell apart. Where one holds it (or
+    lacks more), its labels are taken as they are, so that the rows are the benchmark's; labels of shots that the film
+    does not have are left out.
     """
     fitted = np.full(num_shots, NO_LABEL, np.int8)
     inside = {shot: label for shot, label in labels.items() if shot < num_shots}

@@ -1,6 +1,4 @@
-"""Where things lie in a folder of MovieNet's layout, and the files that have one writer: shot files and
-label files.
-"""
+"""Where things lie in a folder of MovieNet's layout, and the files that have one writer: shot files and label files."""
 
 from __future__ import annotations
 
@@ -69,8 +67,7 @@ def keyframe_name(shot: int, keyframe: int) -> str:
 
 
 def quarter_frames(frames: IntArray) -> IntArray:
-    """The three key-frame numbers of each shot, (num_shots, 3): start + k * ((end - start) // 4), k = 1, 2,
-    3.
+    """The three key-frame numbers of each shot, (num_shots, 3): start + k * ((end - start) // 4), k = 1, 2, 3.
 
     `frames` is (num_shots, 2), first and last frame. So are 99.3 % of MovieNet's.
     """
@@ -79,8 +76,8 @@ def quarter_frames(frames: IntArray) -> IntArray:
 
 
 def check_shot_frames(frames: IntArray, film: str) -> None:
-    """Raise InputError unless `frames` is (num_shots, 2), at least a shot, each ending where it starts or
-    later, in order. Neighbours may overlap (BBC's share a frame now and then).
+    """Raise InputError unless `frames` is (num_shots, 2), at least a shot, each ending where it starts or later, in
+    order. Neighbours may overlap (BBC's share a frame now and then).
     """
     if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames):
         raise InputError(f"the shots of {film} have shape {frames.shape}; give (num_shots, 2): first and last frame")

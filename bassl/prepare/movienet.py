@@ -53,12 +53,11 @@ def locate(root: Path, keyframes: Path | None = None, annotations: Path | None =
 
 
 def build_annotations(layout: Layout, splits: Splits | None = None, progress_bar: bool = False) -> Built:
-    """Make `anno/` from what lies in the layout: key-frame folders, shot files, label files and the split
-    file.
+    """Make `anno/` from what lies in the layout: key-frame folders, shot files, label files and the split file.
 
-    splits: in place of the split file. A film is as long as its shot file says, or its key-frames where it
-    has none; where both are there, as the shorter, so that no row points at nothing. One bad file costs its
-    film, or that film's labels, and is reported. Raises InputError for a split file that cannot be read.
+    splits: in place of the split file. A film is as long as its shot file says, or its key-frames where it has none;
+    where both are there, as the shorter, so that no row points at nothing. One bad file costs its film, or that film's
+    labels, and is reported. Raises InputError for a split file that cannot be read.
     """
     findings: list[Finding] = []
     listings = _listings(layout, findings, progress_bar)

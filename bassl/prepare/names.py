@@ -18,9 +18,8 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  #
 def safe_film_name(text: str) -> str:
     """A folder name for a film that somebody else has named: letters, digits, `_`, `.` and `-` only.
 
-    Never empty, `.` or hidden, never with a separator or `..`, at most 120 bytes; the same text gives the
-    same name, and a safe name is its own safe name. What had to be cut or replaced altogether ends in eight
-    digits of a hash.
+    Never empty, `.` or hidden, never with a separator or `..`, at most 120 bytes; the same text gives the same name,
+    and a safe name is its own safe name. What had to be cut or replaced altogether ends in eight digits of a hash.
     """
     name = UNSAFE.sub("_", unicodedata.normalize("NFC", text))
     name = re.sub(r"\.{2,}", ".", name).strip("._-") if not _is_safe(name) else name
@@ -58,9 +57,7 @@ def colliding(names: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def find_film(text: str, films: Iterable[str]) -> str | None:
-    """The film that a label file or a split means by `text`: its name, its file name, or what either
-    becomes safe.
-    """
+    """The film that a label file or a split means by `text`: its name, its file name, or what either becomes safe."""
     known = set(films)
     last = PurePath(text.strip().replace("\\", "/"))
     candidates = (

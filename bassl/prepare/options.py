@@ -1,6 +1,4 @@
-"""What the commands of this folder share: options about splits, logging, and how an outcome becomes an exit
-status.
-"""
+"""What the commands of this folder share: options about splits, logging, and how an outcome becomes an exit status."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ EXIT = "exit status: 0 done, 1 done but for what is listed as an error, 2 a mist
 
 
 def add_split_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """`--split-file`, `--train`, `--val`, `--test`, `--split`, `--seed`; `default` says what happens
-    without.
-    """
+    """`--split-file`, `--train`, `--val`, `--test`, `--split`, `--seed`; `default` says what happens without."""
     group = parser.add_argument_group("splits", f"by film; {default}")
     group.add_argument(
         "--split-file", type=Path, metavar="FILE", help="JSON such as split318.json, or CSV with film,split"
@@ -36,8 +32,7 @@ def add_split_options(parser: argparse.ArgumentParser, default: str) -> None:
 def chosen_splits(
     arguments: argparse.Namespace, films: Sequence[str], shares: Sequence[float] | None = SHARES
 ) -> tuple[Splits, list[Finding]]:
-    """The splits of `films` as the options say, and what was odd. Without options: drawn by `shares`, or no
-    splits.
+    """The splits of `films` as the options say, and what was odd. Without options: drawn by `shares`, or no splits.
 
     Raises InputError for options that cannot work, or contradict each other.
     """
@@ -61,6 +56,9 @@ def finish(run: Callable[[], list[Finding]]) -> int:
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {error}; see to it, and the same command goes on from here\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         return 130

@@ -42,9 +42,9 @@ class Source:
 def find_films(places: Sequence[Path], by_path: bool = False) -> tuple[list[Source], list[Finding]]:
     """Film files among and below `places`, by name; those that would get one name are reported and left out.
 
-    Folders are searched for the usual endings, hidden files left out; a file that is named itself may end
-    as it likes. by_path: name films by their path below the folder, not by their file alone. Raises
-    InputError for a place that does not exist, and where there is no film.
+    Folders are searched for the usual endings, hidden files left out; a file that is named itself may end as it likes.
+    by_path: name films by their path below the folder, not by their file alone. Raises InputError for a place that
+    does not exist, and where there is no film.
     """
     names: dict[str, str] = {}
     for place in places:
@@ -94,9 +94,7 @@ def read_shot_lists(folder: Path, sources: Sequence[Source]) -> tuple[dict[str, 
 
 
 def settle(target: Path, settings: dict[str, Any]) -> None:
-    """Write down how the target is prepared, or raise InputError where it was begun otherwise or by
-    somebody else.
-    """
+    """Write down how the target is prepared, or raise InputError where it was begun otherwise or by somebody else."""
     path = target / ".prepare" / "settings.json"
     mine = {"format": FORMAT, "version": VERSION, **settings}
     if path.is_file():
@@ -125,8 +123,7 @@ def prepare_all(
     num_processes: int,
     progress_bar: bool = False,
 ) -> list[Finding]:
-    """Prepare the films that are not done; returns what went wrong. shots: known shots by film, None to
-    find them.
+    """Prepare the films that are not done; returns what went wrong. shots: known shots by film, None to find them.
 
     Raises InputError for a target that was prepared in another way, and when the disk is full.
     """

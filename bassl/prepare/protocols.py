@@ -1,8 +1,7 @@
-"""From scene annotations to one boundary label a shot: BBC Planet Earth, OVSD, and how they differ between
-papers.
+"""From scene annotations to one boundary label a shot: BBC Planet Earth, OVSD, and how they differ between papers.
 
-Pure functions. An annotator says which shots a scene ends with, either by shots or by frames, which are
-snapped to shots; a protocol says whose word counts. docs/data.md tells what each paper did.
+Pure functions. An annotator says which shots a scene ends with, either by shots or by frames, which are snapped to
+shots; a protocol says whose word counts. docs/data.md tells what each paper did.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ class Protocol:
     """How annotations become labels.
 
     agreement: "single" (annotator number `annotator`), "union" (any of them) or "majority" (at least
-    `min_annotators`). snap: to which shot a frame belongs, "nearest" (the shot whose last frame is nearest)
-    or "containing" (the shot that the frame lies in). mark: "end" labels the shot that a scene ends with,
-    "both" also the one after it. drop_last: whether the last shot, whose label decides nothing, is left
-    out.
+    `min_annotators`). snap: to which shot a frame belongs, "nearest" (the shot whose last frame is nearest) or
+    "containing" (the shot that the frame lies in). mark: "end" labels the shot that a scene ends with, "both" also the
+    one after it. drop_last: whether the last shot, whose label decides nothing, is left out.
     """
 
     agreement: str = "single"
@@ -66,15 +64,13 @@ PROTOCOLS: dict[str, Protocol] = {
     "ovsd": Protocol(snap="nearest"),
     "ovsd-both": Protocol(snap="nearest", mark="both"),
 }
-"""Named settings. `bbc`: annotator 0; `bbc-agree4`: TranS4mer's ">= 4 annotators"; `ovsd-both`: TranS4mer's
-two positives a boundary.
+"""Named settings. `bbc`: annotator 0; `bbc-agree4`: TranS4mer's ">= 4 annotators"; `ovsd-both`: TranS4mer's two
+positives a boundary.
 """
 
 
 class Snapped(NamedTuple):
-    """Shots that scenes end with, one a given frame, and how many frames each lay from its shot's last
-    frame.
-    """
+    """Shots that scenes end with, one a given frame, and how many frames each lay from its shot's last frame."""
 
     shots: IntArray
     distances: IntArray
@@ -83,11 +79,10 @@ class Snapped(NamedTuple):
 def snap_to_shots(end_frames: ArrayLike, shot_frames: ArrayLike, rule: str = "nearest") -> Snapped:
     """The shot that each scene's last frame belongs to.
 
-    `end_frames` (E,) last frame of each scene, whole numbers, also past the film's ends; `shot_frames`
-    (num_shots, 2). "nearest": the shot whose last frame is nearest, the earlier of two equally near.
-    "containing": the shot that holds the frame; in a gap between shots the one before, and before the first
-    shot that one. Every result is a shot of the film. Raises InputError for other shapes or an unknown
-    rule.
+    `end_frames` (E,) last frame of each scene, whole numbers, also past the film's ends; `shot_frames` (num_shots, 2).
+    "nearest": the shot whose last frame is nearest, the earlier of two equally near. "containing": the shot that holds
+    the frame; in a gap between shots the one before, and before the first shot that one. Every result is a shot of the
+    film. Raises InputError for other shapes or an unknown rule.
     """
     frames = np.asarray(shot_frames)
     ends = np.asarray(end_frames)
@@ -128,9 +123,9 @@ def ends_from_last_shots(last_shots: ArrayLike, num_shots: int) -> IntArray:
 def combine(annotators: Sequence[ArrayLike], num_shots: int, protocol: Protocol) -> Labels:
     """The labels of a film, (num_shots,), from what each annotator takes for the shots that scenes end with.
 
-    `annotators`: for each of them the shots, in any order. Labels are 1 and 0, and NO_LABEL for the last
-    shot where the protocol drops it. Raises InputError for shots outside the film, and where the protocol
-    asks for more annotators than there are.
+    `annotators`: for each of them the shots, in any order. Labels are 1 and 0, and NO_LABEL for the last shot where
+    the protocol drops it. Raises InputError for shots outside the film, and where the protocol asks for more
+    annotators than there are.
     """
     if num_shots < 1:
         raise InputError(f"a film of {num_shots} shots has no labels; leave it out")

@@ -18,9 +18,9 @@ from bassl.prepare.scenes import labels_from_scenes, read_scene_list
 def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -> list[Finding]:
     """Write the label files of prepared films from `source`; a film that it does not name ends up without.
 
-    source: a scene list (`bassl.prepare.scenes`), or a folder with a label file a film (`<shot> <label>`).
-    A film whose labels cannot be read is left without, and reported. Raises InputError for a source that
-    cannot be read at all.
+    source: a scene list (`bassl.prepare.scenes`), or a folder with a label file a film (`<shot> <label>`). A film
+    whose labels cannot be read is left without, and reported. Raises InputError for a source that cannot be read at
+    all.
     """
     if source.is_dir():
         return _from_folder(target, source, films)
@@ -67,9 +67,7 @@ def _from_folder(target: Path, source: Path, films: Sequence[str]) -> list[Findi
 
 
 def _match(written: Sequence[str], films: Sequence[str], source: str) -> tuple[dict[str, str], list[Finding]]:
-    """The name that each film goes by in the source, and the names that fit no film, or one that has
-    another.
-    """
+    """The name that each film goes by in the source, and the names that fit no film, or one that has another."""
     chosen: dict[str, str] = {}
     found = []
     lost = []

@@ -53,9 +53,8 @@ class SceneList:
 def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
     """Read a CSV (or TSV, or semicolons) of scenes; the header, if there is one, names the columns.
 
-    A start or end column may carry its unit: `start_frame`, `end_seconds`, `start_timecode`. Else `unit`
-    says it, or "auto": colons make timecodes, a decimal point anywhere makes all numbers seconds, else they
-    are frames.
+    A start or end column may carry its unit: `start_frame`, `end_seconds`, `start_timecode`. Else `unit` says it, or
+    "auto": colons make timecodes, a decimal point anywhere makes all numbers seconds, else they are frames.
 
     Raises InputError with file and line for anything malformed.
     """
@@ -137,12 +136,11 @@ def _unit(path: Path, unit: str, films: Iterable[list[SceneRow]]) -> str:
 
 
 def to_frame(text: str, unit: str, times: FrameTimes) -> int:
-    """The frame that starts at, or nearest to, a time of a scene list; past the film's end it is
-    extrapolated.
+    """The frame that starts at, or nearest to, a time of a scene list; past the film's end it is extrapolated.
 
-    Timecodes: `h:mm:ss`, `mm:ss`, with `.fraction` of a second, or `:ff` for frames counted at the rounded
-    rate (`;ff` is drop-frame, as broadcast at 29.97 has it): at 23.976, `1:00:00:00` is frame 86,400,
-    3603.6 s. Raises InputError for more than 59 minutes or seconds, and for frames past the rate.
+    Timecodes: `h:mm:ss`, `mm:ss`, with `.fraction` of a second, or `:ff` for frames counted at the rounded rate (`;ff`
+    is drop-frame, as broadcast at 29.97 has it): at 23.976, `1:00:00:00` is frame 86,400, 3603.6 s. Raises InputError
+    for more than 59 minutes or seconds, and for frames past the rate.
     """
     if unit == "frames":
         return int(text)
@@ -180,10 +178,10 @@ def labels_from_scenes(
 ) -> tuple[Labels, list[Finding]]:
     """Labels of a film, (num_shots,), from its scenes, and how far their ends lay from the shots'.
 
-    A scene ends with the shot whose last frame is nearest to its own: in frames its `end`, in seconds and
-    timecodes the frame before that moment. Where the next scene starts only after one or more whole shots
-    (a title, an advertisement), what lies between is a scene too, and so is what lies before the first. The
-    last shot has no label. `frames` is (num_shots, 2).
+    A scene ends with the shot whose last frame is nearest to its own: in frames its `end`, in seconds and timecodes
+    the frame before that moment. Where the next scene starts only after one or more whole shots (a title, an
+    advertisement), what lies between is a scene too, and so is what lies before the first. The last shot has no label.
+    `frames` is (num_shots, 2).
 
     Raises InputError for a scene that ends before it starts, or that starts past the film's last frame.
     """
@@ -227,9 +225,7 @@ def labels_from_scenes(
 
 
 def _mark_gaps(is_end: NDArray[np.bool_], last: IntArray, end: IntArray, begin: IntArray, frames: IntArray) -> int:
-    """Mark the last of the whole shots between scene i - 1 (shot last[i], frame end[i]) and the start of
-    scene i.
-    """
+    """Mark the last of the whole shots between scene i - 1 (shot last[i], frame end[i]) and the start of scene i."""
     count = 0
     for shot, frame, start in zip(last, end, begin, strict=False):
         before = int(np.searchsorted(frames[:, 1], start)) - 1  # last shot that is over when the scene starts

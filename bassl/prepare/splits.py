@@ -33,10 +33,9 @@ Splits = Mapping[str, Sequence[str]]
 def read_split_file(path: Path) -> dict[str, list[str]]:
     """Film names of "train", "val", "test" (and "all" where the file has it) from any of these files:
 
-    split318.json, `{"train": [film, ...], "val": [...], "test": [...], "all": [...]}`, where a film may
-    also be an object with its name (SCRL's lists); `{film: "train", ...}`; or a CSV with the columns film
-    and split. "valid", "validation", "dev", "full" and the like are understood. Raises InputError for
-    anything else.
+    split318.json, `{"train": [film, ...], "val": [...], "test": [...], "all": [...]}`, where a film may also be an
+    object with its name (SCRL's lists); `{film: "train", ...}`; or a CSV with the columns film and split. "valid",
+    "validation", "dev", "full" and the like are understood. Raises InputError for anything else.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -123,8 +122,8 @@ def fit_splits(splits: Splits, films: Iterable[str]) -> tuple[dict[str, list[str
 def draw_splits(films: Iterable[str], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
     """Films dealt out to train, val and test by `shares` (any positive scale), each whole in one of them.
 
-    The order is that of a hash of seed and name, so it depends on no other film, and a film more moves few
-    others. A part with a share gets a film where there are as many films as parts.
+    The order is that of a hash of seed and name, so it depends on no other film, and a film more moves few others. A
+    part with a share gets a film where there are as many films as parts.
 
     Raises InputError for shares that are not three numbers, 0 or more, train's above 0.
     """

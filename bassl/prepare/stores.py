@@ -1,6 +1,4 @@
-"""Feature stores against annotations: whether every film that fine-tuning reads is there, whole and long
-enough.
-"""
+"""Feature stores against annotations: whether every film that fine-tuning reads is there, whole and long enough."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def find_stores(folder: Path) -> list[Path]:
 
 
 def check_stores(folders: Sequence[Path], files: Iterable[AnnotationFile], lengths: Mapping[str, int]) -> StoredFilms:
-    """Open each store, and every film in it by its header. lengths: shots of the films, as shot files have
-    them.
-    """
+    """Open each store, and every film in it by its header. lengths: shots of the films, as shot files have them."""
     stored = StoredFilms()
     if not folders:
         return stored

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -23,25 +24,25 @@ from bassl.prepare.findings import ERROR, WARNING, Finding
 
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-CONTEXT = multiprocessing.get_context("spawn")
+PRELOADED = ["bassl.prepare.workers", "bassl.segment.cuts", "bassl.segment.keyframes", "scenedetect", "PIL.Image"]
 
 
 @dataclass
 class _Running:
     job: FilmJob
-    process: SpawnProcess
+    process: BaseProcess
     done: int = 0
     total: int = 0
     has_answered: bool = False
 
 
 def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: bool = False) -> list[Finding]:
-    """Prepare films, each in a process of its own, at most `num_processes` at a time; returns what went
-    wrong.
+    """Prepare films, each in a process of its own, at most `num_processes` at a time; returns what went wrong.
 
-    Raises InputError when the disk is full: then no film can succeed. However it ends, no process stays
-    behind.
+    Raises InputError when the disk is full: then no film can succeed. However it ends, no process stays behind.
     """
+    context = multiprocessing.get_context("forkserver")  # a process a film, without importing everything for each
+    context.set_forkserver_preload(PRELOADED)
     waiting = deque(jobs)
     running: dict[Connection, _Running] = {}
     found: list[Finding] = []
@@ -50,7 +51,7 @@ def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: boo
     try:
         while waiting or running:
             while waiting and len(running) < num_processes:
-                receiver, one = _start(waiting.popleft())
+                receiver, one = _start(waiting.popleft(), context)
                 running[receiver] = one
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
@@ -74,9 +75,9 @@ def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: boo
     return found
 
 
-def _start(job: FilmJob) -> tuple[Connection, _Running]:
-    receiver, sender = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_work, args=(job, sender), daemon=True)
+def _start(job: FilmJob, context: ForkServerContext) -> tuple[Connection, _Running]:
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, sender), daemon=True)
     process.start()
     sender.close()
     return receiver, _Running(job, process)
@@ -129,9 +130,7 @@ def _work(job: FilmJob, sender: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends, however that was killed: no orphan writes into the next run's
-    target.
-    """
+    """End this process when its parent ends, however that was killed: no orphan writes into the next run's target."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""The Lightning module of pre-training: moves tensors, logs and optimises; the arithmetic lies in objective and losses."""
+"""The Lightning module of pre-training: moves tensors, logs and optimises; objective and losses do the arithmetic."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
 from bassl.distributed import gather_uneven
+from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import LARS, parameter_groups, warmup_cosine
-from bassl.finite import FiniteGuard
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
 from bassl.runtime import derived_seed
 
+
 class PretrainModule(pl.LightningModule):
     """Shot encoder, CRN and heads under pre-training.
 
-    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in step n of an
-    epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have drawn.
+    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in
+    step n of an epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have
+    drawn.
     """
 
     def __init__(
@@ -110,7 +112,11 @@ class PretrainModule(pl.LightningModule):
         optimizer: Optimizer
         if self._plan.name == "lars":
             optimizer = LARS(
-                groups, self._plan.lr, self._plan.momentum, trust_coefficient=self._plan.trust_coefficient, eps=self._plan.eps
+                groups,
+                self._plan.lr,
+                self._plan.momentum,
+                trust_coefficient=self._plan.trust_coefficient,
+                eps=self._plan.eps,
             )
         else:
             optimizer = torch.optim.SGD(groups, self._plan.lr, self._plan.momentum)

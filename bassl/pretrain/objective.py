@@ -39,7 +39,8 @@ class PretextObjective(nn.Module):
         num_negatives: int = 1,
     ) -> None:
         super().__init__()
-        assert terms and set(terms) <= set(TERMS), terms
+        assert terms, "an objective needs a term"
+        assert set(terms) <= set(TERMS), terms
         self.terms, self.num_sparse, self.center = tuple(terms), num_sparse, center
         self.temperature, self.num_negatives = temperature, num_negatives
         self.needs_boundary = bool({"ssm", "cgm", "pp"} & set(terms))
@@ -74,10 +75,12 @@ class PretextObjective(nn.Module):
         dense = features[:, self.num_sparse :]
         terms, boundary = self._contrastive(features)
         if {"cgm", "pp"} & set(self.terms):
-            assert crn is not None and boundary is not None
+            assert crn is not None
+            assert boundary is not None
             terms |= self._contextual(crn(dense)[:, 1:], boundary, generator)
         if "msm" in self.terms:
-            assert crn is not None and mask is not None
+            assert crn is not None
+            assert mask is not None
             predicted = self.head_msm(crn(dense, mask)[:, 1:])
             local = losses.masked_shot_modeling(predicted, dense, mask)
             terms["msm"] = local * _share_of_all(mask.sum())

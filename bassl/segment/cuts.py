@@ -1,60 +1,82 @@
-"""Where one shot ends and the next begins: PySceneDetect's detectors, fed one frame at a time."""
+"""Where one shot ends and the next begins, told while the frames go by."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from bassl.errors import InputError
 from bassl.segment.extras import pyscenedetect
-from bassl.segment.settings import DetectorSettings
+from bassl.segment.settings import TRANSNET, DetectorSettings
+from bassl.segment.transnet import HEIGHT, WIDTH, TransNetV2
 from bassl.segment.video import Picture
 
 LONG_SIDE = 256  # pixels; PySceneDetect's own default
 
 
 class CutFinder:
-    """First frames of new shots, found while the frames go by, some frames late."""
+    """First frames of new shots, ascending, found some frames late."""
 
     def __init__(self, settings: DetectorSettings, rate: Fraction) -> None:
-        """rate: frames a second, nominal. Raises InputError where the detector lacks a library."""
-        self._rate = rate
-        self._timecode = pyscenedetect().FrameTimecode
-        self._detector = _detector(settings, max(1, round(settings.min_seconds * rate)))
-        self._last: Any = None
+        """rate: frames a second, nominal. Raises InputError where the detector lacks a library or its network."""
+        min_frames = max(1, round(settings.min_seconds * rate))
+        self._detector: Detector
+        self._size: tuple[int, int] | None = None
+        if settings.name == TRANSNET:
+            assert settings.network is not None
+            self._detector = TransNetV2(settings.network, settings.used_threshold, min_frames)
+            self._size, self._format = (WIDTH, HEIGHT), "rgb24"
+        else:
+            self._detector = PySceneDetect(settings.name, settings.used_threshold, min_frames, rate)
+            self._format = "bgr24"
         self._shrink = VideoReformatter()
 
     def push(self, picture: Picture) -> list[int]:
         """Cuts that this frame makes sure of."""
-        self._last = self._timecode(picture.index, self._rate)
         small = picture.small
         scale = LONG_SIDE / max(small.width, small.height)
-        width, height = (max(2, round(side * scale)) for side in (small.width, small.height))
-        image = self._shrink.reformat(small, width=width, height=height, format="bgr24", interpolation="AREA")
-        return self._frames(self._detector.process_frame(self._last, image.to_ndarray()))
+        width, height = self._size or (max(2, round(small.width * scale)), max(2, round(small.height * scale)))
+        image = self._shrink.reformat(small, width=width, height=height, format=self._format, interpolation="AREA")
+        return self._detector.push(np.asarray(image.to_ndarray(), np.uint8))
 
     def finish(self) -> list[int]:
         """Cuts known only now that the film is over."""
-        return self._frames(self._detector.post_process(self._last))
-
-    @staticmethod
-    def _frames(cuts: list[Any]) -> list[int]:
-        return [cut.frame_num for cut in cuts]
+        return self._detector.finish()
 
 
-def _detector(settings: DetectorSettings, min_frames: int) -> Any:
-    scenedetect = pyscenedetect()
-    if settings.name == "adaptive":
-        return scenedetect.AdaptiveDetector(adaptive_threshold=settings.used_threshold, min_scene_len=min_frames)
-    if settings.name == "content":
-        return scenedetect.ContentDetector(threshold=settings.used_threshold, min_scene_len=min_frames)
-    try:
-        import onnxruntime  # noqa: F401
-        from scenedetect.detectors.transnet_v2 import TransnetV2Detector
-    except ImportError as error:
-        raise InputError("detector transnetv2 needs ONNX Runtime; install it with: pip install onnxruntime") from error
-    return TransnetV2Detector(
-        model_path=str(settings.network), threshold=settings.used_threshold, min_scene_len=min_frames
-    )
+class Detector(Protocol):
+    """What finds cuts in images (H, W, 3) that come one by one."""
+
+    def push(self, image: npt.NDArray[np.uint8], /) -> list[int]:
+        """Cuts that this frame makes sure of."""
+
+    def finish(self) -> list[int]:
+        """The rest."""
+
+
+class PySceneDetect:
+    """A detector of that library; images are BGR."""
+
+    def __init__(self, name: str, threshold: float, min_frames: int, rate: Fraction) -> None:
+        library = pyscenedetect()
+        self._timecode, self._rate = library.FrameTimecode, rate
+        self._detector: Any
+        if name == "adaptive":
+            self._detector = library.AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=min_frames)
+        else:
+            self._detector = library.ContentDetector(threshold=threshold, min_scene_len=min_frames)
+        self._num_seen = 0
+
+    def push(self, image: npt.NDArray[np.uint8], /) -> list[int]:
+        """Cuts that this frame makes sure of."""
+        now = self._timecode(self._num_seen, self._rate)
+        self._num_seen += 1
+        return [cut.frame_num for cut in self._detector.process_frame(now, image)]
+
+    def finish(self) -> list[int]:
+        """The rest."""
+        last = self._timecode(max(0, self._num_seen - 1), self._rate)
+        return [cut.frame_num for cut in self._detector.post_process(last)]

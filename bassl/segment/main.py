@@ -16,7 +16,7 @@ from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, parse_formats, table_of_formats
 from bassl.segment.reference import find_model
 from bassl.segment.run import Options, Outcome, Task, segment_films
-from bassl.segment.settings import THRESHOLDS, DetectorSettings, ShotSettings
+from bassl.segment.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 from bassl.segment.shot_list import read_shot_list
 
 MANY_SCENES = 60  # above it they are counted, not listed
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise InputError(f"threshold {arguments.threshold} is not between 0 and 1")
     detector = DetectorSettings(
-        "transnetv2" if arguments.transnetv2 else arguments.detector,
+        TRANSNET if arguments.transnetv2 else arguments.detector,
         arguments.shot_threshold,
         arguments.shortest_shot,
         arguments.transnetv2,

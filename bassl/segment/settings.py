@@ -10,13 +10,14 @@ from bassl.errors import InputError
 from bassl.segment.cache import fingerprint
 from bassl.segment.shot_list import ShotList
 
-THRESHOLDS = {"adaptive": 3.0, "content": 27.0, "transnetv2": 0.5}
-"""PySceneDetect's detectors and their default thresholds."""
+TRANSNET = "transnetv2"
+THRESHOLDS = {"adaptive": 3.0, "content": 27.0, TRANSNET: 0.5}
+"""Detectors, PySceneDetect's and TransNetV2, and their default thresholds."""
 
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """A detector of PySceneDetect.
+    """A shot detector.
 
     name: a key of THRESHOLDS. threshold: None for its default; a higher one finds fewer cuts. min_seconds:
     the shortest shot there may be. network: TransNetV2 as an ONNX file, for that detector only.
@@ -35,9 +36,9 @@ class DetectorSettings:
             raise InputError(f"shot threshold {self.threshold} is out of range; the default is {THRESHOLDS[self.name]}")
         if not 0 <= self.min_seconds <= 600:
             raise InputError(f"a shortest shot of {self.min_seconds} s is out of range; give 0 to 600 seconds")
-        if self.name == "transnetv2" and self.network is None:
+        if self.name == TRANSNET and self.network is None:
             raise InputError("detector transnetv2 needs its network; give --transnetv2 FILE.onnx")
-        if self.network is not None and self.name != "transnetv2":
+        if self.network is not None and self.name != TRANSNET:
             raise InputError(f"{self.network} is for the transnetv2 detector, and {self.name} was chosen")
         if self.network is not None and not self.network.is_file():
             raise InputError(f"{self.network} does not exist; give TransNetV2 as an ONNX file")

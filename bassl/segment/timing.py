@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from bassl.errors import InputError
 
-COMMON_RATES = tuple(
-    Fraction(rate) * factor
-    for rate in (24, 25, 30, 50, 60, 48, 12, 15, 100, 120)
-    for factor in (Fraction(1), Fraction(1000, 1001))
+COMMON_RATES = (
+    *(Fraction(rate) for rate in (24, 25, 30, 48, 50, 60, 12, 15, 100, 120)),
+    *(Fraction(1000 * rate, 1001) for rate in (24, 30, 60, 48, 15, 120)),
 )
 ROUNDING = 0.002  # seconds by which containers may round a constant rate (Matroska: to milliseconds)
 MAX_RATE = 1000
@@ -116,9 +115,8 @@ def measure_times(
 
 
 def _nominal(mean: Fraction, trusted: list[Fraction]) -> Fraction:
-    """Rate for editors: a common one near the mean, else the container's if it is within a quarter, else the
-    mean."""
-    for candidates, tolerance in ((COMMON_RATES, 0.02), (trusted, 0.25)):
+    """Rate for editors: the container's or a common one if it is near the mean, else the mean."""
+    for candidates, tolerance in ((trusted, 0.05), (COMMON_RATES, 0.02), (trusted, 0.25)):
         near = min(candidates, key=lambda rate: abs(rate - mean), default=None)
         if near is not None and abs(near / mean - 1) < tolerance:
             return near

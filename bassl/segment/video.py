@@ -139,15 +139,15 @@ class FilmReader:
                 yield frame.pts, Picture(-1, self._shrunk(frame), self.rotation)
 
     def scanned_times(self) -> FrameTimes:
-        """Times of all frames as the packets tell them; ends what else this reader was doing."""
+        """Times of all frames as the packets tell them, nothing decoded; this reader cannot be read afterwards."""
         ticks: list[int | None] = []
-        try:
-            self._container.seek(0)
-            for packet in self._container.demux(self._stream):
-                if packet.size and not packet.is_discard:
-                    ticks.append(packet.pts if packet.pts is not None else packet.dts)
-        except FFmpegError as error:
-            log.debug("%s: scanning stopped: %s", self.path, error)
+        with _open(self.path) as container:
+            try:
+                for packet in container.demux(container.streams[self._stream.index]):
+                    if packet.size and not packet.is_discard:
+                        ticks.append(packet.pts if packet.pts is not None else packet.dts)
+            except FFmpegError as error:
+                log.debug("%s: scanning stopped: %s", self.path, error)
         known = {tick for tick in ticks if tick is not None}
         self.is_timed = self.is_timed and len(known) == len(ticks)
         self.ticks = array("q", sorted(known) if self.is_timed else range(len(ticks)))

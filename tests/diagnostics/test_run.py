@@ -47,9 +47,9 @@ def test_an_unknown_override_names_the_nearest_key(logs: Path) -> None:
     [
         (None, "does not exist; give the log folder of a run"),
         ("{", "cannot be read"),
-        ('{"EXPR_NAME": "a", "UNKNOWN_KEY": 1}', "is no configuration of this version"),
-        ('["EXPR_NAME"]', "is no configuration of this version"),
-        ('{"TRAINER": {"max_epochs": "many"}}', "is no configuration of this version"),
+        ('{"EXPR_NAME": "a", "UNKNOWN_KEY": 1}', "is of another version"),
+        ('["EXPR_NAME"]', "is of another version"),
+        ('{"TRAINER": {"max_epochs": "many"}}', "is of another version"),
     ],
 )
 def test_a_missing_or_foreign_configuration_is_refused(tmp_path: Path, content: str | None, message: str) -> None:

@@ -17,8 +17,8 @@ def make_clip(
     size: tuple[int, int] = (64, 48),
     seed: int = 0,
 ) -> list[tuple[int, int]]:
-    """Write a film whose shots differ plainly; returns first and last frame of each. 24 frames is above the
-    detector's shortest shot.
+    """Write a film whose shots differ plainly; returns first and last frame of each. 24 frames is above the detector's
+    shortest shot.
     """
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.prepare import film as film_module
 from bassl.prepare.film import FilmJob, is_done, partial_folder, prepare_film, read_record, sweep, times_of
+from bassl.prepare.workers import PRELOADED
 from bassl.segment.settings import ShotSettings
 from bassl.segment.shot_list import ShotList
 from tests.prepare.clips import make_clip
@@ -98,12 +99,13 @@ def test_killed_at_any_write_and_done_again_a_film_is_the_same(tmp_path: Path) -
     make_clip(tmp_path / "clip.mp4")
     prepare_film(job(tmp_path, "whole"))
     whole = tree_bytes(tmp_path / "whole", hidden=True)
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # forking this process could copy a lock of its video threads
+    context.set_forkserver_preload(PRELOADED)
     num_kills = 0
     for step in range(1, 99):
         process = context.Process(target=killed_at, args=(step, job(tmp_path)))
         process.start()
-        process.join()
+        process.join(60)
         if process.exitcode == 0:
             break
         num_kills += 1

@@ -41,9 +41,7 @@ def find_ffmpeg() -> str:
     return found
 
 
-def write_clips(
-    segmentation: Segmentation, folder: Path, ffmpeg: str, show_progress: bool = False
-) -> list[Path]:
+def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_progress: bool = False) -> list[Path]:
     """Write `scene-001.mp4`, ... into a folder, each whole or not at all; returns their paths.
 
     Raises:

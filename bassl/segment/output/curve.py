@@ -14,9 +14,7 @@ NUM_TIMES = 5
 
 def curve_svg(segmentation: Segmentation) -> str:
     """SVG of a stem a shot, at its end, with the threshold, the true boundaries above and times below."""
-    pairs = [
-        (scene, shot) for scene in segmentation.scenes for shot in scene.shots if shot.probability is not None
-    ]
+    pairs = [(scene, shot) for scene in segmentation.scenes for shot in scene.shots if shot.probability is not None]
     cuts = [shot for scene, shot in pairs if is_boundary(scene, shot)]
     others = [shot for scene, shot in pairs if not is_boundary(scene, shot)]
     level = _height(segmentation, min(segmentation.threshold.value, 1.0))

@@ -64,9 +64,7 @@ def as_document(segmentation: Segmentation) -> dict[str, Any]:
                 "end": _moment(shot.end),
                 "keyframes": list(shot.keyframes),
                 "probability": shot.probability,
-                "label": None
-                if labels is None or labels[shot.number] == NO_LABEL
-                else int(labels[shot.number]),
+                "label": None if labels is None or labels[shot.number] == NO_LABEL else int(labels[shot.number]),
             }
             for shot in segmentation.shots
         ],

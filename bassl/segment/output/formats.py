@@ -41,9 +41,7 @@ FORMATS = {
     "edl": Format("scenes.edl", "edl", "write_edl", "CMX 3600, for any editor"),
     "otio": Format("scenes.otio", "editors", "write_otio", "OpenTimelineIO: Resolve, Avid, Premiere, Nuke"),
     "fcpxml": Format("scenes.fcpxml", "editors", "write_fcpxml", "Final Cut Pro, Resolve"),
-    "ffmetadata": Format(
-        "chapters.txt", "chapters", "write_ffmetadata", "chapters for FFmpeg to put into a file"
-    ),
+    "ffmetadata": Format("chapters.txt", "chapters", "write_ffmetadata", "chapters for FFmpeg to put into a file"),
     "vtt": Format("chapters.vtt", "chapters", "write_webvtt", "chapters for web players"),
 }
 DEFAULT = ("json", "csv", "shots", "html")

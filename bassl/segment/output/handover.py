@@ -9,19 +9,14 @@ from bassl.segment.extras import pyscenedetect
 from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
 
 
-def at_positions(
-    segmentation: Segmentation, parts: Sequence[Scene | Shot], first: int = 0
-) -> list[tuple[Any, Any]]:
+def at_positions(segmentation: Segmentation, parts: Sequence[Scene | Shot], first: int = 0) -> list[tuple[Any, Any]]:
     """Start and end of each part as FrameTimecodes in whole frames at the film's (nominal) rate, exact.
 
     first: number to give the film's first frame.
     """
     timecode = pyscenedetect().FrameTimecode
     rate = segmentation.times.rate
-    return [
-        (timecode(first + part.start.position, rate), timecode(first + part.end.position, rate))
-        for part in parts
-    ]
+    return [(timecode(first + part.start.position, rate), timecode(first + part.end.position, rate)) for part in parts]
 
 
 def at_times(segmentation: Segmentation, parts: Sequence[Scene | Shot]) -> list[tuple[Any, Any]]:

@@ -35,9 +35,7 @@ def scale(segmentation: Segmentation) -> float:
     """Probability at the top of the curve: 1 where it is calibrated, else the film's highest."""
     if segmentation.model.kind == FINETUNED:
         return 1.0
-    highest = max(
-        (shot.probability for shot in segmentation.shots if shot.probability is not None), default=0.0
-    )
+    highest = max((shot.probability for shot in segmentation.shots if shot.probability is not None), default=0.0)
     return max(highest, SMALL)
 
 

@@ -83,9 +83,7 @@ def _facts(segmentation: Segmentation) -> str:
             for name, values in segmentation.evaluation.items()
         ),
     ]
-    return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(printable(text))}</dd></div>" for name, text in facts
-    )
+    return "\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(printable(text))}</dd></div>" for name, text in facts)
 
 
 def _shots_from(segmentation: Segmentation) -> str:

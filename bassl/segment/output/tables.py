@@ -17,19 +17,14 @@ from bassl.segment.scenes import Scene, Segmentation, Shot
 
 def write_scenes(path: Path, segmentation: Segmentation) -> None:
     """A row a scene."""
-    rows = [
-        [scene.shots[0].number, scene.shots[-1].number, _shown(scene.probability)]
-        for scene in segmentation.scenes
-    ]
+    rows = [[scene.shots[0].number, scene.shots[-1].number, _shown(scene.probability)] for scene in segmentation.scenes]
     _write(path, segmentation, segmentation.scenes, ["First Shot", "Last Shot", "Probability"], rows)
 
 
 def write_shots(path: Path, segmentation: Segmentation) -> None:
     """A row a shot. PySceneDetect calls its shots scenes, hence "Scene Number"; ours is "In Scene"."""
     rows = [
-        [shot.number, scene.number, _shown(shot.probability)]
-        for scene in segmentation.scenes
-        for shot in scene.shots
+        [shot.number, scene.number, _shown(shot.probability)] for scene in segmentation.scenes for shot in scene.shots
     ]
     _write(path, segmentation, segmentation.shots, ["Shot", "In Scene", "Probability"], rows)
 

@@ -1,0 +1,88 @@
+"""Windows of shot features to boundary logits: the CRN with its head, a similarity head for small data, or both."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.heads import boundary_head
+
+
+class SimilarityHead(nn.Module):
+    """Boundary logits from how similar the shots of a window are to one another, and from nothing else.
+
+    The cosine similarities of all pairs of shots, features centred by `mean`, go through one hidden layer. It has a
+    few thousand parameters where a CRN has millions, and no way to remember what a film looks like, so a few labelled
+    films are enough to train it (docs/results.md). mean: (D,), the features' mean over the training films.
+    """
+
+    mean: Tensor
+
+    def __init__(self, input_dim: int, num_shots: int = 17, hidden_dim: int = 64, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.num_shots = num_shots
+        self.layers = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(num_shots * (num_shots - 1) // 2, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, 2),
+        )
+
+    @property
+    def input_dim(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    def forward(self, shots: Tensor) -> Tensor:
+        """Logits (B, 2) of windows (B, S, D)."""
+        assert shots.shape[1:] == (self.num_shots, self.input_dim), tuple(shots.shape)
+        unit = F.normalize(shots.float() - self.mean, dim=-1)
+        similarity = unit @ unit.transpose(1, 2)
+        first, second = torch.triu_indices(self.num_shots, self.num_shots, 1, device=shots.device)
+        return self.layers(similarity[:, first, second])
+
+
+class BoundaryScorer(nn.Module):
+    """Logits (B, 2) of "a scene ends with the centre shot", of windows of shot features (B, S, D).
+
+    State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), and `similarity.`. With both
+    parts the logits are added.
+    """
+
+    def __init__(self, crn: ContextualRelationNetwork | None, similarity: SimilarityHead | None = None) -> None:
+        super().__init__()
+        assert crn is not None or similarity is not None
+        self.crn, self.similarity = crn, similarity
+        self.head_sbd: nn.Linear | None = None
+        if crn is not None:
+            crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked here
+            self.head_sbd = boundary_head(crn.hidden_dim)
+
+    @property
+    def input_dim(self) -> int:
+        """D."""
+        return self._part.input_dim
+
+    @property
+    def num_shots(self) -> int:
+        """S."""
+        return self._part.num_shots
+
+    @property
+    def _part(self) -> ContextualRelationNetwork | SimilarityHead:
+        part = self.crn if self.crn is not None else self.similarity
+        assert part is not None
+        return part
+
+    def forward(self, shots: Tensor) -> Tensor:
+        """Logits."""
+        logits = torch.zeros((), device=shots.device)
+        if self.crn is not None and self.head_sbd is not None:
+            logits = logits + self.head_sbd(self.crn.pooled(shots))
+        if self.similarity is not None:
+            logits = logits + self.similarity(shots)
+        return logits

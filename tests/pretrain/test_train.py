@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bassl.config.load import load
+from bassl.config.plan import PretrainPlan
+from bassl.config.resolve import resolve_pretrain
+from bassl.model.sync_batch_norm import synchronised
+from bassl.pretrain.module import PretrainModule
+from bassl.pretrain.train import build_module
+from tests.reference import data, load_json
+
+TRN = "config.MODEL.contextual_relation_network.params.trn"
+SMALL = ["config.MODEL.shot_encoder.resnet.depth=18", f"{TRN}.hidden_size=16", f"{TRN}.intermediate_size=16"]
+CASES = [
+    # what is typed, whether the mask embedding is trained (None: no CRN)
+    (["+method=bassl"], True),
+    (["+method=bassl_shotcol"], True),
+    (["+method=bassl", "config.LOSS.masked_shot_modeling.enabled=false"], False),
+    (["+method=bassl", "config.LOSS.shot_scene_matching.enabled=false"], True),
+    (["+method=shotcol"], None),
+    (["+method=temporal"], None),
+    (["+method=instance"], None),
+]
+
+
+def plan_of(*overrides: str) -> PretrainPlan:
+    return resolve_pretrain(load("pretrain", overrides))
+
+
+def module_of(plan: PretrainPlan) -> PretrainModule:
+    torch.manual_seed(0)
+    return build_module(plan, seed=0, config={"EXPR_NAME": plan.run.name})
+
+
+@pytest.mark.parametrize(("typed", "trains_mask"), CASES)
+def test_every_trained_parameter_of_the_whole_model_gets_a_gradient(
+    typed: list[str], trains_mask: bool | None
+) -> None:
+    method = typed[0].removeprefix("+method=").replace("_", "+")
+    plan = plan_of(*typed, *SMALL, f"config.LOSS.sampling_method.params.{method}.neighbor_size=2")
+    module = module_of(plan)
+    num_views = len(plan.method.sparse) + 5 if plan.method.sampling == "window" else 2
+    flat = module.shot_encoder(data(1, (2 * num_views, 3, 32, 32)))
+    mask = torch.zeros(2, 5)
+    mask[:, 4] = 1
+    terms = module.loss(flat.unflatten(0, (2, num_views)), mask, module.crn, torch.Generator().manual_seed(0))
+    sum(terms.values()).backward()
+    without = [
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert without == []
+    if trains_mask is None:
+        assert module.crn is None
+    else:
+        assert module.crn is not None
+        assert module.crn.shot_embedding.mask_embedding.weight.requires_grad is trains_mask
+
+
+@pytest.mark.parametrize("method", ["bassl", "bassl_shotcol", "shotcol", "temporal", "instance"])
+def test_the_default_model_of_a_method_has_the_published_names_and_shapes(method: str) -> None:
+    recorded = load_json("state_dict_keys.json")[f"pretrain/{method}"]
+    tolerated = ("num_batches_tracked", "pos_ids", "attention_mask")
+    with torch.device("meta"):
+        ours = {
+            name: list(value.shape)
+            for name, value in module_of(plan_of(f"+method={method}")).state_dict().items()
+        }
+    assert {name: shape for name, shape in ours.items() if name.rsplit(".", 1)[-1] not in tolerated} == {
+        name: shape for name, shape in recorded.items() if name.rsplit(".", 1)[-1] not in tolerated
+    }
+    assert len(recorded) > 300
+
+
+def test_the_model_follows_the_plan() -> None:
+    trn = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40}
+    typed = [f"{TRN}.{key}={value}" for key, value in trn.items()]
+    neighbors = "config.LOSS.sampling_method.params.bassl.neighbor_size=3"
+    module = module_of(plan_of(*SMALL[:1], *typed, neighbors, f"{TRN}.hidden_dropout_prob=0.3"))
+    assert module.crn is not None
+    assert (module.crn.input_dim, module.crn.hidden_dim, module.crn.num_shots) == (512, 24, 7)
+    assert len(module.crn.encoder.layer) == 3
+    assert {part.p for part in module.crn.modules() if isinstance(part, nn.Dropout)} == {0.3}
+    assert (module.loss.center, module.loss.num_sparse) == (3, 2)
+
+
+def test_synchronised_statistics_change_no_name_and_no_weight() -> None:
+    module = module_of(plan_of("+method=instance", *SMALL))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module.shot_encoder = synchronised(module.shot_encoder, "cpu")
+    assert list(module.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

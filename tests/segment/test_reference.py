@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bassl.errors import InputError
+from bassl.segment.reference import IMAGENET, find_model
+
+
+@pytest.fixture
+def roots(tmp_path):
+    for stage, name, files in (
+        ("finetune", "mine", ("last.ckpt", "best.ckpt")),
+        ("pretrain", "mine", ("last.ckpt",)),
+        ("pretrain", "published", ("model-v1.ckpt",)),
+        ("pretrain", "odd", ("only.ckpt",)),
+        ("pretrain", "empty", ()),
+    ):
+        folder = tmp_path / stage / "ckpt" / name
+        folder.mkdir(parents=True)
+        for file in files:
+            (folder / file).write_bytes(b"x")
+    return tmp_path / "finetune" / "ckpt", tmp_path / "pretrain" / "ckpt"
+
+
+def test_a_name_means_the_fine_tuned_model_and_the_epoch_that_validation_chose(roots):
+    assert find_model("mine", roots=roots).checkpoint == roots[0] / "mine" / "best.ckpt"
+
+
+def test_an_encoders_name_means_the_pre_trained_model(roots):
+    found = find_model("mine", "mine", roots)
+    assert found.encoder == roots[1] / "mine" / "last.ckpt"
+    assert found.files == (found.checkpoint, found.encoder)
+
+
+def test_published_and_single_checkpoints_are_found(roots):
+    assert find_model("published", roots=roots).checkpoint == roots[1] / "published" / "model-v1.ckpt"
+    assert find_model("odd", roots=roots).checkpoint == roots[1] / "odd" / "only.ckpt"
+
+
+def test_paths_of_folders_and_files_work(roots, monkeypatch):
+    folder = roots[1] / "mine"
+    assert find_model(folder, roots=roots).checkpoint == folder / "last.ckpt"
+    assert find_model(str(folder / "last.ckpt"), roots=roots).checkpoint == folder / "last.ckpt"
+    monkeypatch.chdir(folder.parent)
+    assert find_model("odd/only.ckpt", roots=()).checkpoint == folder.parent / "odd" / "only.ckpt"
+
+
+def test_a_name_is_not_mistaken_for_a_folder_that_happens_to_lie_here(roots, monkeypatch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model("mine", roots=roots).checkpoint == roots[0] / "mine" / "best.ckpt"
+
+
+def test_without_a_model_the_encoder_is_torchvisions(roots):
+    assert find_model(None, roots=roots).encoder == IMAGENET
+    assert find_model(None, IMAGENET, roots).files == ()
+    assert find_model(None, "published", roots).encoder == roots[1] / "published" / "model-v1.ckpt"
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("publishd", "known models: published"), ("empty", "folder is empty"), ("no/such.ckpt", "there is no model"),
+])  # fmt: skip
+def test_an_unknown_model_names_the_nearest(roots, name, message):
+    with pytest.raises(InputError, match=message):
+        find_model(name, roots=roots)
+
+
+def test_without_any_model_that_is_said(tmp_path):
+    with pytest.raises(InputError, match="no model has been trained"):
+        find_model("x", roots=(tmp_path / "none",))
+
+
+def test_finding_a_model_does_not_import_torch(roots):
+    code = f"import sys\nfrom bassl.segment.reference import find_model\nfind_model({str(roots[1] / 'mine')!r})\n"
+    subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bassl.errors import InputError
+from bassl.segment.threshold import choose_threshold
+
+SCORES = np.array([0.1, 0.9, 0.2, 0.6, 0.2, 0.3, np.nan])
+
+
+def num_scenes(probability, threshold):
+    return 1 + int((probability >= threshold).sum())
+
+
+def test_the_given_threshold_comes_first_then_the_models_then_a_half():
+    assert choose_threshold(SCORES, given=0.4, stored=0.7).value == 0.4
+    assert choose_threshold(SCORES, stored=0.7).value == 0.7
+    assert choose_threshold(SCORES).value == 0.5
+
+
+def test_scores_without_calibration_are_cut_a_deviation_above_their_mean():
+    decided = SCORES[:-1]
+    found = choose_threshold(SCORES, is_calibrated=False)
+    assert found.value == pytest.approx(decided.mean() + decided.std())
+    assert "mean" in found.origin
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 4])
+def test_as_many_scenes_as_asked_for(wanted):
+    assert num_scenes(SCORES, choose_threshold(SCORES, num_scenes=wanted).value) == wanted
+
+
+def test_equal_scores_are_not_told_apart():
+    assert num_scenes(SCORES, choose_threshold(SCORES, num_scenes=5).value) == 4
+    assert num_scenes(SCORES, choose_threshold(SCORES, num_scenes=6).value) == 6
+    assert (
+        num_scenes(np.array([1.0, 1.0, np.nan]), choose_threshold(np.array([1.0, 1.0, np.nan]), num_scenes=2).value)
+        == 1
+    )
+
+
+def test_more_scenes_than_shots_gives_a_scene_a_shot():
+    assert num_scenes(SCORES, choose_threshold(SCORES, num_scenes=50).value) == 7
+
+
+@pytest.mark.parametrize("scores", [np.array([np.nan]), np.array([0.4, 0.4, 0.4, np.nan])])
+def test_where_nothing_stands_out_nothing_is_cut(scores):
+    assert num_scenes(scores, choose_threshold(scores, is_calibrated=False).value) == 1
+
+
+def test_two_shots_can_be_cut():
+    two = np.array([0.2, 0.9, np.nan])
+    assert num_scenes(two, choose_threshold(two, is_calibrated=False).value) == 2
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"given": 1.5}, "between 0 and 1"),
+    ({"given": float("nan")}, "between 0 and 1"),
+    ({"given": 0.5, "num_scenes": 3}, "give one of them"),
+    ({"num_scenes": 0}, "1 or more"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        choose_threshold(SCORES, **arguments)
