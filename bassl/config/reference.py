@@ -28,7 +28,10 @@ def reference() -> str:
 
 def section(job: str) -> str:
     """The Markdown of one job."""
-    groups = [f"`+{group}={'|'.join(choices(job, group))}` sets what a {group} implies.\n" for group in GROUPS[job]]
+    groups = [
+        f"`+{group}={'|'.join(choices(job, group))}` sets the keys of `bassl/config/{group}/<name>.yaml`.\n"
+        for group in GROUPS[job]
+    ]
     rows = [
         f"| `{name}` | {_cell(shown(entry))} | {_cell(entry.metadata['meaning'])} |"
         for name, entry in known_keys(job).items()

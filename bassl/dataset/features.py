@@ -146,6 +146,14 @@ class FeatureTable:
         return self._gathered[dtype][:num_rows]
 
 
+    def mean(self, first: np.ndarray, num_shots: np.ndarray) -> torch.Tensor:
+        """Mean feature (D,) of the shots of some films, given by their first rows and lengths."""
+        total = torch.zeros(self.values.shape[1], dtype=torch.float64)
+        for start, count in zip(first.tolist(), num_shots.tolist(), strict=True):
+            total += self.values[start : start + count].double().sum(0).cpu()
+        return (total / int(num_shots.sum())).float()
+
+
 class FeatureWriter:
     """Writes a store film by film. Several ranks may write films; rank zero begins and finishes the index.
 

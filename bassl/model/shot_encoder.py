@@ -23,6 +23,9 @@ RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 }
 """Depth -> the kind of block and the number of them in each of the four stages."""
 
+MAX_IMAGES_CPU = 16
+"""Keyframes that a CPU encodes at a time at most: activations of 100 and more leave its caches, and a fifth is lost."""
+
 
 class ShotEncoder(ResNet):
     """Keyframes (N, 3, H, W), normalised, to features (N, feature_dim) behind global average pooling.
@@ -88,7 +91,9 @@ class _FrozenEncoder(nn.Module):
         self.eval()
 
     def forward(self, keyframes: Tensor) -> Tensor:
-        return self.folded(keyframes.to(dtype=self.dtype, memory_format=torch.channels_last))
+        parts = keyframes.split(MAX_IMAGES_CPU) if keyframes.device.type == "cpu" else (keyframes,)
+        features = [self.folded(part.to(dtype=self.dtype, memory_format=torch.channels_last)) for part in parts]
+        return features[0] if len(features) == 1 else torch.cat(features)
 
 
 def _fold_batch_norms(module: nn.Module) -> None:

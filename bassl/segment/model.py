@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights
 
 from bassl.builders import architecture_of, stored_crn, stored_encoder
 from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_and_crop
@@ -189,7 +190,7 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
             f"came from{name}, with --encoder"
         )
     if not isinstance(reference.encoder, Path):
-        return None, ShotEncoder.build(IMAGENET_DEPTH, imagenet_pretrained=True)
+        return None, _imagenet_encoder()
     source = read_checkpoint(reference.encoder)
     if wanted.get("sha256") not in (None, source.sha256):
         raise InputError(
@@ -197,6 +198,17 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
             f"{wanted['sha256'][:12]}...), and {source.path} is another checkpoint: its scores would mean nothing"
         )
     return source, stored_encoder(source)
+
+
+def _imagenet_encoder() -> ShotEncoder:
+    try:
+        return ShotEncoder.build(IMAGENET_DEPTH, imagenet_pretrained=True)
+    except InputError as error:
+        raise InputError(
+            f"without a model of ours the encoder is torchvision's, whose weights cannot be had ({error.__cause__}); "
+            "name a checkpoint with an encoder (--encoder) or a trained model (--model), or put "
+            f"{ResNet50_Weights.IMAGENET1K_V1.url} into {torch.hub.get_dir()}/checkpoints"
+        ) from error
 
 
 def _scorer(checkpoint: Checkpoint | None) -> tuple[ContextualRelationNetwork | None, nn.Linear | None, str]:

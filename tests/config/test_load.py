@@ -15,6 +15,7 @@ from bassl.config.schema import JOBS
 from bassl.errors import InputError
 
 RESOLVERS = {"pretrain": resolve_pretrain, "extract": resolve_extract, "finetune": resolve_finetune}
+NEEDED = {"pretrain": [], "extract": ["LOAD_FROM"], "finetune": ["PRETRAINED_LOAD_FROM"]}
 METHODS = ["bassl", "bassl_shotcol", "instance", "shotcol", "temporal"]
 
 # Section 8 of the specification; None is "unset".
@@ -186,7 +187,6 @@ def test_of_two_methods_the_last_counts_and_a_key_of_its_own_beats_both() -> Non
 
 @pytest.mark.parametrize("sign", ["+", "", "++"])
 def test_every_method_file_is_a_choice(sign: str) -> None:
-    assert GROUPS == {"pretrain": ("method",), "extract": (), "finetune": ()}
     assert choices("pretrain", "method") == METHODS
     for method in METHODS:
         name = value_of("pretrain", "config.LOSS.sampling_method.name", f"{sign}method={method}")
@@ -206,6 +206,16 @@ def test_an_unknown_method_is_refused_with_the_known_ones(typed_method: str, hin
         load("pretrain", [f"+method={typed_method}"])
     assert "is unknown" in str(refusal.value)
     assert hint in str(refusal.value)
+
+
+def test_every_choice_of_every_group_makes_a_plan() -> None:
+    named = [(job, group, choice) for job in JOBS for group in GROUPS[job] for choice in choices(job, group)]
+    assert len(named) >= len(METHODS) + 1
+    for job, group, choice in named:
+        needed = [f"config.{key}=bassl" for key in NEEDED[job]]
+        base, chosen = load(job, needed), load(job, [*needed, f"+{group}={choice}"])
+        RESOLVERS[job](chosen)
+        assert (chosen == base) is (choice == "bassl")
 
 
 def test_a_group_that_the_job_has_not_is_unknown() -> None:

@@ -14,7 +14,7 @@ from bassl.config.schema import JOBS, shown
 from bassl.errors import InputError
 
 RESOLVERS = {"pretrain": resolve_pretrain, "extract": resolve_extract, "finetune": resolve_finetune}
-NUM_KEYS = {"pretrain": 82, "extract": 19, "finetune": 52}
+AT_LEAST = {"pretrain": 84, "extract": 21, "finetune": 57}
 BASES: dict[str, list[str]] = {
     "pretrain": [],
     "extract": ["config.LOAD_FROM=bassl"],
@@ -87,8 +87,9 @@ def every_key() -> list[tuple[str, str]]:
 
 
 def test_all_keys_are_walked() -> None:
-    assert {job: len(known_keys(job)) for job in JOBS} == NUM_KEYS
-    assert len(every_key()) == sum(NUM_KEYS.values())
+    assert AT_LEAST.keys() == JOBS.keys()
+    assert all(len(known_keys(job)) >= number for job, number in AT_LEAST.items())
+    assert len(every_key()) == len(set(every_key())) >= sum(AT_LEAST.values())
 
 
 def test_every_key_has_a_type_and_a_meaning() -> None:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bassl.segment.analyse as module
+from bassl.errors import InputError
+from bassl.segment.analyse import analyse, encode_film
+from bassl.segment.cache import Cache
+from bassl.segment.model import load_model
+from bassl.segment.reference import find_model
+from bassl.segment.settings import DetectorSettings, ShotSettings
+from bassl.segment.shot_list import ShotList
+from tests.segment.clips import read_number, spans, write_clip
+from tests.segment.models import save_pretrained
+
+LENGTHS = (30, 40, 25, 35, 30)
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return load_model(model_path, device="cpu")
+
+
+def refuse():
+    raise AssertionError("the model was loaded")
+
+
+def test_a_film_is_analysed_in_one_pass(film, model):
+    shots = encode_film(film, model, ShotSettings())
+    assert shots.frames.tolist() == [list(span) for span in spans(LENGTHS)]
+    assert shots.features.shape == (5, 512)
+    assert (shots.film.name, shots.film.width, shots.film.height, shots.film.has_audio) == ("a film.mp4", 160, 96, True)
+    assert (shots.times.num_frames, shots.warnings) == (160, ())
+
+
+def test_features_are_those_of_the_shots_key_frames(film, model):
+    import torch
+
+    from bassl.segment.cuts import CutFinder
+    from bassl.segment.keyframes import detected_shots
+    from bassl.segment.video import FilmReader
+
+    found = encode_film(film, model, ShotSettings()).features
+    with FilmReader(film) as reader:
+        shots = list(detected_shots(reader, CutFinder(DetectorSettings(), reader.rate)))
+    for feature, shot in zip(found, shots, strict=True):
+        alone = model.encode(torch.stack([model.prepare(image) for image in shot.images])[None])[0]
+        np.testing.assert_allclose(feature, alone, rtol=0.05, atol=0.05 * np.abs(alone).max())
+
+
+def test_thumbnails_show_the_middle_key_frame(film, model):
+    import io
+
+    from PIL import Image
+
+    shots = encode_film(film, model, ShotSettings())
+    images = [np.asarray(Image.open(io.BytesIO(image))) for image in shots.thumbnails]
+    assert [image.shape for image in images] == [(120, 200, 3)] * 5
+    assert [read_number(image) for image in images] == [a + 2 * ((b - a) // 4) for a, b in spans(LENGTHS)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_batches_change_nothing(film, model, monkeypatch, size):
+    whole = encode_film(film, model, ShotSettings()).features
+    monkeypatch.setitem(module.BATCH, "cpu", size)
+    np.testing.assert_allclose(encode_film(film, model, ShotSettings()).features, whole, rtol=0.05, atol=0.02)
+
+
+def test_a_second_call_loads_nothing_and_gives_the_same(film, model, tmp_path):
+    cache = Cache(tmp_path)
+    first = analyse(film, model.reference, lambda: model, ShotSettings(), cache)
+    second = analyse(film, model.reference, refuse, ShotSettings(), cache)
+    for name in ("frames", "probability", "similarity"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert replace(first, frames=0, probability=0, similarity=0) == replace(second, frames=0, probability=0, similarity=0)
+
+
+def test_another_head_over_the_same_encoder_reads_no_frame_again(film, model, tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    analyse(film, model.reference, lambda: model, ShotSettings(), cache)
+    other = load_model(save_pretrained(tmp_path / "pre.ckpt"), device="cpu")
+    monkeypatch.setattr(module, "encode_film", lambda *_: refuse())
+    found = analyse(film, other.reference, lambda: other, ShotSettings(), cache)
+    assert found.model.kind == "zero-shot"
+    assert np.isfinite(found.probability[:-1]).all()
+
+
+@pytest.mark.parametrize("settings", [
+    ShotSettings(DetectorSettings("content")), ShotSettings(given=ShotList(None, np.array([[0, 79], [80, 159]]))),
+])  # fmt: skip
+def test_other_shots_are_another_analysis(film, model, tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(ShotSettings, "described", lambda self: {"name": self.detector.name})
+    cache = Cache(tmp_path)
+    analyse(film, model.reference, lambda: model, ShotSettings(), cache)
+    loads: list[int] = []
+    found = analyse(film, model.reference, lambda: loads.append(1) or model, settings, cache)
+    assert len(loads) == 1
+    assert len(found.frames) == (5 if settings.given is None else 2)
+
+
+def test_a_film_that_cannot_be_read_leaves_nothing_in_the_cache(tmp_path, model):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no film")
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        analyse(bad, model.reference, lambda: model, ShotSettings(), Cache(tmp_path / "cache"))
+    with pytest.raises(InputError, match="does not exist"):
+        analyse(tmp_path / "none.mp4", model.reference, refuse, ShotSettings(), Cache(None))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_encoder_that_has_diverged_is_told(film, model, monkeypatch):
+    monkeypatch.setattr(type(model), "encode", lambda self, keyframes: np.full((len(keyframes), 4), np.nan, np.float32))
+    with pytest.raises(InputError, match="NaN"):
+        encode_film(film, model, ShotSettings())
+
+
+def test_a_known_film_needs_neither_torch_nor_pyav(film, model, tmp_path):
+    analyse(film, model.reference, lambda: model, ShotSettings(), Cache(tmp_path))
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom bassl.segment.api import segment\n"
+        f"found = segment({str(film)!r}, {str(model.reference.checkpoint)!r}, cache={str(tmp_path)!r}, threshold=0.4)\n"
+        "assert len(found.shots) == 5\nassert not {'torch', 'av', 'cv2'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_pyav_one_sentence_says_so(film, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bassl.segment.video", None)
+    with pytest.raises(InputError, match=r"pip install 'bassl\[video\]'"):
+        encode_film(film, model, ShotSettings())
+
+
+def test_one_shot_films_have_one_undecided_shot(tmp_path, model):
+    path = write_clip(tmp_path / "one.mp4", (20,))
+    found = analyse(path, find_model(model.reference.checkpoint), lambda: model, ShotSettings(), Cache(None))
+    assert found.frames.tolist() == [[0, 19]]
+    assert np.isnan(found.probability).all()

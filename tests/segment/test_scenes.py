@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from bassl.finetune.scenes import scene_ranges
+from bassl.segment.timing import FrameTimes
+from tests.segment.models import segmentation
+
+
+def test_a_scene_ends_with_every_shot_at_or_above_the_threshold_and_with_the_film():
+    found = segmentation(probability=(0.1, 0.5, 0.3, 0.7), threshold=0.5)
+    assert [[shot.number for shot in scene.shots] for scene in found] == [[0, 1], [2, 3], [4]]
+    assert [scene.probability for scene in found] == [0.5, 0.7, None]
+    assert [scene.number for scene in found] == [1, 2, 3]
+    assert len(found) == 3
+
+
+def test_scenes_are_those_of_the_metrics():
+    rng = np.random.default_rng(0)
+    for num_shots in range(1, 40):
+        scores = rng.random(num_shots - 1)
+        found = segmentation(lengths=[5] * num_shots, probability=scores, threshold=0.5)
+        expected = scene_ranges([*(scores >= 0.5), False], keep_trailing=True)
+        assert [(scene.shots[0].number, scene.shots[-1].number) for scene in found] == list(map(tuple, expected.tolist()))
+
+
+def test_moments_are_exact_at_23_976():
+    found = segmentation(lengths=[86400, 24, 1], probability=(0.9, 0.1))
+    second = found.scenes[1]
+    assert (second.start.frame, second.start.position, second.start.timecode) == (86400, 86400, "01:00:00:00")
+    assert second.start.seconds == Fraction(36036, 10)
+    assert second.end.timecode == "01:00:01:01"
+    assert second.seconds == Fraction(25 * 1001, 24000)
+
+
+def test_moments_are_drop_frame_at_29_97():
+    found = segmentation(lengths=[17982, 1], probability=(0.9,), rate=Fraction(30000, 1001))
+    assert found.scenes[1].start.timecode == "00:10:00;00"
+    assert found.scenes[1].start.seconds == Fraction(17982 * 1001, 30000)
+
+
+def test_moments_count_on_from_the_films_own_timecode():
+    found = segmentation(lengths=[50, 50], probability=(0.9,), rate=Fraction(25), timecode="10:00:00:00")
+    assert [scene.start.timecode for scene in found] == ["10:00:00:00", "10:00:02:00"]
+    assert found.scenes[1].start.seconds == 2
+
+
+def test_at_a_variable_rate_frames_seconds_and_positions_differ():
+    ticks = np.array([0, 40, 80, 200, 240, 280])
+    times = FrameTimes(Fraction(25), Fraction(1, 2), 6, ticks, Fraction(1, 1000), 40)
+    found = segmentation(lengths=[3, 3], probability=(0.9,), times=times)
+    start = found.scenes[1].start
+    assert (start.frame, start.position, start.seconds, start.timecode) == (3, 5, Fraction(7, 10), "00:00:00:05")
+    assert found.scenes[1].end.seconds == Fraction(1, 2) + Fraction(320, 1000)
+
+
+def test_scenes_and_shots_cover_the_film_without_gaps():
+    found = segmentation()
+    for parts in (found.scenes, found.shots):
+        assert parts[0].start.frame == 0
+        assert parts[-1].end.frame == 250
+        assert all(one.end == two.start for one, two in zip(parts, parts[1:], strict=False))
+
+
+@pytest.mark.parametrize(("lengths", "probability", "expected"), [
+    ([1440], (), "scene 1: 0:00 - 1:00, 1 shot"), ([720, 720], (0.1,), "scene 1: 0:00 - 1:00, 2 shots"),
+])  # fmt: skip
+def test_a_scene_can_be_printed(lengths, probability, expected):
+    assert str(segmentation(lengths=lengths, probability=probability).scenes[0]) == expected
