@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def keyframes_of(data: DataPlan, annotations: Annotations, folder: Path | None) -> Keyframes:
-    """The key-frames of some annotations, checked to be there; broken ones are listed in `folder` (None: only logged)."""
+    """The key-frames of some annotations, checked to be there; `folder` gets the list of broken ones."""
     faults = Faults(data.strict, data.max_faulty_share, folder / "broken_keyframes.txt" if folder else None)
     keyframes = Keyframes(data.keyframes, annotations, faults)
     keyframes.check()
@@ -67,7 +67,9 @@ def stored_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
     """The boundary scorer of a fine-tuned checkpoint with its weights; InputError where it is not fine-tuned."""
     names = {name.split(".")[0] for name in checkpoint.state_dict}
     if not names & {"head_sbd", "similarity"}:
-        raise InputError(f"{checkpoint.path} is not fine-tuned (it holds {', '.join(sorted(names))}); fine-tune it first")
+        raise InputError(
+            f"{checkpoint.path} is not fine-tuned (it holds {', '.join(sorted(names))}); fine-tune it first"
+        )
     crn = stored_crn(checkpoint) if "crn" in names else None
     similarity = None
     if "similarity" in names:

@@ -24,7 +24,7 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint under a temporary name and renames it, so the last good one survives a full disk or a kill."""
+    """Writes a checkpoint under a temporary name and renames it: the last good one survives a full disk or a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
@@ -107,8 +107,8 @@ def refuse_non_finite(trainer: pl.Trainer) -> None:
     broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise RunError(
-            f"{len(broken)} weights are not finite after step {trainer.global_step}, such as {broken[0]}; the checkpoint before "
-            "is kept: go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr"
+            f"{len(broken)} weights are not finite after step {trainer.global_step}, such as {broken[0]}; the checkpoint "
+            "before is kept: go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr"
         )
 
 
@@ -140,7 +140,9 @@ def keep_earlier(folder: Path) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
         kept = folder / f"earlier-{stamp}.ckpt"
         path.rename(kept)
-        log.info("%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name)
+        log.info(
+            "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
+        )
 
 
 def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

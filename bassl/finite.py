@@ -45,9 +45,14 @@ class FiniteGuard:
 
     @staticmethod
     def _check(watched: _Watched) -> None:
-        broken = [name for name, value in zip(watched.names, watched.values.tolist(), strict=True) if not abs(value) < float("inf")]
+        broken = [
+            name
+            for name, value in zip(watched.names, watched.values.tolist(), strict=True)
+            if not abs(value) < float("inf")
+        ]
         if broken:
             raise RunError(
-                f"loss term {', '.join(broken)} is not finite at {watched.where}; the last checkpoint is kept: go on from it "
-                "with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr, or config.TRAINER.precision=32"
+                f"loss term {', '.join(broken)} is not finite at {watched.where}; the last checkpoint is kept: "
+                "go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr, or with "
+                "config.TRAINER.precision=32"
             )

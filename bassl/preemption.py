@@ -54,7 +54,9 @@ class StopOnSignal(Callback):
             if trainer.is_global_zero and self._received == signal.SIGUSR1:
                 requeue()
             name = signal.Signals(self._received).name if self._received else "a signal to another process"
-            raise Preempted(f"stopped by {name} after step {trainer.global_step}; saved, config.RESUME=true goes on from there")
+            raise Preempted(
+                f"stopped by {name} after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
+            )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""

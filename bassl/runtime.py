@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -113,7 +112,9 @@ def cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than 32 bit."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(
-        {"avx512_bf16", "amx_bf16"} & set(line.split()) for line in flags.read_text().splitlines() if line[:5] == "flags"
+        {"avx512_bf16", "amx_bf16"} & set(line.split())
+        for line in flags.read_text().splitlines()
+        if line[:5] == "flags"
     )
 
 
@@ -141,7 +142,10 @@ def build_trainer(
 ) -> pl.Trainer:
     """The Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's."""
     distributed = compute.world_size > 1
-    limits: dict[str, Any] = {"limit_train_batches": loop.limit_train_batches, "limit_val_batches": loop.limit_eval_batches}
+    limits: dict[str, Any] = {
+        "limit_train_batches": loop.limit_train_batches,
+        "limit_val_batches": loop.limit_eval_batches,
+    }
     if run.dry_run:
         limits = {"limit_train_batches": 2, "limit_val_batches": 1}
     return pl.Trainer(
@@ -174,7 +178,7 @@ def _slurm() -> list[SLURMEnvironment]:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar without its version number; on a GPU it looks at the loss only now and then, since each look waits."""
+    """Lightning's bar without its version number; on a GPU it looks at the loss only now and then: each look waits."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(refresh_rate=20 if kind == "cuda" else 1)

@@ -12,7 +12,7 @@ import bassl
 from bassl.config.load import GROUPS, known_keys, load
 from bassl.config.schema import JOBS
 from bassl.entry import help_text, one_line, plain, start
-from bassl.errors import InputError
+from bassl.errors import InputError, Preempted, RunError
 
 PACKAGE = Path(bassl.__file__).parent
 SCRIPTS = {
@@ -89,6 +89,28 @@ def test_an_interrupted_run_ends_with_status_130(capsys: pytest.CaptureFixture[s
 
     assert start("pretrain", run, "About.", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_run_that_cannot_go_on_ends_with_status_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(config: DictConfig) -> None:
+        raise RunError("loss term ssm is not finite at step 3")
+
+    assert start("pretrain", run, "About.", []) == 1
+    assert capsys.readouterr().err == "error: loss term ssm is not finite at step 3\n"
+
+
+@pytest.mark.parametrize(("local_rank", "status"), [(None, 75), ("0", 75), ("1", 0)])
+def test_a_run_that_was_asked_to_stop_says_so_and_only_its_main_process_by_its_status(
+    local_rank: str | None, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(config: DictConfig) -> None:
+        raise Preempted("stopped and saved")
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert start("pretrain", run, "About.", []) == status
+    assert capsys.readouterr().err == "stopped and saved\n"
 
 
 def test_a_run_gets_the_configuration_that_was_typed() -> None:

@@ -117,9 +117,7 @@ def test_evaluation_alone_repeats_the_scores(ran: Path, tiny_movienet: Path) -> 
 
 
 def test_raw_key_frames_give_the_scores_of_extracted_features(ran: Path, tiny_movienet: Path) -> None:
-    status = finetune(
-        tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true"
-    )
+    status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true")
     assert status == 0
     by_feature, raw = ((ran / "finetune" / "logs" / name / "predictions.csv") for name in ("devel", "raw"))
     columns = [[float(row["probability"]) for row in csv.DictReader(path.open())] for path in (by_feature, raw)]
@@ -161,7 +159,9 @@ def test_every_method_trains_extracts_and_fine_tunes(method: str, tiny_movienet:
     assert pretrain(tiny_movienet, tmp_path, f"config.LOSS.sampling_method.name={method}") == 0
     assert extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel") == 0
     assert finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=devel", "config.TRAINER.max_epochs=1") == 0
-    has_crn = any(name.startswith("crn.") for name in read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").state_dict)
+    has_crn = any(
+        name.startswith("crn.") for name in read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").state_dict
+    )
     assert has_crn == (method == "bassl+shotcol")
 
 
@@ -229,7 +229,7 @@ def refused(status: int, capsys: pytest.CaptureFixture[str], *words: str) -> Non
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["config.DATA_PATH=/nowhere"], ["/nowhere/anno/anno.pretrain.ndjson", "config.DATA_PATH", "download_movienet_data.sh"]),
+        (["config.DATA_PATH=/nowhere"], ["/nowhere/anno/anno.pretrain.ndjson", "config.DATA_PATH"]),
         (["config.IMG_PATH=/nowhere"], ["/nowhere/tt0000001/shot_0000_img_0.jpg", "config.IMG_PATH"]),
         (["config.TRAIN.BATCH_SIZE.effective_batch_size=200"], ["200", "95 samples", "effective_batch_size to 95"]),
         (["config.DISTRIBUTED.NUM_PROC_PER_NODE=2"], ["2 processes", "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"]),
@@ -238,8 +238,8 @@ def refused(status: int, capsys: pytest.CaptureFixture[str], *words: str) -> Non
     ],
 )  # fmt: skip
 def test_pretraining_refuses_in_one_sentence(
-    overrides: Sequence[str], words: Sequence[str], tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    overrides: Sequence[str], words: Sequence[str], tiny_movienet: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     refused(pretrain(tiny_movienet, tmp_path, *overrides), capsys, *words)
@@ -263,7 +263,9 @@ def test_features_of_another_checkpoint_are_never_mixed(
     shutil.copytree(ran / "features", tmp_path / "features")
     assert pretrain(tiny_movienet, tmp_path, "config.SEED=2", "config.TEST.KNN_VALIDATION=false") == 0
     capsys.readouterr()
-    refused(extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel"), capsys, "made differently", "config.FEATURE_PATH")
+    refused(
+        extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel"), capsys, "made differently", "config.FEATURE_PATH"
+    )
     plain = [o for o in finetune_overrides(tiny_movienet, tmp_path) if "FEATURE_PATH" not in o]
     data = tmp_path / "data"
     shutil.copytree(tiny_movienet, data)
@@ -272,11 +274,15 @@ def test_features_of_another_checkpoint_are_never_mixed(
     refused(status, capsys, "another checkpoint", "extract again")
 
 
-def test_a_crn_of_another_window_is_refused(
-    ran: Path, tiny_movienet: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_crn_of_another_window_is_refused(ran: Path, tiny_movienet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["+config.PRETRAINED_LOAD_FROM=devel", "config.LOSS.sampling_method.params.neighbor_size=4"]
-    refused(finetune(tiny_movienet, ran, *more, "config.EXPR_NAME=other"), capsys, "17 shots", "neighbor_size=8", "transfer=false")
+    refused(
+        finetune(tiny_movienet, ran, *more, "config.EXPR_NAME=other"),
+        capsys,
+        "17 shots",
+        "neighbor_size=8",
+        "transfer=false",
+    )
 
 
 def test_the_small_data_preset_trains_the_similarity_head_alone(ran: Path, tiny_movienet: Path) -> None:

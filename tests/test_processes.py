@@ -49,7 +49,9 @@ def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path]) -> None:
     one, two = (read_checkpoint(out / "pretrain" / "ckpt" / "devel").state_dict for out in runs.values())
     assert one.keys() == two.keys()
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.slow
@@ -63,7 +65,10 @@ def test_extraction_gives_the_same_bytes(runs: dict[int, Path]) -> None:
 def test_fine_tuning_gives_the_same_probabilities(runs: dict[int, Path]) -> None:
     """After six steps of Adam, which magnifies rounding; equal models score equally, as the next test shows."""
     one, two = (
-        [float(line.split(",")[2]) for line in (out / "finetune/logs/devel/predictions.csv").read_text().splitlines()[1:]]
+        [
+            float(line.split(",")[2])
+            for line in (out / "finetune/logs/devel/predictions.csv").read_text().splitlines()[1:]
+        ]
         for out in runs.values()
     )
     assert len(one) == 23

@@ -115,7 +115,9 @@ def test_every_command_of_the_document_runs_from_where_it_says(
     assert "CRN: from " in as_in_the_document(FINETUNE_BASSL, tune, env)
     (tmp_path / "pretrain" / "ckpt" / "Simclr_NN").rename(tmp_path / "pretrain" / "ckpt" / "shotcol_pretrain")
     own = [override.replace("/features", "/shotcol_features") for override in tune]
-    make = [override.replace("/features", "/shotcol_features") for override in extract_overrides(tiny_movienet, tmp_path)]
+    make = [
+        override.replace("/features", "/shotcol_features") for override in extract_overrides(tiny_movienet, tmp_path)
+    ]
     as_in_the_document(EXTRACT.replace("LOAD_FROM=bassl", "LOAD_FROM=shotcol_pretrain"), make, env)
     assert "CRN: from scratch" in as_in_the_document(FINETUNE_SHOT_LEVEL, own, env)
     for name in ("transfer_finetune_bassl", "finetune_scratch_shotcol_pretrain"):

@@ -65,7 +65,9 @@ def test_a_signal_saves_and_ends_with_the_documented_status(
 def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tiny_movienet: Path, tmp_path: Path) -> None:
     last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
     two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
-    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS, *two, "config.TRAINER.limit_train_batches=20"])
+    process = start(
+        [*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS, *two, "config.TRAINER.limit_train_batches=20"]
+    )
     wait_for(last, process)
     process.send_signal(signal.SIGTERM)
     status, said = ends(process, 120)

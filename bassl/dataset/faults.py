@@ -37,8 +37,8 @@ class Faults:
         if len(self.broken) > max(FEW, self.max_share * self.num_read):
             named = f"they are listed in {self.list_file}" if self.list_file else "the log names them"
             raise InputError(
-                f"{len(self.broken)} of the first {self.num_read} key-frames are missing or broken, such as {path}; {named}; "
-                f"mend them, or raise config.DATA_FAULTS.max_share={self.max_share}"
+                f"{len(self.broken)} of the first {self.num_read} key-frames are missing or broken, such as {path}; "
+                f"{named}; mend them, or raise config.DATA_FAULTS.max_share={self.max_share}"
             )
 
     def _list(self, path: Path) -> None:

@@ -56,7 +56,9 @@ def open_store(plan: FinetunePlan, tuned: Checkpoint | None, pretrained: Checkpo
             f"{str(store.model.get('sha256'))[:12]}...) than the one to be used ({str(expected.get('sha256'))[:12]}...)"
         )
         if not plan.own_features:
-            raise InputError(f"{message}; remove that folder and extract again, or name it by config.FEATURE_PATH to use it anyway")
+            raise InputError(
+                f"{message}; remove that folder and extract again, or name it by config.FEATURE_PATH to use it anyway"
+            )
         log.warning("%s; used all the same, as config.FEATURE_PATH names them", message)
     return store
 

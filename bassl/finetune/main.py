@@ -1,4 +1,4 @@
-"""Fine-tuning and evaluation: `python3 -m bassl.finetune.main config.PRETRAINED_LOAD_FROM=bassl`, or this file by its path."""
+"""Fine-tuning and evaluation: `python3 -m bassl.finetune.main config.PRETRAINED_LOAD_FROM=bassl`, or by path."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ class ShotPredictions:
         probability = np.asarray(self.probability, dtype=np.float64)
         shapes = [column.shape for column in (film, shot, probability, label)]
         if film.ndim != 1 or len(set(shapes)) != 1:
-            raise InputError(
-                f"film, shot, probability, label have shapes {shapes}; give four of one shape (N,)"
-            )
+            raise InputError(f"film, shot, probability, label have shapes {shapes}; give four of one shape (N,)")
         wrong = np.flatnonzero(~((probability >= 0) & (probability <= 1)))
         if len(wrong):
             raise InputError(
@@ -89,9 +87,7 @@ class ShotPredictions:
         again[1:] = (film[1:] == film[:-1]) & (shot[1:] == shot[:-1])
         clash = np.flatnonzero(again[1:] & (label[1:] != label[:-1]))
         if len(clash):
-            raise InputError(
-                f"shot {shot[clash[0]]} of film {film[clash[0]]} has two labels; number each film apart"
-            )
+            raise InputError(f"shot {shot[clash[0]]} of film {film[clash[0]]} has two labels; number each film apart")
         keep = ~again
         if uncertain == "masked":
             keep &= label != -1
@@ -226,9 +222,7 @@ def _ranked_counts(
     _refuse_labels(target, (0, 1))
     order = np.argsort(-score, kind="stable")
     score, target = score[order], target[order]
-    last_of_ties = (
-        np.append(np.flatnonzero(score[1:] != score[:-1]), len(score) - 1) if len(score) else np.arange(0)
-    )
+    last_of_ties = np.append(np.flatnonzero(score[1:] != score[:-1]), len(score) - 1) if len(score) else np.arange(0)
     true_positives = np.cumsum(target)[last_of_ties]
     return score[last_of_ties], true_positives, last_of_ties + 1 - true_positives
 
@@ -251,9 +245,7 @@ def _film_frames(shot_frames: Mapping[int, ArrayLike], film: int, last_shot: int
         raise InputError(f"film {film} has no shot frames; add them or leave shot_frames out")
     frames = np.asarray(shot_frames[film])
     if last_shot >= len(frames):
-        raise InputError(
-            f"shot {last_shot} of film {film} is past its {len(frames)} shots; check the shot file"
-        )
+        raise InputError(f"shot {last_shot} of film {film} is past its {len(frames)} shots; check the shot file")
     return frames
 
 

@@ -11,7 +11,6 @@ import torch
 from einops import rearrange
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
 from bassl.checkpointing import resume_position
 from bassl.config.plan import OptimizerPlan
@@ -19,10 +18,10 @@ from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
 from bassl.distributed import gather_uneven, gather_with_grad, world_size
-from bassl.finite import FiniteGuard
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
+from bassl.finite import FiniteGuard
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import parameter_groups, warmup_cosine
@@ -56,7 +55,9 @@ class FinetuneModule(pl.LightningModule):
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: dict[str, ShotPredictions] = {}
         self.metadata = dict(metadata)
-        self._encoder = [encoder.eval().requires_grad_(False)] if encoder is not None else []  # a list hides it from DDP
+        self._encoder = (
+            [encoder.eval().requires_grad_(False)] if encoder is not None else []
+        )  # a list hides it from DDP
         self._guard = FiniteGuard()
         self.evaluations: list[Split] = []
         self.trained_epochs = 0

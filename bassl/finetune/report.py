@@ -55,12 +55,16 @@ def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: M
         "threshold_from_val": module.metadata.get("threshold"),
     }
     write_json(folder / "all_score.json", scores)
-    write_atomically(folder / "predictions.csv", lambda path: write_predictions(path, module.predictions[split.name], split))
+    write_atomically(
+        folder / "predictions.csv", lambda path: write_predictions(path, module.predictions[split.name], split)
+    )
     names = [name for name in SHOWN if name in results]
     lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
     for title, row in (("model", results), ("training-free", baseline)):
         if row:
-            lines.append(f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names))
+            lines.append(
+                f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names)
+            )
     log.info("%s (%%, %d shots):\n%s", split.name, len(split.annotations), "\n".join(lines))
     log.info("scores: %s\npredictions: %s", folder / "all_score.json", folder / "predictions.csv")
 

@@ -71,8 +71,7 @@ def shot_iou(truth: ArrayLike, predicted: ArrayLike) -> float:
     `truth` and `predicted` are (num_shots,) bool boundaries. A film without boundaries is one scene.
     """
     true, pred = (
-        scene_ranges(boundary, keep_trailing=True) + np.array([0, 1])
-        for boundary in _same_shots(truth, predicted)
+        scene_ranges(boundary, keep_trailing=True) + np.array([0, 1]) for boundary in _same_shots(truth, predicted)
     )
     return symmetric_iou(true, pred)
 

@@ -139,8 +139,8 @@ def _check_fit(
 ) -> None:
     if (part.input_dim, part.num_shots) != (dimension, num_shots):
         raise InputError(
-            f"{source.path} is made for windows of {part.num_shots} shots with {part.input_dim} features each, the run has "
-            f"{num_shots} with {dimension}; use its own features and "
+            f"{source.path} is made for windows of {part.num_shots} shots with {part.input_dim} features each, "
+            f"the run has {num_shots} with {dimension}; use its own features and "
             f"config.LOSS.sampling_method.params.neighbor_size={part.num_shots // 2}, or set {TRANSFER}=false"
         )
 

@@ -66,7 +66,9 @@ def extract(plan: ExtractPlan) -> None:
     if plan.dry_run:
         log.info("dry run: one batch worked; nothing was written")
     else:
-        log.info("features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features)
+        log.info(
+            "features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features
+        )
 
 
 def films_to_extract(plan: ExtractPlan) -> Annotations:
@@ -135,7 +137,9 @@ class Extractor(pl.LightningModule):
             features = torch.cat(self._film).numpy()
             self._film = []
             if not np.isfinite(features).all():
-                log.warning("features of %s hold NaN or infinity; the checkpoint may have diverged", self._names[batch.film])
+                log.warning(
+                    "features of %s hold NaN or infinity; the checkpoint may have diverged", self._names[batch.film]
+                )
             if self._writer is not None:
                 self._writer.write(self._names[batch.film], features)
         return len(batch.shots)
@@ -144,5 +148,3 @@ class Extractor(pl.LightningModule):
         """Close the progress bar."""
         if self._bar is not None:
             self._bar.close()
-
-

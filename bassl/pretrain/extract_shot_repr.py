@@ -1,4 +1,4 @@
-"""Extraction of shot features: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM=bassl`, or this file by its path."""
+"""Extraction of shot features: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM=bassl`, or by path."""
 
 from __future__ import annotations
 

@@ -58,4 +58,6 @@ def test_logits_and_loss_are_the_recorded_ones() -> None:
         loss = balanced_cross_entropy(logits, torch.from_numpy(golden()["finetune/labels"]))
     np.testing.assert_allclose(logits, golden()["finetune/logits"], rtol=1e-4, atol=1e-5)
     assert loss.item() == pytest.approx(float(golden()["finetune/train_loss"]), rel=1e-4)
-    assert F.cross_entropy(logits, torch.from_numpy(golden()["finetune/labels"])).item() != pytest.approx(loss.item(), rel=1e-3)
+    assert F.cross_entropy(logits, torch.from_numpy(golden()["finetune/labels"])).item() != pytest.approx(
+        loss.item(), rel=1e-3
+    )

@@ -1,0 +1,89 @@
+"""Run the benchmarks and print their table: `python3 -m benchmarks.main [--only NAME] [--device cpu|cuda] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bassl.files import write_json
+from benchmarks.measure import Row, Settings, machine
+from benchmarks.table import table
+
+log = logging.getLogger(__name__)
+NAMES = (
+    "samples",
+    "extraction",
+    "feeding",
+    "finetune_epoch",
+    "alignment",
+    "validation",
+    "memory",
+    "pretrain_step",
+    "cold_start",
+    "cost_check",
+)
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status: 1 where a goal was missed, never so in quick mode."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("bassl").setLevel(logging.ERROR)
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        sys.stderr.write("error: there is no CUDA device on this machine; leave out --device cuda\n")
+        return 2
+    torch.set_num_threads(arguments.threads)
+    results: dict[str, list[Row]] = {}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="bassl-benchmarks-") as folder:
+        settings = Settings(
+            Path(folder), torch.device(arguments.device), arguments.quick, arguments.threads, arguments.clock
+        )
+        found["machine"] = machine(settings)
+        for name in arguments.only or NAMES:
+            log.info("measuring %s", name)
+            part = replace(settings, folder=settings.folder / name)
+            part.folder.mkdir()
+            results[name] = importlib.import_module(f"benchmarks.{name}").run(part)
+    found["rows"] = {name: [asdict(row) for row in rows] for name, rows in results.items()}
+    sys.stdout.write(table(found["machine"], results) + "\n")
+    if arguments.json:
+        write_json(arguments.json, merged(arguments.json, found))
+    missed = [row.work for rows in results.values() for row in rows if row.reached is False]
+    return 1 if missed and not arguments.quick else 0
+
+
+def merged(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with the rows of benchmarks that were not run this time kept from the file that is there."""
+    if not path.is_file():
+        return found
+    before = json.loads(path.read_text(encoding="utf-8"))
+    return {**found, "rows": {**before.get("rows", {}), **found["rows"]}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks.main", description=__doc__)
+    parser.add_argument("--only", action="append", choices=NAMES, help="this one alone (can be repeated)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the models run")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures nothing")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of both sides (all cores)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor seconds, steadier on a shared machine"
+    )
+    parser.add_argument("--json", type=Path, help="write the numbers to this file as well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""The table that the benchmarks print, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.measure import Row
+
+COLUMNS = ("work", "unit", "ours", "reference's way", "ratio", "goal", "floor")
+
+
+def table(machine: Mapping[str, Any], results: Mapping[str, Sequence[Row]]) -> str:
+    """Machine, a line a row, and the notes below."""
+    rows = [row for rows in results.values() for row in rows]
+    cells = [COLUMNS, *[_cells(row) for row in rows]]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    head, *body = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    about = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
+    notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
+    return "\n".join([about, "", head, rule, *body, "", *notes])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    verdict = {True: " (reached)", False: " (MISSED)", None: ""}[row.reached]
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    return (row.work, row.unit, _number(row.ours), _number(row.reference), ratio, row.goal + verdict, _number(row.floor))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
