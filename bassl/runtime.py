@@ -130,7 +130,7 @@ def draw_seed(given: int | None) -> int:
 
 def derived_seed(*parts: int) -> int:
     """A 63-bit seed that is a function of its parts and looks random."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
 def build_trainer(
@@ -139,9 +139,11 @@ def build_trainer(
     loop: LoopPlan,
     device: Device,
     callbacks: Sequence[Callback],
+    title: str,
 ) -> pl.Trainer:
     """The Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's."""
     distributed = compute.world_size > 1
+    bar = ProgressBar(title, compute.batch_size * compute.world_size, device.kind)
     limits: dict[str, Any] = {
         "limit_train_batches": loop.limit_train_batches,
         "limit_val_batches": loop.limit_eval_batches,
@@ -162,7 +164,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=loop.log_every_steps,
         logger=False if run.dry_run else TensorBoardLogger(run.log_folder, name="", version=""),
-        callbacks=[*callbacks, *([ProgressBar(device.kind)] if loop.progress_bar else [])],
+        callbacks=[*callbacks, *([bar] if loop.progress_bar else [])],
         enable_progress_bar=loop.progress_bar,
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_model_summary=False,
@@ -178,15 +180,30 @@ def _slurm() -> list[SLURMEnvironment]:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar without its version number; on a GPU it looks at the loss only now and then: each look waits."""
+    """Lightning's bar with the job's name and samples per second, and without the version number.
 
-    def __init__(self, kind: str) -> None:
+    On a GPU it looks at the loss only now and then: each look waits for the device.
+    """
+
+    def __init__(self, title: str, samples_per_batch: int, kind: str) -> None:
         super().__init__(refresh_rate=20 if kind == "cuda" else 1)
+        self.title, self.samples_per_batch = title, samples_per_batch
+        self._started = (0.0, 0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *unused: Any) -> None:
+        """Name the epoch."""
+        super().on_train_epoch_start(trainer, *unused)
+        self._started = (time.perf_counter(), trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+        self.train_progress_bar.set_description(f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What stands behind the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
+        since, first = self._started
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready - first
+        if batches > 0:
+            metrics["samples/s"] = f"{batches * self.samples_per_batch / (time.perf_counter() - since):.1f}"
         return metrics
 
 

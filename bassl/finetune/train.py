@@ -59,7 +59,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
-    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, [] if tuned else _callbacks(plan))
+    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, [] if tuned else _callbacks(plan), "fine-tuning")
     if tuned is not None:
         stored = tuned.metadata.get("bassl", {})
         module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}

@@ -44,7 +44,7 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
     ]
     if plan.run.dry_run:
         callbacks = []
-    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks)
+    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "pre-training")
     log.info("pre-training %s: %s", plan.method.name, " + ".join(plan.method.terms))
     if trainer.is_global_zero and not plan.run.dry_run:
         if resume is None:
