@@ -21,7 +21,7 @@ COMMANDS = {
 }
 USAGE = "usage: bassl COMMAND [...]\n"
 HELP = f"""\
-BaSSL {__version__}: boundary-aware self-supervised learning for video scene segmentation
+BaSSL {__version__}: boundary-aware self-supervised learning for scene segmentation
 
 {USAGE}
 {"".join(f"  {name:11} {about}" + chr(10) for name, (_, about) in COMMANDS.items())}
@@ -64,9 +64,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _names_a_model(arguments: Sequence[str]) -> bool:
-    return any(
-        text.lstrip("+").startswith("config.LOAD_FROM=") and text.split("=", 1)[1] for text in arguments
-    )
+    return any(text.lstrip("+").startswith("config.LOAD_FROM=") and text.split("=", 1)[1] for text in arguments)
 
 
 if __name__ == "__main__":

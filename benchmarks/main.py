@@ -32,7 +32,6 @@ NAMES = (
     "cold_start",
     "cost_check",
 )
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,31 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(arguments.threads)
     results: dict[str, list[Row]] = {}
-    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bassl-benchmarks-") as folder:
         settings = Settings(
             Path(folder), torch.device(arguments.device), arguments.quick, arguments.threads, arguments.clock
         )
-        found["machine"] = machine(settings)
+        about = machine(settings)
         for name in arguments.only or NAMES:
             log.info("measuring %s", name)
             part = replace(settings, folder=settings.folder / name)
             part.folder.mkdir()
             results[name] = importlib.import_module(f"benchmarks.{name}").run(part)
-    found["rows"] = {name: [asdict(row) for row in rows] for name, rows in results.items()}
-    sys.stdout.write(table(found["machine"], results) + "\n")
+    sys.stdout.write(table(about, results) + "\n")
     if arguments.json:
-        write_json(arguments.json, merged(arguments.json, found))
+        found = {name: {"machine": about, "rows": [asdict(row) for row in rows]} for name, rows in results.items()}
+        write_json(arguments.json, {**_stored(arguments.json), **found})
     missed = [row.work for rows in results.values() for row in rows if row.reached is False]
     return 1 if missed and not arguments.quick else 0
 
 
-def merged(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """What was found, with the rows of benchmarks that were not run this time kept from the file that is there."""
-    if not path.is_file():
-        return found
-    before = json.loads(path.read_text(encoding="utf-8"))
-    return {**found, "rows": {**before.get("rows", {}), **found["rows"]}}
+def _stored(path: Path) -> dict[str, Any]:
+    """What earlier runs of other benchmarks left in the file."""
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return stored
 
 
 def _parser() -> argparse.ArgumentParser:

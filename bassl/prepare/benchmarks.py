@@ -108,7 +108,7 @@ def convert(
     scenes = [_text_files(folder) for folder in annotators]
     films, found = [], []
     for film, path in sorted(lists.items()):
-        if film not in scenes[0] and not any(film in of_one for of_one in scenes):
+        if not any(film in of_one for of_one in scenes):
             found.append(Finding(ERROR, "films without scenes", film, "has no scene file: left out"))
             continue
         try:

@@ -85,10 +85,13 @@ def _workers(jobs: int) -> Executor:
 
 def _read_annotations(layout: Layout, report: Report, pool: Executor) -> list[AnnotationFile]:
     there = [name for name in ANNOTATION_NAMES if layout.annotation_file(name).is_file()]
-    for name in ANNOTATION_NAMES:
-        if name not in there:
-            severity = WARNING if name in ("pretrain", "train", "test") else NOTE
-            report.add(severity, "missing annotations", layout.annotation_file(name), "does not exist")
+    if there == ["pretrain"]:
+        report.add(NOTE, "missing annotations", layout.annotations, "holds no labels: it is for pre-training only")
+    else:
+        for name in ANNOTATION_NAMES:
+            if name not in there:
+                severity = WARNING if name in ("pretrain", "train", "test") else NOTE
+                report.add(severity, "missing annotations", layout.annotation_file(name), "does not exist")
     if not there:
         report.add(ERROR, "missing annotations", layout.annotations, "holds no anno.*.ndjson; see docs/data.md")
     jobs = {name: pool.submit(read_annotation_file, layout.annotation_file(name), name) for name in there}

@@ -114,7 +114,7 @@ def alone(target: Path, job: str = "bassl prepare") -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InputError(
                 f"another {job} is writing {target}; wait until it ends, or name another folder"
             ) from error

@@ -78,7 +78,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
     from bassl.segment.settings import DetectorSettings
 
     target: Path = arguments.target
-    detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest)
+    detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest, arguments.transnetv2)
     sources, found = find_films(arguments.films, arguments.name_by == "path")
     with alone(target):
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
@@ -91,7 +91,10 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
             found += import_labels(target, arguments.labels, arguments.unit, films)
         labelled = [film for film in films if (layout.labels / f"{film}.txt").is_file()]
         splits, odd = chosen_splits(arguments, labelled)
-        write_split_file(layout.split, splits)
+        if labelled:
+            write_split_file(layout.split, splits)
+        else:
+            layout.split.unlink(missing_ok=True)
         write_film_list(target)
         built = build_annotations(layout, splits)
     _tell(built, layout)
@@ -124,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--name-by", choices=("file", "path"), default="file", help="name films by file or by folders too")
     group = parser.add_argument_group("shots")
     group.add_argument("--shots", type=Path, metavar="FOLDER", help="shot lists, a file a film; default: detected")
-    group.add_argument("--detector", default="adaptive", help="adaptive or content; default: %(default)s")
+    group.add_argument("--detector", default="adaptive", help="adaptive, content or transnetv2; default: %(default)s")
+    group.add_argument("--transnetv2", type=Path, metavar="FILE", help="the network of that detector, ONNX")
     group.add_argument("--shot-threshold", type=float, metavar="X", help="of the detector; higher finds fewer cuts")
     group.add_argument("--shortest", type=float, default=0.6, metavar="S", help="shortest shot; default: 0.6 s")
     group = parser.add_argument_group("scene labels", "default: none, for pre-training")

@@ -52,11 +52,11 @@ def find_films(places: Sequence[Path], by_path: bool = False) -> tuple[list[Sour
             for folder, folders, files in os.walk(place):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for file in sorted(files):
-                    path = Path(folder, file)
+                    path = Path(os.path.abspath(folder), file)
                     if path.suffix.lower() in SUFFIXES and not file.startswith("."):
-                        names[str(path)] = film_name_of(path.relative_to(place), by_path)
+                        names[str(path)] = film_name_of(path.relative_to(os.path.abspath(place)), by_path)
         elif place.is_file():
-            names[str(place)] = film_name_of(Path(place.name))
+            names[os.path.abspath(place)] = film_name_of(Path(place.name))
         else:
             raise InputError(f"{place} does not exist; give film files, or folders of them")
     if not names:

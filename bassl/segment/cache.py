@@ -146,7 +146,7 @@ class Cache:
         try:
             with np.load(self.folder / name, allow_pickle=False) as stored:
                 return {field: stored[field] for field in stored.files if field not in without}
-        except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
             log.warning("%s is damaged (%s) and is made again", self.folder / name, error)
             return None
 

@@ -16,6 +16,7 @@ from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, parse_formats, table_of_formats
 from bassl.segment.reference import find_model
 from bassl.segment.run import Options, Outcome, Task, segment_films
+from bassl.segment.scenes import counted
 from bassl.segment.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 from bassl.segment.shot_list import read_shot_list
 
@@ -85,7 +86,7 @@ def _tell(outcome: Outcome) -> None:
         sys.stderr.write(f"error: {outcome.error}\n")
         return
     lines = [
-        f"{found.film.name}: {len(found)} scenes in {len(found.shots)} shots",
+        f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
     if len(found) <= MANY_SCENES:

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from bassl.builders import architecture_of, stored_crn, stored_encoder
+from bassl.builders import architecture_of, stored_crn, stored_encoder, stored_scorer
 from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_and_crop
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
+from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
-from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.heads import boundary_head
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.model.similarity import boundary_probabilities
 from bassl.segment.device import ComputeDevice, choose_device
@@ -44,20 +43,18 @@ class SceneModel:
         info: name, kind and fingerprints, as they go into the results.
         reference: the files it was read from.
         encoder: key-frames (N, 3, H, W), normalised, to features (N, D).
-        crn, head: None for the training-free scorer.
+        scorer: windows of shot features (B, S, D) to logits (B, 2); None for the training-free scorer.
         resize, crop: test-time transform, pixels.
-        neighbor_size, neighbor_interval: window of the CRN, shots.
+        neighbor_interval: shots from one of a window to the next.
     """
 
     info: ModelInfo
     reference: ModelReference
     encoder: nn.Module
-    crn: ContextualRelationNetwork | None
-    head: nn.Linear | None
+    scorer: BoundaryScorer | None
     device: ComputeDevice
     resize: int = TEST_RESIZE
     crop: int = TEST_CROP
-    neighbor_size: int = 8
     neighbor_interval: int = 1
 
     def prepare(self, images: npt.NDArray[np.uint8]) -> Tensor:
@@ -81,10 +78,10 @@ class SceneModel:
 
         The last is NaN: there the film ends and nothing is to decide.
         """
-        if self.crn is None or self.head is None:
+        if self.scorer is None:
             return self.similarity(features)
         shots = torch.from_numpy(features).to(self.device.torch_device)
-        probability = self._window_scores(shots, self.crn, self.head).cpu().numpy()
+        probability = self._window_scores(shots, self.scorer).cpu().numpy()
         probability[-1:] = np.nan
         return probability
 
@@ -95,15 +92,15 @@ class SceneModel:
         probability[-1:] = np.nan
         return probability
 
-    def _window_scores(self, shots: Tensor, crn: ContextualRelationNetwork, head: nn.Linear) -> Tensor:
-        centers = np.arange(len(shots))
+    def _window_scores(self, shots: Tensor, scorer: BoundaryScorer) -> Tensor:
         found = []
         for start in range(0, len(shots), WINDOWS_AT_ONCE):
-            some = centers[start : start + WINDOWS_AT_ONCE]
-            windows = clipped_windows(some, np.full(len(some), len(shots)), self.neighbor_size, self.neighbor_interval)
-            logits = head(crn.pooled(shots[torch.from_numpy(windows).to(shots.device)]))
+            centers = np.arange(start, min(start + WINDOWS_AT_ONCE, len(shots)))
+            num_shots = np.full(len(centers), len(shots))
+            windows = clipped_windows(centers, num_shots, scorer.num_shots // 2, self.neighbor_interval)
+            logits = scorer(shots[torch.from_numpy(windows).to(shots.device)])
             found.append(logits.float().softmax(1)[:, 1].double())
-        return torch.cat(found) if found else torch.zeros(0)
+        return torch.cat(found)
 
 
 def load_model(
@@ -134,14 +131,13 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
     tuned = None if reference.checkpoint is None else read_checkpoint(reference.checkpoint)
     source, network = _encoder(reference, tuned)
     stored = _stored(tuned) or _stored(source)
-    crn, head, kind = _scorer(tuned)
-    if crn is not None and crn.input_dim != network.feature_dim:
+    scorer, kind = _scorer(tuned)
+    if scorer is not None and scorer.input_dim != network.feature_dim:
         raise InputError(
-            f"{reference.checkpoint} reads features of {crn.input_dim} numbers a shot, the encoder makes "
+            f"{reference.checkpoint} reads features of {scorer.input_dim} numbers a shot, the encoder makes "
             f"{network.feature_dim}; give the encoder that it was trained with (--encoder)"
         )
     transform = stored.get("transform") or {}
-    neighbors = (crn.num_shots // 2) if crn is not None else 8
     frozen = for_inference(network, chosen.dtype).to(chosen.torch_device)
     size = (int(transform.get("resize", TEST_RESIZE)), int(transform.get("crop", TEST_CROP)))
     info = ModelInfo(
@@ -157,11 +153,9 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
         info,
         reference,
         frozen,
-        None if crn is None else crn.eval().requires_grad_(False).to(chosen.torch_device),
-        None if head is None else head.eval().requires_grad_(False).to(chosen.torch_device),
+        None if scorer is None else scorer.eval().requires_grad_(False).to(chosen.torch_device),
         chosen,
         *size,
-        neighbors,
         int(stored.get("neighbor_interval", 1)),
     )
 
@@ -211,20 +205,19 @@ def _imagenet_encoder() -> ShotEncoder:
         ) from error
 
 
-def _scorer(checkpoint: Checkpoint | None) -> tuple[ContextualRelationNetwork | None, nn.Linear | None, str]:
+def _scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | None, str]:
+    """What scores windows, and which of KINDS that is."""
     if checkpoint is None:
-        return None, None, TRAINING_FREE
+        return None, TRAINING_FREE
+    if {name.split(".")[0] for name in checkpoint.state_dict} & {"head_sbd", "similarity"}:
+        return stored_scorer(checkpoint), FINETUNED
     architecture = architecture_of(checkpoint)
-    for head_name, prefix, kind in (
-        ("head_sbd", "head_sbd.", FINETUNED),
-        ("head_pp", "loss.head_pp.", ZERO_SHOT),
-    ):
-        if head_name in architecture.heads and architecture.crn is not None:
-            crn = stored_crn(checkpoint)
-            head = boundary_head(crn.hidden_dim)
-            load_weights(head, checkpoint.state_dict, prefix=prefix, source=checkpoint.path)
-            return crn, head, kind
-    return None, None, TRAINING_FREE
+    if "head_pp" not in architecture.heads or architecture.crn is None:
+        return None, TRAINING_FREE
+    scorer = BoundaryScorer(stored_crn(checkpoint))
+    assert scorer.head_sbd is not None
+    load_weights(scorer.head_sbd, checkpoint.state_dict, prefix="loss.head_pp.", source=checkpoint.path)
+    return scorer, ZERO_SHOT
 
 
 def _stored(checkpoint: Checkpoint | None) -> Mapping[str, Any]:

@@ -156,7 +156,7 @@ class Scene:
 
     def __str__(self) -> str:
         span = f"{short_clock(self.start.seconds)} - {short_clock(self.end.seconds)}"
-        return f"scene {self.number}: {span}, {self.num_shots} shot{'s' if self.num_shots != 1 else ''}"
+        return f"scene {self.number}: {span}, {counted(self.num_shots, 'shot')}"
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,11 @@ class Segmentation:
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 shot`, `1,234 shots`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:

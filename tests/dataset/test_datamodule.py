@@ -69,7 +69,12 @@ def test_a_resumed_run_goes_on_in_its_epoch_with_the_draws_it_would_have_had(
     whole.resume_at(2, 0)
     resumed = pretrain_data(coded_keyframes)
     resumed.resume_at(2, 11)
-    expected = list(whole.train_dataloader())[11:]
+    notes, sampler = coded_keyframes.annotations, EpochSampler(69, 4, 0, 1, SEED)
+    sampler.set_epoch(2)
+    epoch = list(whole.train_dataloader())
+    drawn = list(chain.from_iterable(shots_of(batch) for batch in epoch))
+    assert drawn == [(notes.film[key.row], notes.shot[key.row]) for key in sampler]
+    expected = epoch[11:]
     found = list(resumed.train_dataloader())
     assert len(found) == len(expected) == 17 - 11
     for one, other in zip(found, expected, strict=True):

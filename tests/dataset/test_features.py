@@ -336,16 +336,23 @@ def test_a_second_writer_of_this_process_is_refused_until_the_first_is_done(tmp_
 
 
 def test_a_second_writer_of_another_process_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import fcntl, sys\n"
+        "lock = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "print('taken', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        with pytest.raises(InputError, match="another process is writing"):
+            writer_for(tmp_path).begin()
+        assert visible(tmp_path) == []
+        other.communicate("")
     writer = writer_for(tmp_path)
     writer.begin()
-    code = (
-        "import sys; from pathlib import Path; from bassl.dataset.features import FeatureWriter\n"
-        f"FeatureWriter(Path(sys.argv[1]), {DIM}, 'float32', {IDENTITY!r}).begin()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert "InputError: another process is writing" in refused.stderr
     writer.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bassl.prepare.check import main as check
 from bassl.prepare.layout import Layout, alone
 from bassl.prepare.main import main
 from tests.prepare.clips import make_clip
@@ -59,6 +60,8 @@ def test_a_folder_of_films_becomes_a_data_set(films: Path, tmp_path: Path, capsy
 def test_without_labels_it_is_for_pretraining(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare(films, "--target", tmp_path / "data") == 0
     assert "config.TEST.KNN_VALIDATION=false" in capsys.readouterr().err
+    assert check([str(tmp_path / "data"), "--jobs", "1", "--strict"]) == 0
+    assert "for pre-training only" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "data" / "anno").iterdir()) == [
         "anno.pretrain.ndjson",
         "vid2idx.json",
@@ -193,3 +196,9 @@ def test_wrong_options_are_one_error(
     labels = [] if "--labels" in options else ["--labels", tmp_path / "s.csv"]
     assert prepare(films, "--target", tmp_path / "data", *labels, *options) == 2
     assert [line[:7] for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == ["error: "]
+
+
+def test_a_film_that_is_named_twice_is_one_film(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepare("films", films / "one.mp4", "./films/one.mp4", "--target", "data") == 0
+    assert len(list((tmp_path / "data" / "240P_frames").iterdir())) == 3

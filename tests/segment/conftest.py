@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.segment.clips import write_clip
-from tests.segment.models import save_finetuned
+from tests.segment.models import SMALL, save_finetuned
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def film(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory) -> Path:
     """A fine-tuned model that knows its threshold."""
-    return save_finetuned(tmp_path_factory.mktemp("ckpt") / "tiny" / "last.ckpt", threshold=0.5)
+    return save_finetuned(tmp_path_factory.mktemp("ckpt") / "tiny" / "last.ckpt", threshold=0.5, transform=SMALL)
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from bassl.segment.threshold import Threshold
 from bassl.segment.timing import FrameTimes
 
 DIM, HIDDEN = 512, 32
+SMALL = {"resize": 64, "crop": 56}  # a test-time transform that takes no time
 JPEG = bytes.fromhex(
     "ffd8ffe000104a46494600010100000100010000ffdb0043000302020202020302020203030303040604040404040806060506090809"
     "0a090809090a0c0f0c0a0b0e0b09090d110d0e0f101011100a0c12131210130f101010ffc9000b080001000101011100ffcc00060010"
@@ -50,14 +51,15 @@ def save_finetuned(path: Path, with_encoder: bool = True, **about: Any) -> Path:
     return save(path, {n: v for n, v in weights().items() if with_encoder or not n.startswith("shot_encoder")}, **about)
 
 
-def save_pretrained(path: Path) -> Path:
+def save_pretrained(path: Path, **about: Any) -> Path:
     """A model that is only pre-trained with BaSSL."""
-    return save(path, {name.replace("head_sbd", "loss.head_pp"): value for name, value in weights().items()})
+    return save(path, {name.replace("head_sbd", "loss.head_pp"): value for name, value in weights().items()}, **about)
 
 
-def save_encoder(path: Path, seed: int = 0) -> Path:
+def save_encoder(path: Path, seed: int = 0, **about: Any) -> Path:
     """What shot-level pre-training leaves: an encoder."""
-    return save(path, {name: value for name, value in weights(seed).items() if name.startswith("shot_encoder")})
+    own = {name: value for name, value in weights(seed).items() if name.startswith("shot_encoder")}
+    return save(path, own, **about)
 
 
 def segmentation(

@@ -7,6 +7,7 @@ import torch
 from bassl.dataset.transform import transform_keyframes
 from bassl.dataset.window import clipped_window
 from bassl.errors import InputError
+from bassl.model.boundary_scorer import SimilarityHead
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.segment.model import load_model
@@ -31,7 +32,9 @@ def test_features_are_the_mean_over_key_frames_of_the_test_time_transform(tmp_pa
     features = model.encode(torch.stack([model.prepare(image) for image in images]).unflatten(0, (2, 3)))
     encoder, _, _ = modules()
     with torch.no_grad():
-        expected = encoder(transform_keyframes(torch.from_numpy(images).permute(0, 3, 1, 2))).unflatten(0, (2, 3)).mean(1)
+        expected = (
+            encoder(transform_keyframes(torch.from_numpy(images).permute(0, 3, 1, 2))).unflatten(0, (2, 3)).mean(1)
+        )
     assert features.shape == (2, DIM)
     loose = model.device.dtype != torch.float32
     np.testing.assert_allclose(features, expected, rtol=0.1 if loose else 1e-4, atol=0.1 if loose else 1e-4)
@@ -71,6 +74,20 @@ def test_a_pre_trained_model_scores_zero_shot_with_its_pseudo_boundary_head(tmp_
     assert (model.info.kind, model.info.threshold, tuned.info.threshold) == ("zero-shot", None, None)
     assert "never seen a scene label" in model.info.sentence
     np.testing.assert_array_equal(model.score(features), tuned.score(features))
+
+
+def test_a_model_with_a_similarity_head_is_scored_with_it(tmp_path):
+    torch.manual_seed(3)
+    head = SimilarityHead(DIM, num_shots=9)
+    head.mean.normal_()
+    state = {name: value for name, value in weights().items() if name.startswith("shot_encoder")}
+    path = save(tmp_path / "last.ckpt", state | {f"similarity.{n}": v for n, v in head.state_dict().items()})
+    model = load_model(path, device="cpu")
+    features = np.random.default_rng(1).standard_normal((20, DIM)).astype(np.float32)
+    windows = torch.from_numpy(np.stack([features[clipped_window(shot, 20, neighbor_size=4)] for shot in range(20)]))
+    expected = head.eval()(windows).softmax(1)[:, 1].detach()
+    assert model.info.kind == "fine-tuned"
+    np.testing.assert_allclose(model.score(features)[:-1], expected[:-1], atol=1e-6)
 
 
 def test_an_encoder_alone_scores_without_training(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ def test_scenes_are_those_of_the_metrics():
         scores = rng.random(num_shots - 1)
         found = segmentation(lengths=[5] * num_shots, probability=scores, threshold=0.5)
         expected = scene_ranges([*(scores >= 0.5), False], keep_trailing=True)
-        assert [(scene.shots[0].number, scene.shots[-1].number) for scene in found] == list(map(tuple, expected.tolist()))
+        assert [(scene.shots[0].number, scene.shots[-1].number) for scene in found] == list(
+            map(tuple, expected.tolist())
+        )
 
 
 def test_moments_are_exact_at_23_976():
@@ -62,7 +65,7 @@ def test_scenes_and_shots_cover_the_film_without_gaps():
     for parts in (found.scenes, found.shots):
         assert parts[0].start.frame == 0
         assert parts[-1].end.frame == 250
-        assert all(one.end == two.start for one, two in zip(parts, parts[1:], strict=False))
+        assert all(one.end == two.start for one, two in pairwise(parts))
 
 
 @pytest.mark.parametrize(("lengths", "probability", "expected"), [

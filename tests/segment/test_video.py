@@ -158,7 +158,7 @@ def _write(path, content):
     (lambda folder: _write(folder / "a.mp4", b""), "cannot be read as a video"),
     (lambda folder: _write(folder / "a.mp4", b"no video at all" * 50), "cannot be read as a video"),
     (lambda folder: write_sound(folder / "a.m4a"), "holds no video"),
-    (lambda folder: _write(folder / "b.mp4", write_clip(folder / "a.mp4", (30,)).read_bytes()[:2000]), "cannot be read"),
+    (lambda folder: _write(folder / "b.mp4", write_clip(folder / "a.mp4").read_bytes()[:2000]), "cannot be read"),
 ])  # fmt: skip
 def test_what_is_no_film_is_one_clear_error(tmp_path, make, message):
     path = make(tmp_path)

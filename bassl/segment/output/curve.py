@@ -23,13 +23,17 @@ def curve_svg(segmentation: Segmentation) -> str:
         for scene, shot in pairs
         if (found := verdict(segmentation, scene, shot)) is not None
     )
+    label = f"Probability of a scene boundary after each of {len(segmentation.shots)} shots; {len(cuts)} are scene ends"
+    begin, length = float(segmentation.times.start), float(segmentation.times.duration)
     return f"""<div class="marks" aria-hidden="true">{truth}</div>
-<svg id="curve" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"
-data-start="{float(segmentation.times.start):.6f}" data-length="{float(segmentation.times.duration):.6f}"
-aria-label="\ Probability of a scene boundary after each of {len(segmentation.shots)} shots; {len(cuts)} are
-above the threshold"> <path class="stem" d="{_stems(segmentation, others)}"/> <path class="stem cut"
-d="{_stems(segmentation, cuts)}"/> <path class="threshold" d="M0 {level:.2f}H{WIDTH}"/> <path id="playhead"
-d="M0 0V{HEIGHT}"/> </svg> <div class="times" aria-hidden="true">{"".join(_times(segmentation))}</div>"""
+<svg id="curve" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}"
+ data-start="{begin:.6f}" data-length="{length:.6f}">
+<path class="stem" d="{_stems(segmentation, others)}"/>
+<path class="stem cut" d="{_stems(segmentation, cuts)}"/>
+<path class="threshold" d="M0 {level:.2f}H{WIDTH}"/>
+<path id="playhead" d="M0 0V{HEIGHT}"/>
+</svg>
+<div class="times" aria-hidden="true">{"".join(_times(segmentation))}</div>"""
 
 
 def _stems(segmentation: Segmentation, shots: Iterable[Shot]) -> str:

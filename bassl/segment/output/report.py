@@ -17,8 +17,8 @@ from urllib.parse import quote
 from bassl import __version__
 from bassl.segment.output.curve import curve_svg
 from bassl.segment.output.handover import printable
-from bassl.segment.output.marks import SIGNS, WORDS, jump_seconds, scale, verdict
-from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot
+from bassl.segment.output.marks import SIGNS, WORDS, is_boundary, jump_seconds, scale, verdict
+from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot, counted
 from bassl.segment.timecode import short_clock
 
 FILES = Path(__file__).parent / "report_files"
@@ -38,8 +38,8 @@ def write_report(path: Path, segmentation: Segmentation) -> None:
         "script_hash": f"sha256-{digest}",
         "style": (FILES / "style.css").read_text(encoding="utf-8"),
         "film": escape(link),
-        "num_scenes": _count(len(scenes), "scene"),
-        "num_shots": _count(len(segmentation.shots), "shot"),
+        "num_scenes": counted(len(scenes), "scene"),
+        "num_shots": counted(len(segmentation.shots), "shot"),
         "duration": short_clock(times.duration),
         "facts": _facts(segmentation),
         "curve": curve_svg(segmentation),
@@ -99,7 +99,7 @@ def _scene(segmentation: Segmentation, scene: Scene, link: str) -> str:
     return f"""<section class="scene" id="scene-{scene.number}" aria-labelledby="title-{scene.number}">
 <h2 id="title-{scene.number}">Scene {scene.number}
 <small>{begin}&#8202;&ndash;&#8202;{end} &middot; {short_clock(scene.seconds)} long &middot;
-{_count(scene.num_shots, "shot")} &middot; from {scene.start.timecode}</small></h2>
+{counted(scene.num_shots, "shot")} &middot; from {scene.start.timecode}</small></h2>
 <ol class="shots">
 {shots}
 </ol>
@@ -109,27 +109,26 @@ def _scene(segmentation: Segmentation, scene: Scene, link: str) -> str:
 def _shot(segmentation: Segmentation, scene: Scene, shot: Shot, link: str) -> str:
     image = base64.b64encode(segmentation.analysed.thumbnails[shot.number]).decode()
     seconds = jump_seconds(segmentation, shot)
-    found = verdict(segmentation, scene, shot)
-    probability = "the film ends" if shot.probability is None else f"{_level(segmentation, shot.probability)}"
-    height = 0 if shot.probability is None else 100 * min(1.0, shot.probability / scale(segmentation))
-    is_cut = " cut" if shot is scene.shots[-1] and shot.probability is not None else ""
-    mark = (
-        ""
-        if found is None
-        else f'<span class="mark {found}" title="{WORDS[found]}" role="img" aria-label="{WORDS[found]}">{SIGNS[found]}</span>'
-    )
-    clock = short_clock(shot.start.seconds)
+    level, width = "the film ends", 0.0
+    if shot.probability is not None:
+        level = _level(segmentation, shot.probability)
+        width = min(1.0, shot.probability / scale(segmentation))
     return (
-        f'<li class="shot{is_cut}"><a href="{escape(link)}#t={seconds:.3f}" data-seconds="{seconds:.6f}" '
-        f'data-shot="{shot.number}"><img src="data:image/jpeg;base64,{image}" alt="Shot {shot.number + 1}" '
-        f'decoding="async"><span class="caption"><span>{clock}</span><span class="level">{probability}</span></span>'
-        f'<span class="bar"><span style="width:{height:.1f}%"></span></span></a>{mark}</li>'
+        f'<li class="shot{" cut" if is_boundary(scene, shot) else ""}">'
+        f'<a href="{escape(link)}#t={seconds:.3f}" data-seconds="{seconds:.6f}" data-shot="{shot.number}">'
+        f'<img src="data:image/jpeg;base64,{image}" alt="Shot {shot.number + 1}" decoding="async">'
+        f'<span class="caption"><span>{short_clock(shot.start.seconds)}</span><span class="level">{level}</span></span>'
+        f'<span class="bar"><span style="width:{width:.1%}"></span></span></a>'
+        f"{_mark(verdict(segmentation, scene, shot))}</li>"
     )
+
+
+def _mark(found: str | None) -> str:
+    if found is None:
+        return ""
+    words = WORDS[found]
+    return f'<span class="mark {found}" title="{words}" role="img" aria-label="{words}">{SIGNS[found]}</span>'
 
 
 def _level(segmentation: Segmentation, probability: float) -> str:
     return f"{probability:.2f}" if scale(segmentation) > 0.1 else f"{probability:.3g}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bassl.segment.output.editors import write_fcpxml, write_otio
+from bassl.segment.timing import FrameTimes
+from tests.segment.models import segmentation
+
+RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(60000, 1001)]
+LONG = (0, 100, 215784, 215785)  # a scene that starts two hours in
+HOSTILE = ["a'b\"c<script>&.mp4", "new\nline.mp4", "\udcff.mp4", "\x01.mp4", "../../up.mp4", "-dash.mp4"]
+
+
+def long_film(rate, **more):
+    return segmentation(lengths=np.diff(LONG).tolist(), probability=(0.9, 0.9), rate=rate, **more)
+
+
+def otio(tmp_path, found):
+    write_otio(tmp_path / "scenes.otio", found)
+    return json.loads((tmp_path / "scenes.otio").read_text())
+
+
+def fcpxml(tmp_path, found):
+    write_fcpxml(tmp_path / "scenes.fcpxml", found)
+    return ElementTree.parse(tmp_path / "scenes.fcpxml").getroot()
+
+
+def fraction(seconds: str) -> Fraction:
+    assert seconds.endswith("s")
+    return Fraction(seconds[:-1])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_opentimelineio_has_whole_frames_at_the_films_rate(tmp_path, rate):
+    timeline = otio(tmp_path, long_film(rate))
+    video, audio = timeline["tracks"]["children"]
+    assert (video["kind"], audio["kind"]) == ("Video", "Audio")
+    for track in (video, audio):
+        assert [clip["name"] for clip in track["children"]] == ["Scene 1", "Scene 2", "Scene 3"]
+        spans = [clip["source_range"] for clip in track["children"]]
+        assert [(s["start_time"]["value"], s["duration"]["value"]) for s in spans] == [
+            (0, 100),
+            (100, 215684),
+            (215784, 1),
+        ]
+        assert {s["start_time"]["rate"] for s in spans} == {float(rate)}
+        for clip in track["children"]:
+            media = clip["media_references"]["DEFAULT_MEDIA"]
+            assert media["target_url"] == "/films/a film.mp4"
+            assert media["available_range"]["duration"]["value"] == 215785
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_fcpxml_has_exact_seconds(tmp_path, rate):
+    root = fcpxml(tmp_path, long_film(rate))
+    clips = list(root.iter("asset-clip"))
+    assert [clip.get("name") for clip in clips] == ["Scene 1", "Scene 2", "Scene 3"]
+    assert [fraction(clip.get("start")) * rate for clip in clips] == list(LONG[:3])
+    assert [fraction(clip.get("offset")) * rate for clip in clips] == list(LONG[:3])
+    assert [fraction(clip.get("duration")) * rate for clip in clips] == np.diff(LONG).tolist()
+    assert fraction(root.find(".//format").get("frameDuration")) == 1 / rate
+    assert fraction(root.find(".//asset").get("duration")) * rate == LONG[-1]
+    assert root.find(".//sequence").get("tcFormat") == ("DF" if rate.denominator == 1001 and rate > 25 else "NDF")
+
+
+def test_sound_is_there_where_the_film_has_it(tmp_path):
+    assert fcpxml(tmp_path, segmentation()).find(".//asset").get("hasAudio") == "1"
+    assert fcpxml(tmp_path, segmentation(has_audio=False)).find(".//asset").get("hasAudio") is None
+    assert len(otio(tmp_path, segmentation(has_audio=False))["tracks"]["children"]) == 1
+
+
+def test_timelines_start_with_the_films_own_timecode(tmp_path):
+    found = segmentation(rate=Fraction(25), timecode="01:00:00:00")
+    root = fcpxml(tmp_path, found)
+    assert [root.find(path).get(name) for path, name in ((".//asset", "start"), (".//sequence", "tcStart"))] == [
+        "3600s"
+    ] * 2
+    assert fraction(next(root.iter("asset-clip")).get("start")) == 3600
+    timeline = otio(tmp_path, found)
+    clip = timeline["tracks"]["children"][0]["children"][1]
+    assert timeline["global_start_time"]["value"] == 90000
+    assert clip["source_range"]["start_time"]["value"] == 90100
+    assert clip["media_references"]["DEFAULT_MEDIA"]["available_range"]["start_time"]["value"] == 90000
+
+
+def test_variable_rates_are_conformed_to_the_nominal_one(tmp_path):
+    times = FrameTimes(Fraction(25), Fraction(0), 6, np.array([0, 40, 80, 200, 240, 280]), Fraction(1, 1000), 40)
+    found = segmentation(lengths=[3, 3], probability=(0.9,), times=times)
+    assert [fraction(c.get("start")) for c in fcpxml(tmp_path, found).iter("asset-clip")] == [0, Fraction(5, 25)]
+    clips = otio(tmp_path, found)["tracks"]["children"][0]["children"]
+    assert [clip["source_range"]["duration"]["value"] for clip in clips] == [5, 3]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_file_name_survives(tmp_path, name):
+    found = segmentation(Path("/films") / name)
+    root = fcpxml(tmp_path, found)
+    assert len(list(root.iter("asset-clip"))) == 3
+    assert root.find(".//media-rep").get("src").startswith("file:///films/")
+    assert otio(tmp_path, found)["tracks"]["children"][0]["children"][0]["media_references"]["DEFAULT_MEDIA"]["name"]

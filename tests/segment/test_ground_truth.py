@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bassl.errors import InputError
+from bassl.segment.ground_truth import evaluate, read_labels
+from bassl.segment.output.tables import write_scenes
+from tests.segment.models import segmentation
+
+FILM = Path("/films/a film.mp4")
+
+
+def labels(tmp_path, text, name="labels.txt"):
+    path = tmp_path / name
+    path.write_text(text)
+    found = segmentation(rate=Fraction(25))
+    return read_labels(path, FILM, found.analysed.frames, found.times).tolist()
+
+
+def test_movienets_label_files_are_read(tmp_path):
+    assert labels(tmp_path, "0000 0\n0001 1\n0002 0\n0003 -1\n") == [0, 1, 0, -1, -2]
+
+
+@pytest.mark.parametrize("text", [
+    "film,start_frame,end_frame\na film,0,99\na film,100,219\na film,220,249\nother,0,7\n",
+    "film,start_seconds,end_seconds\na film.mp4,0,4.0\na film.mp4,4.0,8.8\na film.mp4,8.8,10\n",
+])  # fmt: skip
+def test_scene_lists_are_snapped_to_shots(tmp_path, text):
+    assert labels(tmp_path, text, "scenes.csv") == [0, 1, 0, 1, -2]
+
+
+def test_our_own_scenes_corrected_by_hand_are_labels(tmp_path):
+    write_scenes(tmp_path / "scenes.csv", segmentation(rate=Fraction(25)))
+    assert labels(tmp_path, (tmp_path / "scenes.csv").read_text(), "mine.csv") == [0, 1, 0, 1, -2]
+
+
+@pytest.mark.parametrize(("text", "name", "message"), [
+    ("0000 0\n0009 1\n", "a.txt", "labels shot 9, and a film.mp4 has 5 shots"),
+    ("film,start,end\nother,0,5\n", "a.csv", "holds no scenes of a film.mp4; it names other"),
+    ("what is this\n", "a.txt", "line 1"),
+])  # fmt: skip
+def test_labels_that_are_not_the_films_are_refused(tmp_path, text, name, message):
+    with pytest.raises(InputError, match=message):
+        labels(tmp_path, text, name)
+
+
+def test_a_missing_label_file_is_refused(tmp_path):
+    found = segmentation()
+    with pytest.raises(InputError, match="does not exist"):
+        read_labels(tmp_path / "none.csv", FILM, found.analysed.frames, found.times)
+
+
+def test_the_measures_are_the_benchmarks(tmp_path):
+    found = segmentation()  # cut after shots 1 and 3
+    analysed = found.analysed
+    perfect = evaluate(np.array([0, 1, 0, 1, -2]), analysed, analysed.probability, 0.5)
+    assert {perfect[name] for name in ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")} == {1.0}
+    half = evaluate(np.array([0, 1, 1, 0, -2]), analysed, analysed.probability, 0.5)
+    assert half["F1"] == 0.5
+    assert half["AP"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_without_any_boundary_there_is_little_to_measure():
+    analysed = segmentation().analysed
+    found = evaluate(np.array([0, 0, 0, 0, -2]), analysed, analysed.probability, 0.5)
+    assert "AP" not in found
+    assert found["Accuracy"] == 0.5

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from bassl.segment.main import main
+from tests.segment.clips import write_clip, write_sound
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """The command sets up logging for its process; give every test back what it had."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def run(tmp_path, model_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, model=True):
+        status = main([*map(str, arguments), *(["--model", str(model_path), "--device", "cpu"] if model else [])])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_a_film_goes_in_and_its_scenes_come_out(run, film, tmp_path):
+    status, out, _ = run(film)
+    folder = tmp_path / "scenes" / "a film".replace(" ", "_")
+    assert status == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "scenes.csv", "scenes.json", "shots.csv"]
+    assert out.startswith("a film.mp4: ")
+    assert "in 5 shots" in out
+    assert "chosen on the validation split" in out
+    assert json.loads((folder / "scenes.json").read_text())["settings"]["threshold"] == 0.5
+
+
+def test_a_second_call_with_another_threshold_computes_nothing(run, film, monkeypatch):
+    run(film)
+    monkeypatch.setattr("bassl.segment.analyse.encode_film", None)
+    monkeypatch.setattr("bassl.segment.model.load_reference", None)
+    status, out, _ = run(film, "--threshold", "0")
+    assert (status, out.splitlines()[0]) == (0, "a film.mp4: 5 scenes in 5 shots")
+    assert run(film, "--num-scenes", "3")[1].startswith("a film.mp4: 3 scenes")
+
+
+def test_nothing_is_kept_where_nothing_is_to_be_kept(run, film, tmp_path):
+    assert run(film, "--no-cache")[0] == 0
+    assert not (tmp_path / "cache").exists()
+
+
+def test_folders_and_files_in_one_call_and_one_bad_film(run, tmp_path):
+    (tmp_path / "films").mkdir()
+    write_clip(tmp_path / "films" / "x.mp4", (20, 20))
+    write_sound(tmp_path / "films" / "y.m4v")
+    other = write_clip(tmp_path / "x.mp4", (30,))
+    status, out, err = run(tmp_path / "films", other, "-o", tmp_path / "out", "--formats", "edl,vtt")
+    assert status == 1
+    assert "holds no video" in err
+    assert "1 of 3 films failed" in err
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert names == ["x-2/chapters.vtt", "x-2/scenes.edl", "x/chapters.vtt", "x/scenes.edl"]
+    assert "x.mp4: 1 scene in 1 shot\n" in out
+
+
+def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "a film.txt").write_text("0 79\n80 159\n")
+    (tmp_path / "truth.txt").write_text("0 1\n")
+    status, out, _ = run(film, "--shots", tmp_path / "lists", "--labels", tmp_path / "truth.txt")
+    assert status == 0
+    assert "in 2 shots" in out
+    assert "model: AP 100.0" in out
+    assert "training-free: AP 100.0" in out
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["nowhere.mp4"], "nowhere.mp4 does not exist"),
+    (["{film}", "--threshold", "2"], "threshold 2.0 is not between 0 and 1"),
+    (["{film}", "--formats", "json,mp3"], "format 'mp3' is unknown"),
+    (["{film}", "--shots", "none.csv"], "none.csv does not exist"),
+    (["{film}", "--encoder", "none"], "there is no model 'none'"),
+    (["{film}", "--transnetv2", "none.onnx"], "none.onnx does not exist"),
+    (["{film}", "--shot-threshold", "-1"], "shot threshold -1.0 is out of range"),
+    (["{film}", "{film}.copy", "--shots", "{list}"], "one file for 2 films"),
+    (["{film}", "--shots", "{folder}"], "holds no list for a film.mp4"),
+])  # fmt: skip
+def test_wrong_arguments_are_one_clear_error_before_anything_is_done(run, film, tmp_path, arguments, message):
+    (tmp_path / "list.txt").write_text("0 10\n")
+    copy = film.with_name(film.name + ".copy")
+    copy.write_bytes(film.read_bytes())
+    places = {"film": film, "list": tmp_path / "list.txt", "folder": tmp_path}
+    status, out, err = run(*(argument.format(**places) for argument in arguments))
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "scenes").exists()
+
+
+@pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], [], ["a.mp4", "--thresh"]])
+def test_arguments_that_argparse_refuses_exit_with_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_an_unknown_model_is_told_before_the_film_is_read(run, film):
+    status, _, err = run(film, "--model", "no-such-model", model=False)
+    assert status == 2
+    assert "there is no model 'no-such-model'" in err
+
+
+def test_splitting_without_ffmpeg_is_told_first(run, film, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, _, err = run(film, "--split")
+    assert status == 2
+    assert "needs the program ffmpeg" in err
+
+
+def test_an_interrupt_is_no_error_of_ours(run, film, monkeypatch):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bassl.segment.main.segment_films", interrupt)
+    assert run(film)[::2] == (130, "interrupted\n")
+
+
+def test_help_and_wrong_arguments_import_neither_torch_nor_pyav(tmp_path):
+    code = (
+        "import sys\nfrom bassl.segment.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert main(['nowhere.mp4']) == 2\n"
+        "loaded = {'torch', 'av', 'cv2', 'scenedetect', 'omegaconf', 'pytorch_lightning'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Cut films into scenes" in done.stdout

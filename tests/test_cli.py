@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import bassl
+from bassl import cli
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Each subcommand's module, played by one that notes what it is given."""
+    calls = []
+    for module in {module for module, _ in cli.COMMANDS.values()}:
+        fake = ModuleType(module)
+        fake.main = lambda argv, module=module: calls.append((module, argv)) or 7
+        monkeypatch.setitem(sys.modules, module, fake)
+    return calls
+
+
+@pytest.mark.parametrize(("command", "module"), [
+    ("pretrain", "bassl.pretrain.main"), ("extract", "bassl.pretrain.extract_shot_repr"),
+    ("finetune", "bassl.finetune.main"), ("segment", "bassl.segment.main"), ("prepare", "bassl.prepare.main"),
+    ("check-data", "bassl.prepare.check"),
+])  # fmt: skip
+def test_a_subcommand_gets_the_rest_of_the_line_and_gives_the_status(called, command, module):
+    assert cli.main([command, "config.EXPR_NAME=x", "+method=shotcol", "--help"]) == 7
+    assert called == [(module, ["config.EXPR_NAME=x", "+method=shotcol", "--help"])]
+
+
+@pytest.mark.parametrize("key", ["config.LOAD_FROM=mine", "+config.LOAD_FROM=mine"])
+def test_evaluate_is_fine_tunings_evaluation_of_a_named_model(called, key):
+    assert cli.main(["evaluate", key]) == 7
+    assert called == [("bassl.finetune.main", [key])]
+
+
+def test_evaluate_without_a_model_is_one_clear_error(called, capsys):
+    assert cli.main(["evaluate", "config.EXPR_NAME=x"]) == 2
+    assert cli.main(["evaluate", "config.LOAD_FROM="]) == 2
+    assert called == []
+    assert "config.LOAD_FROM=NAME" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--help"]) == 7
+
+
+def test_arguments_default_to_the_command_line_and_leave_it_as_it_is(called, monkeypatch):
+    """Lightning starts the other processes of a run with sys.argv."""
+    line = ["/usr/bin/bassl", "pretrain", "config.EXPR_NAME=x"]
+    monkeypatch.setattr(sys, "argv", line)
+    assert cli.main() == 7
+    assert sys.argv is line
+    assert line == ["/usr/bin/bassl", "pretrain", "config.EXPR_NAME=x"]
+    assert called == [("bassl.pretrain.main", ["config.EXPR_NAME=x"])]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
+def test_help_fits_one_screen_and_names_every_command(arguments, capsys):
+    assert cli.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    assert [name for name in cli.COMMANDS if not re.search(rf"^  {name} ", text, re.MULTILINE)] == []
+    assert len(cli.COMMANDS) == 7
+
+
+def test_without_a_command_the_help_is_an_error(capsys):
+    assert cli.main([]) == 2
+    assert "usage: bassl COMMAND" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bassl {bassl.__version__}\n"
+
+
+@pytest.mark.parametrize(("given", "hint"), [("segmnt", "did you mean segment?"), ("xyz", "choose one of pretrain")])
+def test_an_unknown_command_names_the_nearest(called, given, hint, capsys):
+    assert cli.main([given]) == 2
+    assert hint in capsys.readouterr().err
+    assert called == []
+
+
+def test_every_subcommand_answers_help_without_importing_torch():
+    for command in cli.COMMANDS:
+        code = (
+            f"import sys\nfrom bassl.cli import main\n"
+            f"try:\n    main([{command!r}, '--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+            f"assert not {{'torch', 'av', 'cv2', 'pytorch_lightning'}} & set(sys.modules)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout) > 200
+
+
+def test_the_module_can_be_run():
+    done = subprocess.run([sys.executable, "-m", "bassl.cli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bassl ")
