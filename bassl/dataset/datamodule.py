@@ -36,7 +36,7 @@ class TrainingData(pl.LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self._train, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
-        self.num_workers = usable_workers(num_workers)
+        self.num_workers = num_workers
         self._position = (0, 0)
         EpochSampler(num_rows, batch_size, 0, num_processes, seed)  # refuses now what could not work later
 
@@ -96,7 +96,7 @@ class FinetuneData(TrainingData):
         else:
             pl.LightningDataModule.__init__(self)
             self.allow_zero_length_dataloader_with_multiple_devices = True
-            self.num_workers = usable_workers(workers)
+            self.num_workers = workers
         self._evaluations, self._eval_batch_size = evaluations, eval_batch_size
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
@@ -121,11 +121,10 @@ def film_shares(annotations: Annotations) -> list[list[int]]:
     return balanced_shares(np.bincount(annotations.film, minlength=len(annotations.films)), world_size())
 
 
-def usable_workers(asked: int) -> int:
-    """Data workers that there are cores for, shared by the processes of this machine."""
+def usable_workers(asked: int, num_processes: int) -> int:
+    """Data workers of a process that there are cores for, where `num_processes` of this machine share them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(asked, max(1, cores // max(1, processes)))
+    return min(asked, max(1, cores // num_processes))
 
 
 def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[Any]:

@@ -13,7 +13,7 @@ import torch
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer
 from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import FinetunePlan
-from bassl.dataset.datamodule import FinetuneData
+from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureTable
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
@@ -159,7 +159,8 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
         plan.compute.batch_size,
         plan.compute.eval_batch_size,
         seed,
-        plan.compute.num_workers,
+        usable_workers(plan.compute.num_workers, plan.compute.num_processes),
+        plan.compute.world_size,
     )
 
 

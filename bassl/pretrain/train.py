@@ -13,7 +13,7 @@ from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
-from bassl.dataset.datamodule import PretrainData
+from bassl.dataset.datamodule import PretrainData, usable_workers
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
 from bassl.model.shot_encoder import ShotEncoder
@@ -85,7 +85,9 @@ def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
         method.neighbor_interval,
         method.masking_probability,
     )
-    return PretrainData(samples, plan.compute.batch_size, seed, plan.compute.num_workers, validation, **chunks)
+    compute = plan.compute
+    workers = usable_workers(compute.num_workers, compute.num_processes)
+    return PretrainData(samples, compute.batch_size, seed, workers, validation, compute.world_size, **chunks)
 
 
 def build_module(plan: PretrainPlan, seed: int, config: Mapping[str, Any]) -> PretrainModule:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.dataset import datamodule
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import FinetuneData, PretrainData, film_shares, loader, usable_workers
@@ -156,10 +155,7 @@ def test_evaluation_alone_needs_no_training_rows(test_rows: Annotations) -> None
     assert [batch.row.tolist() for batch in batches] == [list(range(len(test_rows)))]
 
 
-def test_key_frames_are_collated_by_sample(
-    coded_movienet: Path, test_rows: Annotations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(datamodule, "usable_workers", lambda asked: asked)
+def test_key_frames_are_collated_by_sample(coded_movienet: Path, test_rows: Annotations) -> None:
     keyframes = Keyframes(coded_movienet / "240P_frames", test_rows)
     windows = RawWindows(test_rows.select(np.arange(3)), keyframes, resize=20, crop=16)
     data = FinetuneData(windows, [windows], 2, 2, SEED, num_workers=3)
@@ -172,11 +168,10 @@ def test_key_frames_are_collated_by_sample(
 
 
 @pytest.mark.parametrize(("asked", "cores", "processes", "used"), [
-    (8, 16, "1", 8), (8, 4, "1", 4), (8, 16, "8", 2), (8, 4, "8", 1), (0, 16, "1", 0), (8, 1, "0", 1),
+    (8, 16, 1, 8), (8, 4, 1, 4), (8, 16, 8, 2), (8, 4, 8, 1), (0, 16, 1, 0),
 ])  # fmt: skip
 def test_workers_are_capped_at_the_cores_and_shared_by_the_processes(
-    asked: int, cores: int, processes: str, used: int, monkeypatch: pytest.MonkeyPatch
+    asked: int, cores: int, processes: int, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert usable_workers(asked) == used
+    assert usable_workers(asked, processes) == used
