@@ -74,7 +74,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
         read_shot_lists,
         write_film_list,
     )
-    from bassl.prepare.scene_labels import import_labels
+    from bassl.prepare.scene_labels import check_source, import_labels
     from bassl.segment.settings import DetectorSettings
 
     target: Path = arguments.target
@@ -83,6 +83,9 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
     with alone(target):
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
         found += odd
+        chosen_splits(arguments, sorted({*prepared_films(target), *(source.name for source in sources)}))
+        if arguments.labels:
+            check_source(arguments.labels, arguments.unit)  # as the splits: a mistake is told before hours of work
         found += prepare_all(target, sources, detector, shots, arguments.jobs, sys.stderr.isatty())
         films, layout = prepared_films(target), Layout.of(target)
         if not films:

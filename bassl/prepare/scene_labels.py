@@ -15,6 +15,14 @@ from bassl.prepare.names import find_film
 from bassl.prepare.scenes import labels_from_scenes, read_scene_list
 
 
+def check_source(source: Path, unit: str) -> None:
+    """Raise InputError for a source of labels that cannot be read."""
+    if source.is_dir():
+        _label_files(source)
+    else:
+        read_scene_list(source, unit)
+
+
 def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -> list[Finding]:
     """Write the label files of prepared films from `source`; a film that it does not name ends up without.
 
@@ -46,9 +54,7 @@ def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -
 
 def _from_folder(target: Path, source: Path, films: Sequence[str]) -> list[Finding]:
     layout = Layout.of(target)
-    files = {path.name: path for path in sorted(source.glob("[!.]*.txt")) if path.is_file()}
-    if not files:
-        raise InputError(f"{source} holds no .txt files; give a folder with a label file a film, or a CSV of scenes")
+    files = _label_files(source)
     chosen, found = _match(list(files), films, str(source))
     for film in films:
         path = layout.labels / f"{film}.txt"
@@ -64,6 +70,13 @@ def _from_folder(target: Path, source: Path, films: Sequence[str]) -> list[Findi
             path.unlink(missing_ok=True)
             found.append(Finding(ERROR, "labels that cannot be used", film, f"{error}: the film is without labels"))
     return found
+
+
+def _label_files(source: Path) -> dict[str, Path]:
+    files = {path.name: path for path in sorted(source.glob("[!.]*.txt")) if path.is_file()}
+    if not files:
+        raise InputError(f"{source} holds no .txt files; give a folder with a label file a film, or a CSV of scenes")
+    return files
 
 
 def _match(written: Sequence[str], films: Sequence[str], source: str) -> tuple[dict[str, str], list[Finding]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bassl.dataset import datamodule
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import FinetuneData, PretrainData, film_shares, loader, usable_workers

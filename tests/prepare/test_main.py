@@ -195,7 +195,10 @@ def test_wrong_options_are_one_error(
     (tmp_path / "s.csv").write_text("one,0,23\none,24,77\n")
     labels = [] if "--labels" in options else ["--labels", tmp_path / "s.csv"]
     assert prepare(films, "--target", tmp_path / "data", *labels, *options) == 2
-    assert [line[:7] for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == ["error: "]
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "data" / "240P_frames").exists()  # before any film is opened
 
 
 def test_a_film_that_is_named_twice_is_one_film(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
