@@ -19,9 +19,9 @@ python "$root/bassl/pretrain/main.py" "${small[@]}" \
     config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
     config.TRAIN.OPTIMIZER.lr.base_lr=1.0 \
     config.TRANSFORM.size=64 \
-    config.TRAINER.max_epochs=8 \
+    config.TRAINER.max_epochs=6 \
     config.TRAINER.log_every_n_steps=4 \
-    config.TEST.VAL_FREQ=4
+    config.TEST.VAL_FREQ=3
 
 echo "2/3  extracting shot features"
 python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \

@@ -99,7 +99,7 @@ def _scene(segmentation: Segmentation, scene: Scene, link: str) -> str:
     return f"""<section class="scene" id="scene-{scene.number}" aria-labelledby="title-{scene.number}">
 <h2 id="title-{scene.number}">Scene {scene.number}
 <small>{begin}&#8202;&ndash;&#8202;{end} &middot; {short_clock(scene.seconds)} long &middot;
-{counted(scene.num_shots, "shot")} &middot; from {scene.start.timecode}</small></h2>
+{counted(scene.num_shots, "shot")}<span class="code"> &middot; from {scene.start.timecode}</span></small></h2>
 <ol class="shots">
 {shots}
 </ol>

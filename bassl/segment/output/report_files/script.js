@@ -87,9 +87,14 @@
   curve.addEventListener("click", (event) => {
     const seconds = pointed(event), number = at(seconds);
     focus(number);
-    shots[number].closest(".scene").scrollIntoView({ block: "start" });
     go(seconds);
   });
+
+  const stage = document.querySelector(".stage");
+  new ResizeObserver(() => {
+    const isSticky = getComputedStyle(stage).position === "sticky";
+    document.documentElement.style.setProperty("--stage", isSticky ? `${stage.offsetHeight}px` : "0px");
+  }).observe(stage);
 
   film.addEventListener("timeupdate", () => {
     const x = (1000 * (film.currentTime - begin)) / length;
@@ -107,7 +112,7 @@
   });
   const lost = () => {
     hasFilm = false;
-    document.querySelector(".stage").classList.add("alone");
+    stage.classList.add("alone");
     document.getElementById("no-film").hidden = false;
     shots.forEach((link) => { link.removeAttribute("href"); link.setAttribute("role", "button"); });
   };
