@@ -1,3 +1,12 @@
-"""BaSSL: boundary-aware self-supervised learning for video scene segmentation."""
+"""BaSSL: boundary-aware self-supervised learning for video scene segmentation.
+
+Reading order: `pretrain/losses.py` and `pretrain/alignment.py` (the method), `pretrain/objective.py` (which terms a
+method sums), `pretrain/module.py` and `pretrain/train.py` (a run), `dataset/movienet.py` (a sample), `model/` (encoder,
+CRN, heads), `finetune/` (from features to scores), `config/schema.py` (every key). `segment/` and `prepare/` start from
+videos, `drawing/` and `diagnostics/` make pictures, `download/` fetches MovieNet.
+
+Imports run one way: entry points -> runs -> modules -> losses, model, dataset; below the runs nothing sees the
+configuration.
+"""
 
 __version__ = "0.1.0"

@@ -108,7 +108,8 @@ def refuse_non_finite(trainer: pl.Trainer) -> None:
     if broken:
         raise RunError(
             f"{len(broken)} weights are not finite after step {trainer.global_step}, such as {broken[0]}; the "
-            "checkpoint before is kept: go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr"
+            "checkpoint before is kept: go on from it with config.RESUME=true and a lower "
+            "config.TRAIN.OPTIMIZER.lr.base_lr"
         )
 
 

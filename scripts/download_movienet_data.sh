@@ -6,4 +6,4 @@ root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 
-exec "${PYTHON:-python3}" -m bassl.dataset.download "$@"
+exec "${PYTHON:-python3}" -m bassl.download.main "$@"

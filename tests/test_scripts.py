@@ -85,7 +85,7 @@ COMMANDS = {
     ],
     "torchrun_pretrain.sh": [[PYTHON, *torchrun(1, 0, 8, "localhost:29500"), *pretrain("bassl")]],
     "slurm_pretrain.sh": [["srun", "--cpus-per-task=6", "{bin}/recorder", *pretrain("bassl", 2)]],
-    "download_movienet_data.sh": [[PYTHON, "-m", "bassl.dataset.download"]],
+    "download_movienet_data.sh": [[PYTHON, "-m", "bassl.download.main"]],
 }
 
 

@@ -1,0 +1,1 @@
+"""`python3 -m bassl.diagnostics.main --run FOLDER`: the pictures that a researcher looks at after a run."""

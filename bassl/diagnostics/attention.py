@@ -11,9 +11,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bassl.diagnostics import figure as look
-from bassl.diagnostics import sheet
-from bassl.diagnostics.strip import KeyframeReader
+from bassl.drawing import figure as look
+from bassl.drawing import sheet
+from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
 from bassl.model.crn import BertLayer, ContextualRelationNetwork, SelfAttention
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.diagnostics import figure as look
 from bassl.diagnostics.scalars import Series, over_epochs
+from bassl.drawing import figure as look
 from bassl.errors import InputError
 
 if TYPE_CHECKING:

@@ -68,9 +68,9 @@ def draw(
     timelines. overrides: of the run's configuration. Raises InputError where there is no run, no such film,
     or nothing to draw.
     """
-    from bassl.diagnostics.figure import save_figure
     from bassl.diagnostics.pictures import pictures_of, timelines
     from bassl.diagnostics.run import FinishedRun
+    from bassl.drawing.figure import save_figure
     from bassl.runtime import set_up_logging
 
     set_up_logging()

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bassl.diagnostics import figure as look
-from bassl.diagnostics import sheet
-from bassl.diagnostics.strip import KeyframeReader
+from bassl.drawing import figure as look
+from bassl.drawing import sheet
+from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
 
 if TYPE_CHECKING:

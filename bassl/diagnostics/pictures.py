@@ -16,13 +16,13 @@ from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.window import clipped_windows
 from bassl.diagnostics.attention import attention_figure, center_attention
 from bassl.diagnostics.curves import knn_figure, loss_figure
-from bassl.diagnostics.film_timelines import draw_film_timelines, film_keyframes
 from bassl.diagnostics.neighbors import nearest_shots, neighbor_figure
 from bassl.diagnostics.precision_recall import precision_recall_figure
 from bassl.diagnostics.run import FinishedRun
 from bassl.diagnostics.scalars import read_scalars
 from bassl.diagnostics.splits import split_figure, split_windows
-from bassl.diagnostics.strip import KeyframeReader
+from bassl.drawing.film_timelines import draw_film_timelines, film_keyframes
+from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
 from bassl.finetune.metrics import average_precision, precision_recall_curve
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bassl.diagnostics import figure as look
+from bassl.drawing import figure as look
 from bassl.errors import InputError
 
 if TYPE_CHECKING:

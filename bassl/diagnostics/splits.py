@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bassl.dataset.window import NEIGHBOR_SIZE, pretrain_window
-from bassl.diagnostics import figure as look
-from bassl.diagnostics import sheet
-from bassl.diagnostics.strip import KeyframeReader
+from bassl.drawing import figure as look
+from bassl.drawing import sheet
+from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
 from bassl.pretrain.alignment import pseudo_boundary
 

@@ -13,7 +13,7 @@ import numpy as np
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.keyframes import Keyframes
-from bassl.diagnostics.film_timelines import draw_film_timelines
+from bassl.drawing.film_timelines import draw_film_timelines
 from bassl.files import write_atomically, write_json
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions, scene_metrics

@@ -106,7 +106,8 @@ class ExtractData(pl.LightningDataModule):
                 log.info("%d of %d films are extracted already", len(done), len(mine))
             mine = [film for film in mine if film not in set(done)]
         chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
-        return loader(chunks, usable_workers(self.plan.compute.num_workers, self.plan.compute.num_processes), batch_size=None)
+        compute = self.plan.compute
+        return loader(chunks, usable_workers(compute.num_workers, compute.num_processes), batch_size=None)
 
 
 class Extractor(pl.LightningModule):

@@ -40,6 +40,7 @@
     }
   };
   shots.forEach((link) => { link.tabIndex = -1; });
+  document.querySelectorAll(".shots").forEach((row) => { row.tabIndex = -1; });
   if (shots.length) shots[0].tabIndex = 0;
 
   const nextScene = (step) => {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bassl.diagnostics.sheet import draw_frame, draw_tile, new_sheet, write
+from bassl.drawing.sheet import draw_frame, draw_tile, new_sheet, write
 from bassl.errors import InputError
 from tests.diagnostics.drawing import plain_keyframe
 

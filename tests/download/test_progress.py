@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from bassl.dataset.progress import Progress, format_bytes, format_progress
+from bassl.download.progress import Progress, format_bytes, format_progress
 
 
 class Terminal(io.StringIO):

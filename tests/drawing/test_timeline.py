@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bassl.diagnostics.figure import new_figure
-from bassl.diagnostics.film_scores import checked_scores
-from bassl.diagnostics.timeline import WIDTH, clock, draw_timeline, row_ranges, timeline_figure
+from bassl.drawing.figure import new_figure
+from bassl.drawing.film_scores import checked_scores
+from bassl.drawing.timeline import WIDTH, clock, draw_timeline, row_ranges, timeline_figure
 from bassl.errors import InputError
 from tests.diagnostics.drawing import axes_called, marks_called, plain_keyframe, texts
 
@@ -248,7 +248,7 @@ def test_fifty_pictures_leave_no_figure_behind(tmp_path: Path, monkeypatch: pyte
         alive.add(figure)
         return figure
 
-    monkeypatch.setattr("bassl.diagnostics.figure.new_figure", tracked)
+    monkeypatch.setattr("bassl.drawing.figure.new_figure", tracked)
     for number in range(50):
         draw_timeline(tmp_path / "film.png", title="film", probability=[0.9, 0.1], label=[number % 2, 1])
     gc.collect()

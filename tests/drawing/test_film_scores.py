@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bassl.diagnostics.film_scores import checked_scores
+from bassl.drawing.film_scores import checked_scores
 from bassl.errors import InputError
 
 

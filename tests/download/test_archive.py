@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bassl.dataset.archive import is_archive, merge, safe_parts, unpack
+from bassl.download.archive import is_archive, merge, safe_parts, unpack
 from bassl.errors import InputError
 
 FILES = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bassl.dataset.fetch import DownloadError, Patience, Remote, Source, fetch, partial_bytes, probe
-from tests.dataset.serving import FileServer, serving
+from bassl.download.fetch import DownloadError, Patience, Remote, Source, fetch, partial_bytes, probe
+from tests.download.serving import FileServer, serving
 
 BODY = random.Random(0).randbytes(3000)
 OTHER = random.Random(1).randbytes(3000)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bassl.diagnostics.strip import MISSING_COLOR, cover, strip_pixels, strip_tiles
+from bassl.drawing.strip import MISSING_COLOR, cover, strip_pixels, strip_tiles
 from bassl.errors import InputError
 from tests.diagnostics.drawing import plain_keyframe
 

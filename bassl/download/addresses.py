@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bassl.dataset.fetch import Source
+from bassl.download.fetch import Source
 from bassl.errors import InputError
 
 FOLDERS = {"keyframes": "240P_frames", "annotations": "anno", "scene318": "scene318"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bassl.diagnostics.figure import add_axes, add_text, fitting_text, new_figure, save_figure
+from bassl.drawing.figure import add_axes, add_text, fitting_text, new_figure, save_figure
 
 HOSTILE = [
     "$\\frac{1}{",
@@ -82,7 +82,7 @@ def test_white_space_and_control_characters_become_single_spaces() -> None:
 def test_no_display_is_needed_and_pyplot_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "import bassl.diagnostics.timeline as timeline\n"
+        "import bassl.drawing.timeline as timeline\n"
         "assert 'matplotlib' not in sys.modules, 'imported before a picture is made'\n"
         "from pathlib import Path\n"
         "timeline.draw_timeline(Path(sys.argv[1]), title='film', probability=[0.1, 0.9])\n"

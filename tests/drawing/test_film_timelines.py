@@ -9,8 +9,8 @@ from PIL import Image
 
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.keyframes import Keyframes
-from bassl.diagnostics import film_timelines
-from bassl.diagnostics.film_timelines import draw_film_timelines, film_keyframes
+from bassl.drawing import film_timelines
+from bassl.drawing.film_timelines import draw_film_timelines, film_keyframes
 from bassl.finetune.metrics import ShotPredictions
 from tests.diagnostics.drawing import plain_keyframe
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bassl.diagnostics import figure as look
-from bassl.diagnostics.strip import MISSING_COLOR, Pixels, cover
+from bassl.drawing import figure as look
+from bassl.drawing.strip import MISSING_COLOR, Pixels, cover
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

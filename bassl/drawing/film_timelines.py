@@ -14,8 +14,8 @@ from PIL import Image
 
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
-from bassl.diagnostics.strip import KeyframeReader
-from bassl.diagnostics.timeline import draw_timeline
+from bassl.drawing.strip import KeyframeReader
+from bassl.drawing.timeline import draw_timeline
 
 log = logging.getLogger(__name__)
 MIDDLE = NUM_KEYFRAMES // 2

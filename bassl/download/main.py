@@ -1,4 +1,4 @@
-"""Download MovieNet into `bassl/data/movienet`: `python3 -m bassl.dataset.download` (standard library only).
+"""Download MovieNet into `bassl/data/movienet`: `python3 -m bassl.download.main` (standard library only).
 
 Can be stopped and called again at any time: what has arrived is kept, what is finished is skipped. Below the
 target, `.download/` holds archives on their way, `finished.json` and a lock. An archive is unpacked into a
@@ -20,10 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bassl.dataset.addresses import FOLDERS, WHERE, Item, list_items
-from bassl.dataset.archive import is_archive, merge, unpack
-from bassl.dataset.fetch import DownloadError, Patience, fetch, partial_bytes, probe
-from bassl.dataset.progress import Progress, format_bytes
+from bassl.download.addresses import FOLDERS, WHERE, Item, list_items
+from bassl.download.archive import is_archive, merge, unpack
+from bassl.download.fetch import DownloadError, Patience, fetch, partial_bytes, probe
+from bassl.download.progress import Progress, format_bytes
 from bassl.errors import InputError
 
 logger = logging.getLogger(__name__)

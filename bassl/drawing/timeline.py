@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bassl.diagnostics import figure as look
-from bassl.diagnostics.film_scores import FilmScores, checked_scores
-from bassl.diagnostics.strip import KeyframeReader, strip_pixels, strip_tiles
+from bassl.drawing import figure as look
+from bassl.drawing.film_scores import FilmScores, checked_scores
+from bassl.drawing.strip import KeyframeReader, strip_pixels, strip_tiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

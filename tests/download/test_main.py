@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from bassl.dataset import download as command
-from tests.dataset.serving import FileServer, _Handler, serving
-from tests.dataset.test_archive import content, pack
+from bassl.download import main as command
+from tests.download.serving import FileServer, _Handler, serving
+from tests.download.test_archive import content, pack
 
 ROOT = Path(__file__).parents[2]
 FRAMES = {f"240P_frames/tt0/shot_000{i}_img_{k}.jpg": bytes([i, k]) * 700 for i in range(3) for k in range(3)}
@@ -124,7 +124,7 @@ def test_a_call_that_is_killed_goes_on_and_ends_the_same(server, target, tmp_pat
         return None
 
     monkeypatch.setattr(_Handler, "_send", send_half)
-    arguments = [sys.executable, "-m", "bassl.dataset.download", "--target", str(target), "--keyframes", url]
+    arguments = [sys.executable, "-m", "bassl.download.main", "--target", str(target), "--keyframes", url]
     with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         assert half_sent.wait(60)
         process.send_signal(signal.SIGKILL)
@@ -282,7 +282,7 @@ def test_key_frames_may_lie_behind_a_link_to_another_disk(server, target, tmp_pa
 
 
 def test_the_command_needs_nothing_but_the_standard_library(tmp_path):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import bassl.dataset.download as d; d.main(['-h'])"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import bassl.download.main as d; d.main(['-h'])"
     done = subprocess.run(  # -I -S: no site-packages, no PYTHONPATH
         [sys.executable, "-I", "-S", "-c", code, ROOT],
         cwd=tmp_path,

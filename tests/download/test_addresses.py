@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bassl.dataset.addresses import FOLDERS, Item, list_items, parse_source, read_sources
-from bassl.dataset.fetch import Source
+from bassl.download.addresses import FOLDERS, Item, list_items, parse_source, read_sources
+from bassl.download.fetch import Source
 from bassl.errors import InputError
 
 DIGEST = "0123456789abcdef" * 4
