@@ -113,12 +113,7 @@ class _Columns:
         if not isinstance(row, dict):
             raise self._wrong(line, f"a row must be a JSON object, not {type(row).__name__}")
         name, shot_id = row.get("video_id"), row.get("shot_id")
-        if (
-            not isinstance(name, str)
-            or not FILM_NAME.fullmatch(name)
-            or ".." in name
-            or len(name.encode()) > LONGEST_NAME
-        ):
+        if not is_film_name(name):
             raise self._wrong(line, f"video_id {name!r} must be a text that can name a folder")
         if not isinstance(shot_id, str) or not shot_id.isascii() or not shot_id.isdigit() or len(shot_id) > 9:
             raise self._wrong(line, f"shot_id {shot_id!r} must be a text of digits such as '0007'")
@@ -171,3 +166,13 @@ def _refuse_duplicates(
             f"{path}, line {line[second]}: shot {shot[second]} of film {films[film[second]]} stands already in line "
             f"{line[first]}; remove one"
         )
+
+
+def is_film_name(name: object) -> bool:
+    """Whether a film's name can safely name a folder and a file."""
+    return (
+        isinstance(name, str)
+        and FILM_NAME.fullmatch(name) is not None
+        and ".." not in name
+        and len(name.encode()) <= LONGEST_NAME
+    )

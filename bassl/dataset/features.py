@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bassl.dataset.annotation import is_film_name
 from bassl.errors import InputError
 from bassl.files import write_atomically, write_json
 
@@ -69,6 +70,9 @@ class FeatureStore:
             raise InputError(f"the index {index} is damaged ({error}); extract again") from error
         if num_shots is None:
             raise InputError(f"the extraction into {folder} has not finished; start the same command again, it goes on")
+        outside = [name for name in num_shots if not is_film_name(name)]
+        if outside:
+            raise InputError(f"{index} names a film {outside[0]!r}, which is no file name; do not use this store")
         return cls(folder, dimension, num_shots, model)
 
     def film(self, name: str) -> np.ndarray:
