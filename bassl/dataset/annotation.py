@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def _refuse_duplicates(
         )
 
 
-def is_film_name(name: object) -> bool:
+def is_film_name(name: object) -> TypeGuard[str]:
     """Whether a film's name can safely name a folder and a file."""
     return (
         isinstance(name, str)

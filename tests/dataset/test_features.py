@@ -388,7 +388,8 @@ def test_features_of_another_shape_are_a_bug(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b", "", "x" * 300, "line\nbreak"])
 def test_a_store_from_a_stranger_cannot_name_files_outside_itself(name: str, tmp_path: Path) -> None:
-    index = {"format": "bassl-features", "version": 1, "dimension": 4, "dtype": "float32", "model": None, "films": {name: 3}}
+    index = {"format": "bassl-features", "version": 1, "dimension": 4, "dtype": "float32", "model": None}
+    index["films"] = {name: 3}
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="no file name"):
         FeatureStore.open(tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -59,13 +58,16 @@ def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_prog
 
 def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) -> list[str]:
     """Arguments of the call; none of them is seen by a shell, and no file name can be taken for an option."""
-    frame = 1 / segmentation.times.rate
-    start = max(Fraction(0), scene.start.seconds - frame / 4)  # a rounding error cannot lose the first frame
+    times, first, end = segmentation.times, scene.start.frame, scene.end.frame
+    # A quarter of a frame early at both ends, so that no rounding can take a frame in or leave one out.
+    start = times.seconds(first) - (times.seconds(first) - times.seconds(first - 1)) / 4 if first else times.start
+    stop = times.seconds(end) - (times.seconds(end) - times.seconds(end - 1)) / 4
     return [
         ffmpeg, "-nostdin", "-v", "error", "-y",
         "-ss", f"{float(start):.6f}", "-i", f"file:{segmentation.film.path.absolute()}",
-        "-t", f"{float(scene.end.seconds - start - frame / 4):.6f}",
+        "-t", f"{float(stop - start):.6f}",
         "-map", "0:V:0", "-map", "0:a?", "-map_chapters", "-1", "-vf", EVEN_SIZE, *ENCODING,
+        *(("-vsync", "passthrough") if times.is_variable else ()),
         "-f", "mp4", "-movflags", "+faststart", f"file:{target.absolute()}",
     ]  # fmt: skip
 

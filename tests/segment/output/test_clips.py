@@ -7,10 +7,12 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bassl.errors import InputError
 from bassl.segment.output.clips import cut_command, find_ffmpeg, write_clips
+from bassl.segment.timing import FrameTimes
 from tests.segment.models import segmentation
 
 PROGRAM = """\
@@ -48,14 +50,20 @@ def calls(tmp_path):
     return [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25)])
-def test_a_clip_takes_in_its_scenes_frames_and_no_other(rate):
-    found = segmentation(rate=rate)
+VARIABLE = FrameTimes(
+    Fraction(30), Fraction(1, 3), 250, np.cumsum([0, *np.random.default_rng(0).integers(1, 90, 249)]), Fraction(1, 1000), 9
+)
+
+
+@pytest.mark.parametrize("film", [*({"rate": Fraction(n, 1001)} for n in (24000, 30000, 25025)), {"times": VARIABLE}])
+def test_a_clip_takes_in_its_scenes_frames_and_no_other(film):
+    found = segmentation(**film)
     for scene in found.scenes:
         command = cut_command("ffmpeg", found, scene, Path("/x/scene.mp4"))
         start, length = (Fraction(command[command.index(option) + 1]) for option in ("-ss", "-t"))
-        shown = [n for n in range(250) if start <= n / rate < start + length]
-        assert shown == list(range(scene.start.frame, scene.end.frame))
+        shown = [n for n in range(250) if start <= found.times.seconds(n) < start + length]
+        assert shown[scene.start.frame == 0 :] == list(range(scene.start.frame, scene.end.frame))[scene.start.frame == 0 :]
+        assert ("passthrough" in command) is found.times.is_variable
 
 
 def test_a_file_a_scene_is_written(tmp_path, ffmpeg):
