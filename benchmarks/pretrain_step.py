@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from bassl.config.load import load

@@ -9,6 +9,8 @@ import pytest
 
 import bassl
 from bassl import cli
+from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides, typed
+from tests.segment.clips import write_clip
 
 
 @pytest.fixture
@@ -98,3 +100,33 @@ def test_every_subcommand_answers_help_without_importing_torch():
 def test_the_module_can_be_run():
     done = subprocess.run([sys.executable, "-m", "bassl.cli", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("bassl ")
+
+
+INSTALLED = "import sys\nfrom bassl.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+
+
+@pytest.mark.slow
+def test_the_installed_command_trains_in_two_processes_and_segments_a_film_with_the_result(tiny_movienet, tmp_path):
+    """Lightning starts the second process with the command's own file, as pip writes it, and the same arguments."""
+    command = tmp_path / "bin" / "bassl"
+    command.parent.mkdir()
+    command.write_text(INSTALLED)
+    two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
+    environment = {"PYTHONPATH": str(ROOT), "BASSL_CACHE": str(tmp_path / "cache")}
+
+    def run(*arguments):
+        done = typed([str(command), *map(str, arguments)], cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    assert "2 process" in run("pretrain", *pretrain_overrides(tiny_movienet, tmp_path), *two).stderr
+    run("extract", *extract_overrides(tiny_movienet, tmp_path), "config.LOAD_FROM=devel")
+    tuning = finetune_overrides(tiny_movienet, tmp_path)
+    run("finetune", *tuning, "config.PRETRAINED_LOAD_FROM=devel")
+    run("evaluate", *tuning, "config.LOAD_FROM=devel")
+    film = write_clip(tmp_path / "film.mp4", (20, 25, 30))
+    for stage, kind in (("pretrain", "zero-shot"), ("finetune", "fine-tuned")):
+        model = tmp_path / stage / "ckpt" / "devel"
+        out = run("segment", film, "--model", model, "--device", "cpu", "--num-scenes", 2, "-o", tmp_path / stage / "out")
+        assert "film.mp4: 2 scenes in 3 shots" in out.stdout
+        assert kind in (tmp_path / stage / "out" / "film" / "scenes.json").read_text()

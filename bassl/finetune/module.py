@@ -21,11 +21,15 @@ from bassl.distributed import gather_uneven, gather_with_grad, world_size
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
+from bassl.finetune.slices import sum_over_slices
 from bassl.finite import FiniteGuard
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import parameter_groups, warmup_cosine
 from bassl.runtime import derived_seed
+
+CPU_WINDOWS, RAW_WINDOWS, ALL_WINDOWS = 256, 8, 2**31
+"""Windows whose activations are held at once: of features on a CPU, of key-frames, and of features on a GPU."""
 
 
 class FinetuneModule(pl.LightningModule):
@@ -75,22 +79,32 @@ class FinetuneModule(pl.LightningModule):
         torch.manual_seed(derived_seed(self._seed, self.current_epoch, batch_idx, 1 + self.global_rank))
         labels = batch.label.abs()
         counts = gather_with_grad(class_counts(labels)[None]).sum(0)
-        loss = balanced_cross_entropy(self(self._features(batch)), labels, counts) * world_size()
+
+        def loss_of(rows: slice) -> Tensor:
+            return balanced_cross_entropy(self(self._features(batch.shots[rows])), labels[rows], counts) * world_size()
+
+        loss = sum_over_slices(loss_of, len(labels), self._rows_at_a_time, list(self.parameters()))
         self._guard.watch({"loss": loss}, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"], batch_idx)
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
-    def _features(self, batch: WindowBatch) -> Tensor:
+    @property
+    def _rows_at_a_time(self) -> int:
+        if self._table is None:
+            return RAW_WINDOWS
+        return CPU_WINDOWS if self.device.type == "cpu" else ALL_WINDOWS
+
+    def _features(self, shots: Tensor) -> Tensor:
         """Shot features (B, S, D) of a batch of table rows or key-frames."""
         if self._table is not None:
-            return self._table.gather(batch.shots, self.device)
+            return self._table.gather(shots, self.device)
         (encoder,) = self._encoder
-        keyframes = rearrange(batch.shots, "b s k c h w -> (b s) k c h w")
+        keyframes = rearrange(shots, "b s k c h w -> (b s) k c h w")
         images = normalize(keyframes.flatten(0, 1)).unflatten(0, keyframes.shape[:2])
         with torch.no_grad():
             features = mean_over_keyframes(encoder, images)
-        return rearrange(features.float(), "(b s) d -> b s d", b=len(batch.shots))
+        return rearrange(features.float(), "(b s) d -> b s d", b=len(shots))
 
     def setup(self, stage: str) -> None:
         """Bring what is not a submodule to the device: the encoder, and the features where they fit."""
@@ -105,7 +119,8 @@ class FinetuneModule(pl.LightningModule):
 
     def validation_step(self, batch: WindowBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of an evaluation set."""
-        probability = self(self._features(batch)).float().softmax(1)[:, 1]
+        parts = batch.shots.split(self._rows_at_a_time)
+        probability = torch.cat([self(self._features(part)) for part in parts]).float().softmax(1)[:, 1]
         self._scored[dataloader_idx].append((batch.row, probability))
 
     def on_validation_epoch_end(self) -> None:

@@ -14,6 +14,7 @@ from bassl.segment.cache import default_folder
 from bassl.segment.films import find_films, result_folders
 from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, parse_formats, table_of_formats
+from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
 from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _tell(outcome: Outcome) -> None:
     found = outcome.segmentation
     if found is None:
-        sys.stderr.write(f"error: {outcome.error}\n")
+        sys.stderr.write(f"error: {printable(str(outcome.error))}\n")
         return
     lines = [
         f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
@@ -96,7 +97,7 @@ def _tell(outcome: Outcome) -> None:
     lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
     if any(path.parent != outcome.task.folder for path in outcome.written):
         lines.append(f"  {outcome.task.folder / 'clips'}/")
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(map(printable, lines)) + "\n")
     sys.stdout.flush()
 
 

@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import bassl.segment.analyse as module
+import bassl.segment.encode as encode_module
 from bassl.errors import InputError
-from bassl.segment.analyse import analyse, encode_film
+from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache
 from bassl.segment.model import load_model
 from bassl.segment.reference import find_model
 from bassl.segment.settings import DetectorSettings, ShotSettings
 from bassl.segment.shot_list import ShotList
-from tests.segment.clips import read_number, spans, write_clip
+from tests.segment.clips import write_clip
 from tests.segment.models import SMALL, save_pretrained
-
-LENGTHS = (30, 40, 25, 35, 30)
 
 
 @pytest.fixture(scope="module")
@@ -29,47 +27,6 @@ def model(model_path):
 
 def refuse():
     raise AssertionError("the model was loaded")
-
-
-def test_a_film_is_analysed_in_one_pass(film, model):
-    shots = encode_film(film, model, ShotSettings())
-    assert shots.frames.tolist() == [list(span) for span in spans(LENGTHS)]
-    assert shots.features.shape == (5, 512)
-    assert (shots.film.name, shots.film.width, shots.film.height, shots.film.has_audio) == ("a film.mp4", 160, 96, True)
-    assert (shots.times.num_frames, shots.warnings) == (160, ())
-
-
-def test_features_are_those_of_the_shots_key_frames(film, model):
-    import torch
-
-    from bassl.segment.cuts import CutFinder
-    from bassl.segment.keyframes import detected_shots
-    from bassl.segment.video import FilmReader
-
-    found = encode_film(film, model, ShotSettings()).features
-    with FilmReader(film) as reader:
-        shots = list(detected_shots(reader, CutFinder(DetectorSettings(), reader.rate)))
-    for feature, shot in zip(found, shots, strict=True):
-        alone = model.encode(torch.stack([model.prepare(image) for image in shot.images])[None])[0]
-        np.testing.assert_allclose(feature, alone, rtol=0.05, atol=0.05 * np.abs(alone).max())
-
-
-def test_thumbnails_show_the_middle_key_frame(film, model):
-    import io
-
-    from PIL import Image
-
-    shots = encode_film(film, model, ShotSettings())
-    images = [np.asarray(Image.open(io.BytesIO(image))) for image in shots.thumbnails]
-    assert [image.shape for image in images] == [(120, 200, 3)] * 5
-    assert [read_number(image) for image in images] == [a + 2 * ((b - a) // 4) for a, b in spans(LENGTHS)]
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 50])
-def test_batches_change_nothing(film, model, monkeypatch, size):
-    whole = encode_film(film, model, ShotSettings()).features
-    monkeypatch.setitem(module.BATCH, "cpu", size)
-    np.testing.assert_allclose(encode_film(film, model, ShotSettings()).features, whole, rtol=0.05, atol=0.02)
 
 
 def test_a_second_call_loads_nothing_and_gives_the_same(film, model, tmp_path):
@@ -87,7 +44,7 @@ def test_another_head_over_the_same_encoder_reads_no_frame_again(film, model, tm
     cache = Cache(tmp_path)
     analyse(film, model.reference, lambda: model, ShotSettings(), cache)
     other = load_model(save_pretrained(tmp_path / "pre.ckpt", transform=SMALL), device="cpu")
-    monkeypatch.setattr(module, "encode_film", lambda *_: refuse())
+    monkeypatch.setattr(encode_module, "encode_film", lambda *_: refuse())
     found = analyse(film, other.reference, lambda: other, ShotSettings(), cache)
     assert found.model.kind == "zero-shot"
     assert np.isfinite(found.probability[:-1]).all()
@@ -115,12 +72,6 @@ def test_a_film_that_cannot_be_read_leaves_nothing_in_the_cache(tmp_path, model)
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_encoder_that_has_diverged_is_told(film, model, monkeypatch):
-    monkeypatch.setattr(type(model), "encode", lambda self, keyframes: np.full((len(keyframes), 4), np.nan, np.float32))
-    with pytest.raises(InputError, match="NaN"):
-        encode_film(film, model, ShotSettings())
-
-
 def test_a_known_film_needs_neither_torch_nor_pyav(film, model, tmp_path):
     analyse(film, model.reference, lambda: model, ShotSettings(), Cache(tmp_path))
     code = (
@@ -132,9 +83,9 @@ def test_a_known_film_needs_neither_torch_nor_pyav(film, model, tmp_path):
 
 
 def test_without_pyav_one_sentence_says_so(film, model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bassl.segment.video", None)
+    monkeypatch.setitem(sys.modules, "bassl.segment.encode", None)
     with pytest.raises(InputError, match=r"pip install 'bassl\[video\]'"):
-        encode_film(film, model, ShotSettings())
+        analyse(film, model.reference, lambda: model, ShotSettings(), Cache(None))
 
 
 def test_one_shot_films_have_one_undecided_shot(tmp_path, model):

@@ -44,7 +44,7 @@ def test_a_film_goes_in_and_its_scenes_come_out(run, film, tmp_path):
 
 def test_a_second_call_with_another_threshold_computes_nothing(run, film, monkeypatch):
     run(film)
-    monkeypatch.setattr("bassl.segment.analyse.encode_film", None)
+    monkeypatch.setattr("bassl.segment.encode.encode_film", None)
     monkeypatch.setattr("bassl.segment.model.load_reference", None)
     status, out, _ = run(film, "--threshold", "0")
     assert (status, out.splitlines()[0]) == (0, "a film.mp4: 5 scenes in 5 shots")

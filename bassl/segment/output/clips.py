@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: P
     """Arguments of the call; none of them is seen by a shell, and no file name can be taken for an option."""
     times, first, end = segmentation.times, scene.start.frame, scene.end.frame
     # A quarter of a frame early at both ends, so that no rounding can take a frame in or leave one out.
-    start = times.seconds(first) - (times.seconds(first) - times.seconds(first - 1)) / 4 if first else times.start
+    before = times.seconds(first - 1) if first else max(Fraction(0), times.start - 1 / times.rate)
+    start = times.seconds(first) - (times.seconds(first) - before) / 4
     stop = times.seconds(end) - (times.seconds(end) - times.seconds(end - 1)) / 4
     return [
         ffmpeg, "-nostdin", "-v", "error", "-y",

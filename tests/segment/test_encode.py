@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bassl.segment.encode as module
+from bassl.errors import InputError
+from bassl.segment.cuts import CutFinder
+from bassl.segment.encode import encode_film
+from bassl.segment.keyframes import detected_shots
+from bassl.segment.model import load_model
+from bassl.segment.settings import DetectorSettings, ShotSettings
+from bassl.segment.video import FilmReader
+from tests.segment.clips import read_number, spans
+
+LENGTHS = (30, 40, 25, 35, 30)
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return load_model(model_path, device="cpu")
+
+
+def refuse():
+    raise AssertionError("the model was loaded")
+
+
+def test_a_film_is_read_once_for_all_that_is_known_of_it(film, model):
+    shots = encode_film(film, model, ShotSettings())
+    assert shots.frames.tolist() == [list(span) for span in spans(LENGTHS)]
+    assert shots.features.shape == (5, 512)
+    assert (shots.film.name, shots.film.width, shots.film.height, shots.film.has_audio) == ("a film.mp4", 160, 96, True)
+    assert (shots.times.num_frames, shots.warnings) == (160, ())
+
+
+def test_features_are_those_of_the_shots_key_frames(film, model):
+    found = encode_film(film, model, ShotSettings()).features
+    with FilmReader(film) as reader:
+        shots = list(detected_shots(reader, CutFinder(DetectorSettings(), reader.rate)))
+    for feature, shot in zip(found, shots, strict=True):
+        alone = model.encode(torch.stack([model.prepare(image) for image in shot.images])[None])[0]
+        np.testing.assert_allclose(feature, alone, rtol=0.05, atol=0.05 * np.abs(alone).max())
+
+
+def test_thumbnails_show_the_middle_key_frame(film, model):
+    shots = encode_film(film, model, ShotSettings())
+    images = [np.asarray(Image.open(io.BytesIO(image))) for image in shots.thumbnails]
+    assert [image.shape for image in images] == [(120, 200, 3)] * 5
+    assert [read_number(image) for image in images] == [a + 2 * ((b - a) // 4) for a, b in spans(LENGTHS)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_batches_change_nothing(film, model, monkeypatch, size):
+    whole = encode_film(film, model, ShotSettings()).features
+    monkeypatch.setitem(module.BATCH, "cpu", size)
+    np.testing.assert_allclose(encode_film(film, model, ShotSettings()).features, whole, rtol=0.05, atol=0.02)
+
+
+def test_an_encoder_that_has_diverged_is_told(film, model, monkeypatch):
+    monkeypatch.setattr(type(model), "encode", lambda self, keyframes: np.full((len(keyframes), 4), np.nan, np.float32))
+    with pytest.raises(InputError, match="NaN"):
+        encode_film(film, model, ShotSettings())
