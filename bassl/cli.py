@@ -34,8 +34,7 @@ pretrain, extract, finetune and evaluate take config.KEY=VALUE, for example
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status. `sys.argv` stays as it is: Lightning starts further processes
-    with it."""
+    """Entry point; returns the exit status. `sys.argv` stays as it is: Lightning starts further processes with it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         sys.stderr.write(HELP)

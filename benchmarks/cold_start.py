@@ -46,4 +46,6 @@ def seconds(arguments: list[str]) -> float:
 def answered(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """A Python process with these arguments, in the repository, its output kept."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )

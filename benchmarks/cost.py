@@ -1,7 +1,8 @@
-"""How many hours pre-training will take: `python3 -m benchmarks.cost --films 1100 --gpus 8 --epochs 10 --images-per-second 2000`.
+"""Hours that pre-training will take: `python3 -m benchmarks.cost --films 1100 --gpus 8 --images-per-second 2000`.
 
 What a machine can do is read from `results/inputs-cuda.json` or `results/inputs-cpu.json`, which
-`python3 -m benchmarks.main --only cost_check --device cuda|cpu` measures and checks against runs, or given on the command line.
+`python3 -m benchmarks.main --only cost_check --device cuda|cpu` measures and checks against runs, or given on the
+command line.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ HOUR = 3600.0
 class Inputs:
     """What one device and one worker core do, in seconds and bytes.
 
-    sample_seconds: a worker core, to decode and crop a sample. image_seconds: a device, to augment an image and take it forward
-    and backward. step_seconds: a device, what a step takes whatever its size. encode_seconds: a device, to encode a key-frame in
-    validation. keyframe_bytes: on disk. gradient_bytes: exchanged a step. separate_cores: False on a CPU, where workers and model
-    share the cores, so that their times add up.
+    sample_seconds: a worker core, to decode and crop a sample. image_seconds: a device, to augment an image and take it
+    forward and backward. step_seconds: a device, what a step takes whatever its size. encode_seconds: a device, to
+    encode a key-frame in validation. keyframe_bytes: on disk. gradient_bytes: exchanged a step. separate_cores: False
+    on a CPU, where workers and model share the cores, so that their times add up.
     """
 
     sample_seconds: float
@@ -41,8 +42,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be done, and with what. link: bytes a second that a device exchanges with the others. storage: bytes a second that
-    all workers together read; a second epoch reads again, as if no cache held the data."""
+    """What is to be done, and with what.
+
+    workers: of each device. link: bytes a second that a device exchanges with the others; latency: seconds that each
+    exchange adds. storage: bytes a second that all workers together read; every epoch reads, as if nothing were cached.
+    validated: key-frames of a validation.
+    """
 
     samples: int
     epochs: int
@@ -76,8 +81,8 @@ class Cost:
 def predict(inputs: Inputs, run: Run) -> Cost:
     """The model. Workers run ahead of the device, so the slowest of decoding, reading and computing sets the pace.
 
-    Gradients are exchanged by a ring, each device sending and receiving 2 (N - 1) / N of them; counted as if nothing of it
-    were hidden behind the backward pass.
+    Gradients are exchanged by a ring, each device sending and receiving 2 (N - 1) / N of them; counted as if nothing of
+    it were hidden behind the backward pass.
     """
     steps = run.epochs * (run.samples // run.batch)
     seen = steps * run.batch
@@ -112,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not inputs.separate_cores and not arguments.cpu:
         if not arguments.images_per_second:
             sys.stderr.write(
-                f"error: {path.name} was measured without a GPU; give --images-per-second of one GPU (forward and backward of "
-                "the encoder), or --cpu to plan for the CPU\n"
+                f"error: {path.name} was measured without a GPU; give --images-per-second of one GPU (forward and "
+                "backward of the encoder), or --cpu to plan for the CPU\n"
             )
             return 2
         inputs = replace(inputs, separate_cores=True, step_seconds=0.0)
@@ -158,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=8, help="data workers of a GPU, a core each")
     parser.add_argument("--link", type=float, default=50.0, help="GB a second that a GPU exchanges with the others")
     parser.add_argument("--storage", type=float, default=500.0, help="MB a second that all workers read together")
-    parser.add_argument("--images-per-second", type=float, help="of one GPU, forward and backward; instead of the measured rate")
+    parser.add_argument(
+        "--images-per-second", type=float, help="of one GPU, forward and backward; instead of the measured rate"
+    )
     parser.add_argument("--cpu", action="store_true", help="plan for CPUs: --gpus is then the number of machines")
     parser.add_argument("--inputs", type=Path, help="file of measured inputs")
     return parser

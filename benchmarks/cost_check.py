@@ -31,7 +31,8 @@ def run(settings: Settings) -> list[Row]:
         inputs = measured_inputs(settings, 50, 224, (8, 32) if on_gpu else (2, 4))
         about = {"measured": machine(settings), "depth": 50, "size": 224}
         write_json(RESULTS / f"inputs-{settings.device.type}.json", {**asdict(inputs), **about})
-        note = f"stored for `benchmarks.cost`; a step adds {1e3 * inputs.step_seconds:.3g} ms, a sample's decoding {1e3 * inputs.sample_seconds:.3g} ms"
+        step, sample = 1e3 * inputs.step_seconds, 1e3 * inputs.sample_seconds
+        note = f"stored for `benchmarks.cost`; a step adds {step:.3g} ms, decoding a sample takes {sample:.3g} ms"
         rows.append(Row("cost model: ResNet-50, 224 pixels", "images/s", 1 / inputs.image_seconds, note=note))
     return rows
 
@@ -46,7 +47,17 @@ def check(settings: Settings, depth: int, side: int, batch: int) -> Row:
     told = predict(inputs, run_of(plan, many)).total / many
     note = f"predicted {told:.3g} s, {100 * (told / took - 1):+.0f} %; ratio: predicted to measured"
     good = max(told / took, took / told) <= OFF
-    return Row(f"cost model: ResNet-{depth}, {side} pixels, batch {batch}", "s a step", took, None, told / took, f"within {OFF:g} x", good, None, note)
+    return Row(
+        f"cost model: ResNet-{depth}, {side} pixels, batch {batch}",
+        "s a step",
+        took,
+        None,
+        told / took,
+        f"within {OFF:g} x",
+        good,
+        None,
+        note,
+    )
 
 
 def run_of(plan: PretrainPlan, steps: int) -> Run:
@@ -61,7 +72,9 @@ def measured_inputs(settings: Settings, depth: int, side: int, batches: tuple[in
     seconds = {size: _step_seconds(settings, depth, side, size) for size in batches}
     per_sample = (seconds[large] - seconds[small]) / (large - small)
     plan = plan_of(settings, large, side, depth)
-    parameters = sum(parameter.numel() for parameter in our_step(plan, settings).module.parameters() if parameter.requires_grad)
+    parameters = sum(
+        parameter.numel() for parameter in our_step(plan, settings).module.parameters() if parameter.requires_grad
+    )
     return Inputs(
         sample_seconds=_sample_seconds(settings, side),
         image_seconds=per_sample / VIEWS,
@@ -92,7 +105,9 @@ def _sample_seconds(settings: Settings, side: int) -> float:
 def _encode_seconds(settings: Settings, plan: PretrainPlan, side: int) -> float:
     step = our_step(plan, settings)
     encoder = for_inference(step.module.shot_encoder, step.precision)
-    images = torch.randint(0, 256, (settings.pick(quick=2, full=32), 3, side, side), dtype=torch.uint8).to(settings.device)
+    images = torch.randint(0, 256, (settings.pick(quick=2, full=32), 3, side, side), dtype=torch.uint8).to(
+        settings.device
+    )
     with torch.inference_mode():
         encoder(normalize(images))
         return timed(lambda: encoder(normalize(images)), settings) / len(images)
@@ -102,4 +117,3 @@ def _keyframe_bytes() -> float:
     annotations, keyframes = sample_film()
     sizes = [keyframes.path(0, shot, 1).stat().st_size for shot in range(int(annotations.num_shots[0]))]
     return statistics.mean(sizes)
-

@@ -1,7 +1,6 @@
 """The reference's way of validating: all similarities of a film sorted, and metrics in loops over scenes and shots.
 
-Written from the definitions (`bassl.pretrain.knn`, `bassl.finetune.metrics`, spec section 6), so that both sides give the same
-numbers.
+Written from the definitions (`bassl.pretrain.knn`, `bassl.finetune.metrics`), so that both sides give the same numbers.
 """
 
 from __future__ import annotations
@@ -46,7 +45,10 @@ def film_metrics(predictions: ShotPredictions, frames: Mapping[int, npt.NDArray[
             recalls.append(sum(shot in guess for shot in truth) / len(truth))
             near.append(sum(_is_near(shot, guess, span) for shot in truth) / len(truth))
             overlaps.append(_overlap(_scenes(truth, span), _scenes(guess, span)))
-    return {name: sum(values) / len(values) for name, values in zip(("Recall", "Recall@3s", "mIoU"), (recalls, near, overlaps), strict=True)}
+    return {
+        name: sum(values) / len(values)
+        for name, values in zip(("Recall", "Recall@3s", "mIoU"), (recalls, near, overlaps), strict=True)
+    }
 
 
 def _is_near(shot: int, guess: set[int], span: npt.NDArray[np.int64]) -> bool:

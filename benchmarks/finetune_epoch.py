@@ -55,9 +55,13 @@ def run(settings: Settings) -> list[Row]:
     seconds = in_turns(sides, settings, rounds=settings.pick(quick=1, full=3))
     rows = []
     for name, precision, goal in (("32", torch.float32, 1.5), ("bf16", torch.bfloat16, 3.0)):
-        pair = {"ours": seconds[name], "reference": seconds["reference"], "floor": [_multiplying(material, settings, precision)]}
+        pair = {
+            "ours": seconds[name],
+            "reference": seconds["reference"],
+            "floor": [_multiplying(material, settings, precision)],
+        }
         goal_here = goal if settings.device.type == "cpu" else None
-        note = f"batches of {material.batch_size}; plain loops on both sides; reference: 32 bit, a file a shot; floor: the matrix products alone"
+        note = f"batches of {material.batch_size}; reference: 32 bit, a file a shot; floor: the matrix products alone"
         rows.append(
             compared(f"epoch of fine-tuning, {name}", pair, material.num_windows, "ms a window", goal_here, note)
         )

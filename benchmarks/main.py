@@ -1,4 +1,4 @@
-"""Run the benchmarks and print their table: `python3 -m benchmarks.main [--only NAME] [--device cpu|cuda] [--quick]`."""
+"""Run the benchmarks, print their table: `python3 -m benchmarks.main [--only NAME] [--device cpu|cuda] [--quick]`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=NAMES, help="this one alone (can be repeated)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the models run")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures nothing")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of both sides (all cores)")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of both sides (all cores)"
+    )
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor seconds, steadier on a shared machine"
     )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 Value = TypeVar("Value")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Settings:
     """
 
     folder: Path
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     quick: bool = False
     threads: int = 1
     clock: str = "wall"
@@ -138,6 +139,10 @@ def _processor() -> str:
     if details.is_file():
         lines = details.read_text().splitlines()
         names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
-        vector = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if any(flag in line.split() for line in lines)]
+        vector = [
+            flag
+            for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+            if any(flag in line.split() for line in lines)
+        ]
         return f"{', '.join(names)} ({' '.join(vector)})"
     return platform.processor()

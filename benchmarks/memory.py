@@ -1,4 +1,4 @@
-"""Memory of a fine-tuning run over a feature store as large as MovieNet-SSeg's: the real command, in a process of its own."""
+"""Memory of a fine-tuning run over a feature store of MovieNet-SSeg's size: the real command, in its own process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,11 @@ def run(settings: Settings) -> list[Row]:
         f"{len(store.num_shots)} films, {num_shots} shots, their features {table:.2f} GiB of it (float32); batches of "
         f"{settings.pick(16, 1024)}, {STEPS} steps and {EVALUATED} batches of val and of test"
     )
-    return [Row("fine-tuning, resident memory", "GiB", peak, goal=f"{LIMIT:g} GiB or less", reached=peak <= LIMIT, note=note)]
+    return [
+        Row(
+            "fine-tuning, resident memory", "GiB", peak, goal=f"{LIMIT:g} GiB or less", reached=peak <= LIMIT, note=note
+        )
+    ]
 
 
 def arguments(settings: Settings) -> list[str]:

@@ -1,7 +1,7 @@
-"""The reference's way with key-frames: Pillow, an image at a time, in the data worker (spec: "augmentation of each image by itself").
+"""The reference's way with key-frames: Pillow, an image at a time, in the data worker.
 
-Written from that description, with torchvision's operations for Pillow images. Draws come from the package, so that both
-sides make the same views.
+Written from its description ("augmentation of each image by itself in Python"), with torchvision's operations for Pillow
+images. Draws come from the package, so that both sides make the same views.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def sample(data: PretrainShots, key: SampleKey) -> tuple[Tensor, Tensor]:
     film, shot = int(notes.film[key.row]), int(notes.shot[key.row])
     shots = pretrain_window(shot, int(notes.num_shots[film]), data.neighbor_size, data.neighbor_interval)
     picks = rng.integers(3, size=len(shots))
-    images = [opened(data.keyframes.path(film, one, pick)) for one, pick in zip(shots.tolist(), picks.tolist(), strict=True)]
+    images = [
+        opened(data.keyframes.path(film, one, pick)) for one, pick in zip(shots.tolist(), picks.tolist(), strict=True)
+    ]
     views = []
     for sequence in ([images[position] for position in data.sparse], images):
         width, height = images[0].size

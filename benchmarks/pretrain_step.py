@@ -133,7 +133,11 @@ def take_reference_step(step: Step, images: Tensor, mask: Tensor) -> Tensor:
     module, num_sparse = step.module, step.module.loss.num_sparse
     with _autocast(step, mask), patch("bassl.pretrain.objective.pseudo_boundary", _looped):
         parts = [
-            rearrange(module.shot_encoder(rearrange(part, "b v c h w -> (b v) c h w").contiguous()), "(b v) d -> b v d", b=len(mask))
+            rearrange(
+                module.shot_encoder(rearrange(part, "b v c h w -> (b v) c h w").contiguous()),
+                "(b v) d -> b v d",
+                b=len(mask),
+            )
             for part in (images[:, :num_sparse], images[:, num_sparse:])
         ]
         total = sum_of_losses(module, torch.cat(parts, dim=1), mask)
@@ -219,7 +223,10 @@ def _parts(step: Step, batch: PretrainBatch, flat: Tensor, settings: Settings) -
     seconds = {name: statistics.median(values) for name, values in in_turns(views, settings).items()}
     total = sum(seconds.values())
     module.zero_grad()
-    return [Row(f"step: {name}", "ms", 1e3 * value, ratio=value / total, note="share of the parts' sum") for name, value in seconds.items()]
+    return [
+        Row(f"step: {name}", "ms", 1e3 * value, ratio=value / total, note="share of the parts' sum")
+        for name, value in seconds.items()
+    ]
 
 
 def _losses_alone(step: Step, batch: PretrainBatch) -> None:
@@ -234,8 +241,28 @@ def _losses_alone(step: Step, batch: PretrainBatch) -> None:
 def _goal_rows(work: str, ours: float, rate: Mapping[str, float], note: str) -> list[Row]:
     share, faster = ours / rate["bare"], ours / rate["reference"]
     return [
-        Row(work, "images/s", ours, None, share, f"{SHARE_OF_THE_ENCODER} of the floor", share >= SHARE_OF_THE_ENCODER, rate["bare"], note),
-        Row(work, "images/s", ours, rate["reference"], faster, "2 x", faster >= FASTER_THAN_THE_REFERENCE, rate["bare"], note),
+        Row(
+            work,
+            "images/s",
+            ours,
+            None,
+            share,
+            f"{SHARE_OF_THE_ENCODER} of the floor",
+            share >= SHARE_OF_THE_ENCODER,
+            rate["bare"],
+            note,
+        ),
+        Row(
+            work,
+            "images/s",
+            ours,
+            rate["reference"],
+            faster,
+            "2 x",
+            faster >= FASTER_THAN_THE_REFERENCE,
+            rate["bare"],
+            note,
+        ),
     ]
 
 

@@ -1,7 +1,8 @@
 """The reference's way with the CRN: every token of every layer, one operation after the other.
 
-Written from the description of the network (spec: CLS is the mean of the shots, put in front before the linear layer; post-norm
-BERT layers; the centre token is picked at the end). It uses the weights of the package's network, so both compute the same.
+Written from the description of the network (CLS is the mean of the shots, put in front before the linear layer;
+post-norm BERT layers; the centre token is picked at the end). It uses the weights of the package's network, so both
+compute the same.
 """
 
 from __future__ import annotations

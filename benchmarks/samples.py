@@ -39,7 +39,9 @@ def run(settings: Settings) -> list[Row]:
     per = len(keys)
     rows = [
         compared("pre-training sample for a GPU", worker, per, "ms a sample", 5, "worker core; floor: decoding alone"),
-        compared("pre-training sample on the CPU", whole, per, "ms a sample", 1, "one core; floor: decoding and cropping"),
+        compared(
+            "pre-training sample on the CPU", whole, per, "ms a sample", 1, "one core; floor: decoding and cropping"
+        ),
     ]
     return rows + ([_on_device(data, keys, settings)] if settings.device.type == "cuda" else [])
 

@@ -15,7 +15,9 @@ def table(machine: Mapping[str, Any], results: Mapping[str, Sequence[Row]]) -> s
     rows = [row for rows in results.values() for row in rows]
     cells = [COLUMNS, *[_cells(row) for row in rows]]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    head, *body = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    head, *body = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     about = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
     notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
@@ -25,7 +27,15 @@ def table(machine: Mapping[str, Any], results: Mapping[str, Sequence[Row]]) -> s
 def _cells(row: Row) -> tuple[str, ...]:
     verdict = {True: " (reached)", False: " (MISSED)", None: ""}[row.reached]
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
-    return (row.work, row.unit, _number(row.ours), _number(row.reference), ratio, row.goal + verdict, _number(row.floor))
+    return (
+        row.work,
+        row.unit,
+        _number(row.ours),
+        _number(row.reference),
+        ratio,
+        row.goal + verdict,
+        _number(row.floor),
+    )
 
 
 def _number(value: float | None) -> str:

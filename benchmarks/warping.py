@@ -1,7 +1,6 @@
 """The reference's way of finding pseudo-boundaries: dynamic time warping, a sample and a cell at a time.
 
-Written from the description (spec, section 4: two sparse rows, costs 1 - cosine, of equal paths the one with the largest
-boundary).
+Written from the description: two sparse rows, costs 1 - cosine, of equal paths the one with the largest boundary.
 """
 
 from __future__ import annotations

@@ -127,6 +127,8 @@ def test_the_installed_command_trains_in_two_processes_and_segments_a_film_with_
     film = write_clip(tmp_path / "film.mp4", (20, 25, 30))
     for stage, kind in (("pretrain", "zero-shot"), ("finetune", "fine-tuned")):
         model = tmp_path / stage / "ckpt" / "devel"
-        out = run("segment", film, "--model", model, "--device", "cpu", "--num-scenes", 2, "-o", tmp_path / stage / "out")
+        out = run(
+            "segment", film, "--model", model, "--device", "cpu", "--num-scenes", 2, "-o", tmp_path / stage / "out"
+        )
         assert "film.mp4: 2 scenes in 3 shots" in out.stdout
         assert kind in (tmp_path / stage / "out" / "film" / "scenes.json").read_text()

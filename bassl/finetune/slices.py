@@ -15,8 +15,8 @@ def sum_over_slices(
 ) -> Tensor:
     """Sum of `loss_of(rows)` over the slices of a batch of num_rows; a scalar whose backward is that of the sum.
 
-    The gradient of a slice is taken as soon as its loss is there, so no more than one slice's activations are ever held:
-    a quarter of the memory with four slices, at the same number of operations. Only `parameters` get a gradient.
+    The gradient of a slice is taken as soon as its loss is there, so no more than one slice's activations are ever
+    held: a quarter of the memory with four slices, at the same number of operations. Only `parameters` get a gradient.
     """
     slices = [slice(start, start + rows_at_a_time) for start in range(0, num_rows, rows_at_a_time)]
     if len(slices) == 1:

@@ -90,8 +90,7 @@ def finish(
 
 
 def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,csv,shots,html") -> list[Path]:
-    """Write a segmentation into a folder in these formats (`bassl.segment.output.formats`); returns the
-    files.
+    """Write a segmentation into a folder in these formats (`output.formats`); returns the files.
 
     Raises:
         InputError: an unknown format, or a folder that cannot be written.

@@ -19,14 +19,20 @@ class _Failure:
 _END = object()
 
 
-def in_background(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
+class Abandoned(Exception):
+    """For items to raise in the thread, when they see that nobody wants them any more."""
+
+
+def in_background(
+    items: Iterable[Item], ahead: int, is_wanted: threading.Event | None = None
+) -> Generator[Item, None, None]:
     """The same items in the same order, made in a thread, at most `ahead` of them early.
 
-    What goes wrong in the thread is raised here. When the results are no longer wanted (the generator is
-    closed) the thread ends with the item that it is at.
+    What goes wrong in the thread is raised here. When the results are no longer wanted (the generator is closed)
+    `is_wanted` is cleared, for items that take long to look at, and the thread ends with the item that it is at.
     """
     results: queue.Queue[object] = queue.Queue(maxsize=ahead)
-    is_wanted = threading.Event()
+    is_wanted = is_wanted or threading.Event()
     is_wanted.set()
 
     def put(result: object) -> bool:

@@ -1,5 +1,4 @@
-"""What has been computed for a film, kept for the next call: features under the encoder, scores under the
-model.
+"""What has been computed for a film, kept for the next call: features by encoder, scores by model.
 
 A film is known by its size, its time of change and a sample of its bytes, so it may be moved and renamed; a
 model by the same of its files. Two files a film: `<key>.shots.npz` and `<key>.scores.npz`, replaced as a
@@ -35,8 +34,7 @@ NUM_SAMPLES, SAMPLE_BYTES = 16, 65536
 
 @dataclass(frozen=True)
 class FilmShots:
-    """A film's shots before any scorer has seen them; `features` (num_shots, D), the rest as in
-    AnalysedFilm."""
+    """A film's shots before any scorer has seen them; `features` (num_shots, D), the rest as in AnalysedFilm."""
 
     film: FilmInfo
     times: FrameTimes
@@ -87,8 +85,7 @@ class Cache:
     folder: Path | None
 
     def read_shots(self, key: str, path: Path, with_features: bool) -> FilmShots | None:
-        """A film's shots, as the film at `path`; None where they are not known. Features only where asked
-        for."""
+        """A film's shots, as the film at `path`; None where they are not known. Features only where asked for."""
         stored = self._read(f"{key}.shots.npz", () if with_features else ("features",))
         if stored is None:
             return None
@@ -158,9 +155,7 @@ class Cache:
             write_atomically(self.folder / name, lambda path: np.savez(path, **fields))  # type: ignore[arg-type]
         except OSError as error:
             log.warning(
-                "nothing is kept for the next call: %s cannot be written (%s)",
-                self.folder / name,
-                error.strerror,
+                "nothing is kept for the next call: %s cannot be written (%s)", self.folder / name, error.strerror
             )
 
 

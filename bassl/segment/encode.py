@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -21,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bassl.errors import InputError
-from bassl.segment.background import in_background
+from bassl.segment.background import Abandoned, in_background
 from bassl.segment.cache import FilmShots
 from bassl.segment.cuts import CutFinder
 from bassl.segment.keyframes import ShotKeyframes, detected_shots, given_shots
@@ -56,13 +57,20 @@ def encode_film(path: Path, model: SceneModel, settings: ShotSettings, show_prog
     given = None if settings.given is None else settings.given.in_film(scan_times(path))
     spans, thumbnails, features = [], [], []
     with FilmReader(path) as reader, _bar(path, "reading", " frames", reader.num_frames, show_progress) as reading:
+        is_wanted = threading.Event()
+
+        def on_frame() -> None:
+            reading.update()
+            if not is_wanted.is_set():
+                raise Abandoned
+
         if given is None:
-            shots = detected_shots(reader, CutFinder(settings.detector, reader.rate), on_frame=reading.update)
+            shots = detected_shots(reader, CutFinder(settings.detector, reader.rate), on_frame=on_frame)
         else:
-            shots = given_shots(reader, given, reading.update)
+            shots = given_shots(reader, given, on_frame)
         with (
             _bar(path, "encoding", " shots", 0, show_progress) as encoding,
-            closing(in_background(_prepared(shots, model), AHEAD)) as prepared,
+            closing(in_background(_prepared(shots, model), AHEAD, is_wanted)) as prepared,
         ):
             while batch := list(islice(prepared, BATCH[model.device.torch_device.type])):
                 features.append(model.encode(torch.stack([shot.keyframes for shot in batch])))
@@ -97,4 +105,4 @@ def _thumbnail(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _bar(path: Path, what: str, unit: str, total: int, show: bool) -> Any:
-    return tqdm(total=total or None, desc=f"{path.name[:40]}: {what}", unit=unit, disable=not show)
+    return tqdm(total=total or None, desc=f"{path.name[:40]}: {what}", unit=unit, leave=False, disable=not show)

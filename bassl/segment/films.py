@@ -11,11 +11,10 @@ from bassl.prepare.own_films import SUFFIXES
 
 
 def find_films(given: Sequence[Path], results: Path) -> list[Path]:
-    """The given files as they are, and of given folders all video files, by their suffix, at any depth,
-    sorted.
+    """The given files as they are, and the video files in given folders, sorted.
 
-    Hidden files and what lies below `results` (clips of earlier calls) are passed over; a film that is named
-    twice comes once.
+    Those are known by their suffix, and found at any depth. Hidden files and folders are passed over, and what lies
+    below `results` (clips of earlier calls); a film that is named twice comes once.
 
     Raises:
         InputError: a path that does not exist, or a folder without a film.

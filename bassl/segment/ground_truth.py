@@ -24,8 +24,9 @@ TABLES = (".csv", ".tsv")
 
 
 def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: FrameTimes) -> Labels:
-    """Labels (num_shots,) of the film's shots, `frames` (num_shots, 2): 1 a scene ends with the shot, 0 not,
-    -1 uncertain, NO_LABEL none.
+    """Labels (num_shots,) of the film's shots, whose frames are (num_shots, 2).
+
+    1: a scene ends with the shot, 0: not, -1: uncertain, NO_LABEL: none.
 
     A `.csv` or `.tsv` holds scenes: `film,start,end` in frames, seconds or timecodes (see docs/data.md), or
     the columns of PySceneDetect, as in our own scenes.csv; their ends are snapped to the nearest shot's.
@@ -65,8 +66,7 @@ def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: Fr
 def evaluate(
     labels: Labels, analysed: AnalysedFilm, probability: npt.NDArray[np.float64], threshold: float
 ) -> dict[str, float]:
-    """The benchmark's metrics (`bassl.finetune.metrics`) of one film, and the F1 of its best threshold as
-    F1_best.
+    """The benchmark's metrics (`bassl.finetune.metrics`) of one film, and F1_best, at its best threshold.
 
     Shots without label are left out; metrics without anything to measure are left out too.
     """

@@ -25,8 +25,7 @@ LATE = 16  # frames by which a detector may report a cut late without a frame be
 
 @dataclass(frozen=True)
 class ShotKeyframes:
-    """A shot: first and last frame, the numbers of its three key-frames, and these, each (H, W, 3) uint8
-    RGB."""
+    """A shot: first and last frame, the numbers of its three key-frames, and these, each (H, W, 3) uint8 RGB."""
 
     first: int
     last: int
@@ -93,8 +92,7 @@ def _kept_shot(first: int, last: int, kept: dict[int, Picture]) -> ShotKeyframes
 
 
 def _shot(first: int, last: int, kept: deque[Picture], fetcher: FrameFetcher) -> ShotKeyframes:
-    """The shot, with key-frames out of what is kept, else fetched; nothing up to its end is kept any
-    longer."""
+    """The shot, with key-frames out of what is kept, else fetched; nothing up to its end is kept any longer."""
     numbers = keyframe_numbers(first, last)
     at_hand = {picture.index: picture for picture in kept if picture.index in numbers}
     at_hand |= fetcher.fetch(sorted(set(numbers) - set(at_hand)))

@@ -1,10 +1,10 @@
-"""The command `bassl segment`: films in, scenes out. Neither torch nor PyAV is imported before they are
-needed."""
+"""The command `bassl segment`: films in, scenes out. Neither torch nor PyAV is imported before they are needed."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,8 +31,7 @@ ImageNet ResNet-50 or the --encoder of a checkpoint. docs/video.md documents fil
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 a mistake of the user's, 130
-    interrupted."""
+    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     level = logging.WARNING if arguments.quiet else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
@@ -49,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     films = find_films(arguments.films, arguments.output)
+    _check_writable(arguments.output)
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise InputError(f"threshold {arguments.threshold} is not between 0 and 1")
     detector = DetectorSettings(
@@ -101,14 +101,21 @@ def _tell(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
+def _check_writable(folder: Path) -> None:
+    """Raise InputError where results could not be written in the end."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is read-only" if nearest.is_dir() else "is a file"
+        raise InputError(f"{folder} cannot be written ({nearest} {what}); name another --output")
+
+
 def _percent(values: Mapping[str, float]) -> str:
     shown = ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")
     return ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
 
 
 def _devices(given: str, num_films: int) -> tuple[str, ...]:
-    """Devices to share several films out over; for one film the choice is left to the model, if it is loaded
-    at all."""
+    """Devices to share several films out over; for one film the choice is left to the model, if one is loaded."""
     if num_films == 1:
         return (given,)
     if given == "cpu":
@@ -143,13 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("films", nargs="+", type=Path, metavar="FILM", help="video files, or folders of them")
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("scenes"),
-        help="results go to OUTPUT/<film>/ (default: scenes)",
-    )
+    add("-o", "--output", type=Path, default=Path("scenes"), help="results go to OUTPUT/<film>/ (default: scenes)")
     add("--model", help="name of a trained model (its EXPR_NAME), or path of its checkpoint or folder")
     add("--encoder", help="checkpoint of the shot encoder, for a model without one; or imagenet")
     how_many = parser.add_mutually_exclusive_group()
@@ -157,35 +158,15 @@ def _parser() -> argparse.ArgumentParser:
     how_many.add_argument("--num-scenes", type=int, metavar="N", help="cut into so many scenes instead")
     add("--formats", default=",".join(DEFAULT), help=f"list of formats, or all (default: {','.join(DEFAULT)})")
     add("--split", action="store_true", help="also cut the film into a file a scene (needs ffmpeg)")
-    add(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="true scenes, to show and to measure against (or a folder)",
-    )
-    add(
-        "--shots",
-        type=Path,
-        metavar="FILE",
-        help="scene list of PySceneDetect, or MovieNet shot file (or a folder)",
-    )
-    add(
-        "--detector",
-        choices=["adaptive", "content"],
-        default="adaptive",
-        help="of PySceneDetect (default: adaptive)",
-    )
+    add("--labels", type=Path, metavar="FILE", help="true scenes, to show and to measure against (or a folder)")
+    add("--shots", type=Path, metavar="FILE", help="scene list of PySceneDetect, or MovieNet shot file (or a folder)")
+    add("--detector", choices=["adaptive", "content"], default="adaptive", help="of PySceneDetect (default: adaptive)")
     add("--transnetv2", type=Path, metavar="ONNX", help="find shots with TransNetV2 (needs onnxruntime)")
     thresholds = ", ".join(f"{name} {value:g}" for name, value in THRESHOLDS.items())
     add("--shot-threshold", type=float, metavar="T", help=f"of the detector (defaults: {thresholds})")
     add("--shortest-shot", type=float, default=0.6, metavar="S", help="seconds (default: 0.6)")
     add("--device", default="auto", help="auto (all GPUs, or the CPU), cpu, cuda:1, or several with commas")
-    add(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help=f"what is kept for the next call (default: {default_folder()})",
-    )
+    add("--cache", type=Path, metavar="FOLDER", help=f"what is kept for the next call (default: {default_folder()})")
     add("--no-cache", action="store_true", help="keep nothing, and compute everything anew")
     add("-q", "--quiet", action="store_true", help="warnings and results only, no progress")
     return parser

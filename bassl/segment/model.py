@@ -1,5 +1,4 @@
-"""A model that scores scene boundaries in a film: key-frames to shot features, shot features to
-probabilities."""
+"""A model that scores scene boundaries in a film: key-frames to shot features, shot features to probabilities."""
 
 from __future__ import annotations
 
@@ -57,26 +56,23 @@ class SceneModel:
     crop: int = TEST_CROP
     neighbor_interval: int = 1
 
-    def prepare(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Resized and cropped key-frames, uint8 (3, crop, crop), of one (H, W, 3); cheap to keep until there
-        are many."""
-        upright = torch.from_numpy(images).permute(2, 0, 1)[None]
+    def prepare(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """A key-frame (H, W, 3), resized and cropped to (3, crop, crop) uint8: cheap to keep until there are many."""
+        upright = torch.from_numpy(image).permute(2, 0, 1)[None]
         return resize_and_crop(upright, self.resize, self.crop)[0]
 
     @torch.inference_mode()
     def encode(self, keyframes: Tensor) -> npt.NDArray[np.float32]:
-        """Shot features (B, D), the mean over key-frames, of uint8 (B, K, 3, crop, crop) as `prepare` makes
-        them."""
+        """Shot features (B, D), the mean over key-frames, of uint8 (B, K, 3, crop, crop) as `prepare` makes them."""
         images = keyframes.flatten(0, 1).to(self.device.torch_device)
         features = self.encoder(normalize(images)).float().unflatten(0, keyframes.shape[:2]).mean(dim=1)
         return features.cpu().numpy()
 
     @torch.inference_mode()
     def score(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probability (num_shots,) that a scene ends with each shot of a film, from its features (num_shots,
-        D).
+        """Probability (num_shots,) that a scene ends with each shot of a film.
 
-        The last is NaN: there the film ends and nothing is to decide.
+        From its features (num_shots, D). The last is NaN: there the film ends and nothing is to decide.
         """
         if self.scorer is None:
             return self.similarity(features)

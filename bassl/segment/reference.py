@@ -14,14 +14,15 @@ ROOTS = (PACKAGE / "finetune" / "ckpt", PACKAGE / "pretrain" / "ckpt")
 IMAGENET = "imagenet"
 """The encoder that is not ours: torchvision's ResNet-50, trained on ImageNet."""
 NAMES = ("best.ckpt", "last.ckpt", "model-v1.ckpt")
-"""Checkpoints of a folder, the preferred first: the epoch that validation chose, the last, the
-reference's."""
+"""Checkpoints of a folder, the preferred first: the epoch that validation chose, the last, the reference's."""
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """checkpoint: file of the model, None for the training-free scorer. encoder: file of another checkpoint
-    with the shot encoder, None where the model brings its own, IMAGENET for torchvision's.
+    """Where the parts of a model lie.
+
+    checkpoint: file of the model, None for the training-free scorer. encoder: file of another checkpoint with the
+    shot encoder, None where the model brings its own, IMAGENET for torchvision's.
     """
 
     checkpoint: Path | None
@@ -29,15 +30,16 @@ class ModelReference:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that decide what comes out."""
-        return tuple(path for path in (self.checkpoint, self.encoder) if isinstance(path, Path))
+        """The files that decide what comes out; a config.json beside a checkpoint says how to build its model."""
+        checkpoints = [path for path in (self.checkpoint, self.encoder) if isinstance(path, Path)]
+        configs = [path.with_name("config.json") for path in checkpoints]
+        return (*checkpoints, *(path for path in configs if path.is_file()))
 
 
 def find_model(
     model: str | Path | None, encoder: str | Path | None = None, roots: tuple[Path, ...] = ROOTS
 ) -> ModelReference:
-    """The files of a model, by name (the EXPR_NAME it was trained under) or path, and of the encoder
-    likewise.
+    """The files of a model, and of the encoder, by name (the EXPR_NAME it was trained under) or path.
 
     Without model: the training-free scorer over `encoder`, by default torchvision's.
 

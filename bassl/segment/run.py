@@ -43,8 +43,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Options:
-    """What is the same for all films of a call. formats: as `write_formats` takes; ffmpeg: program, None: no
-    clips."""
+    """What is the same for all films of a call.
+
+    formats: as `write_formats` takes. ffmpeg: the program that cuts clips, None for no clips.
+    """
 
     reference: ModelReference
     device: str

@@ -52,8 +52,10 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class FilmInfo:
-    """A video file. width, height: pixels as shown, upright and square; codec: FFmpeg's name; timecode: that
-    of the first frame, where the file tells.
+    """A video file.
+
+    width, height: pixels as shown, upright and square. codec: FFmpeg's name. timecode: that of the first frame, where
+    the file tells.
     """
 
     path: Path
@@ -116,10 +118,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Shot:
-    """An unbroken take. number: from 0. start, end: its first frame, and the first that is no longer part of
-    it.
+    """An unbroken take.
 
-    keyframes: frame numbers. probability: 0..1 that a scene ends with this shot, None for the film's last.
+    number: from 0. start, end: its first frame, and the first that is no longer part of it. keyframes: frame numbers.
+    probability: 0..1 that a scene ends with this shot, None for the film's last.
     """
 
     number: int
@@ -131,8 +133,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of
-    it."""
+    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of it."""
 
     number: int
     start: Moment
@@ -193,8 +194,7 @@ def counted(number: int, what: str) -> str:
 
 
 def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
-    """Key-frames of the shot from frame first to frame last: at its quarters, first + k * ((last - first) //
-    4).
+    """Key-frames of a shot, at its quarters: first + k * ((last - first) // 4), k = 1, 2, 3.
 
     So lie 99.3 % of MovieNet's. A shot of fewer than five frames has its first frame three times.
     """

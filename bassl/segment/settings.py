@@ -67,10 +67,6 @@ class ShotSettings:
     def key_parts(self) -> list[Any]:
         """What decides the shots, for the cache."""
         if self.given is not None:
-            return [
-                "given",
-                self.given.frames.tolist(),
-                [[str(a), str(b)] for a, b in self.given.seconds or ()],
-            ]
+            return ["given", self.given.frames.tolist(), [[str(a), str(b)] for a, b in self.given.seconds or ()]]
         network = self.detector.network
         return ["detected", self.described(), None if network is None else fingerprint(network)]

@@ -1,5 +1,4 @@
-"""Shots that somebody else has found: PySceneDetect's scene list, MovieNet's shot file, TransNetV2's text
-file."""
+"""Shots that somebody else has found: PySceneDetect's scene list, MovieNet's shot file, TransNetV2's text file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Times as people and editors write them: SMPTE timecodes, clock times, exact seconds. Nothing is ever a
-float.
+"""Times as people and editors write them: SMPTE timecodes and clock times, of exact fractions, never floats.
 
 SMPTE timecode counts frames: at 23.976 frames a second it counts 24 to a "second", so after an hour it is 3.6
 s behind the clock. Drop-frame timecode (29.97 and 59.94 only, SMPTE ST 12-1) leaves out frame numbers, not
@@ -75,8 +74,7 @@ class TimecodeTrack:
 
 
 def clock(seconds: Fraction) -> str:
-    """`HH:MM:SS.mmm`, rounded up to a millisecond: a player that seeks there shows the frame that starts
-    then.
+    """`HH:MM:SS.mmm`, rounded up: a player that seeks there shows the frame that starts then.
 
     Rounded to the nearest it would often show the frame before.
     """
@@ -95,8 +93,7 @@ def short_clock(seconds: Fraction) -> str:
 
 
 def _with_left_out_numbers(frame: int, count: int) -> int:
-    """The frame number that drop-frame timecode shows: 2 numbers a minute left out (4 at 59.94), none each
-    tenth."""
+    """The frame number that drop-frame timecode shows: 2 numbers a minute left out (4 at 59.94), none each tenth."""
     dropped = count // 15
     per_minute = 60 * count - dropped
     per_ten_minutes = 10 * 60 * count - 9 * dropped

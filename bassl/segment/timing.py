@@ -61,8 +61,7 @@ class FrameTimes:
         return self.start + (int(self.ticks[-1]) + self.last_ticks) * self.time_base
 
     def position(self, frame: int) -> int:
-        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its
-        time."""
+        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its time."""
         if self.ticks is None:
             return frame
         return round((self.seconds(frame) - self.start) * self.rate)

@@ -23,8 +23,9 @@ class TransNetV2:
     """Cuts from the network's probabilities, some 75 frames late; frames go in as (27, 48, 3) uint8 RGB."""
 
     def __init__(self, network: Path, threshold: float, min_frames: int) -> None:
-        """network: input (B, 100, 27, 48, 3), first output (B, 100, 1), probabilities. Raises InputError without ONNX
-        Runtime, or for a file that is no such network.
+        """Read the network: input (B, 100, 27, 48, 3), first output (B, 100, 1), probabilities.
+
+        Raises InputError without ONNX Runtime, or for a file that is no such network.
         """
         try:
             import onnxruntime

@@ -26,8 +26,7 @@ from bassl.segment.timing import FrameTimes, measure_times
 log = logging.getLogger(__name__)
 
 KEYFRAME_LINES = 240
-"""Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone
-video."""
+"""Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone video."""
 MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can ask for more memory than there is
 SMALL_FORMAT = "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
 MICROSECOND = Fraction(1, 1_000_000)
@@ -99,7 +98,7 @@ class FilmReader:
         self.rotation = first.rotation % 360 if first.rotation % 90 == 0 else 0
         self._small_size, self.size = _sizes(first, self._stream.sample_aspect_ratio, self.rotation)
         self.time_base = Fraction(first.time_base or Fraction(1))
-        self.rate = _known_rate(self._stream.guessed_rate, self._stream.average_rate) or Fraction(25)
+        self.rate = likely_rate(self._stream.guessed_rate, self._stream.average_rate)
         self.num_frames = self._stream.frames or round(self._header_seconds() * self.rate)
 
     def __enter__(self) -> FilmReader:
@@ -124,10 +123,9 @@ class FilmReader:
             yield self._picture(frame)
 
     def pictures_from(self, tick: int) -> Iterator[tuple[int, Picture]]:
-        """Frames with their times, from the last complete picture at or before a time on; nothing if jumping
-        fails.
+        """Frames with their times, from the last complete picture at or before a time on.
 
-        The numbers of these pictures mean nothing.
+        Nothing if jumping fails. The numbers of these pictures mean nothing.
         """
         try:
             self._container.seek(tick, stream=self._stream)
@@ -261,6 +259,17 @@ def _sizes(frame: VideoFrame, pixel_aspect: Fraction | None, rotation: int) -> t
     long_side = 2 * round(KEYFRAME_LINES * max(shape, 1 / shape) / 2)
     small = (long_side, KEYFRAME_LINES) if shape >= 1 else (KEYFRAME_LINES, long_side)
     return small, ((height, width) if rotation % 180 else (width, height))
+
+
+def likely_rate(guessed: Fraction | None, average: Fraction | None) -> Fraction:
+    """Frames a second, of FFmpeg's guess and of the average; 25 where both are absurd.
+
+    The guess is exact for a constant rate. For a variable one it may be that of the finest time step, as 1000.
+    """
+    guess, mean = _known_rate(guessed), _known_rate(average)
+    if guess is not None and mean is not None and guess > 2 * mean:
+        return mean
+    return guess or mean or Fraction(25)
 
 
 def _known_rate(*rates: Fraction | None) -> Fraction | None:

@@ -5,11 +5,26 @@ from contextlib import closing
 
 import pytest
 
-from bassl.segment.background import in_background
+from bassl.segment.background import Abandoned, in_background
 
 
 def test_items_come_in_order():
     assert list(in_background(iter(range(500)), 3)) == list(range(500))
+
+
+def test_an_item_that_takes_for_ever_can_see_that_nobody_wants_it():
+    is_wanted = threading.Event()
+
+    def items():
+        yield 0
+        while is_wanted.is_set():
+            pass
+        raise Abandoned
+
+    results = in_background(items(), 3, is_wanted)
+    assert next(results) == 0
+    results.close()
+    assert not is_wanted.is_set()
 
 
 def test_nothing_comes_of_nothing():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from bassl.segment.keyframes import detected_shots
 from bassl.segment.model import load_model
 from bassl.segment.settings import DetectorSettings, ShotSettings
 from bassl.segment.video import FilmReader
-from tests.segment.clips import read_number, spans
+from tests.segment.clips import read_number, spans, write_clip
 
 LENGTHS = (30, 40, 25, 35, 30)
 
@@ -58,6 +59,32 @@ def test_batches_change_nothing(film, model, monkeypatch, size):
     whole = encode_film(film, model, ShotSettings()).features
     monkeypatch.setitem(module.BATCH, "cpu", size)
     np.testing.assert_allclose(encode_film(film, model, ShotSettings()).features, whole, rtol=0.05, atol=0.02)
+
+
+def test_an_interrupt_ends_in_the_middle_of_a_shot(tmp_path, model, monkeypatch):
+    """The film is not read to its end first, and nothing reads it any more."""
+    path = write_clip(tmp_path / "a.mp4", (20, 900))
+    seen: list[int] = []
+    interrupted = threading.Event()
+    push = CutFinder.push
+
+    def pushed(self, picture):
+        seen.append(picture.index)
+        assert picture.index != 100 or interrupted.wait(60)  # by then the first shot is being encoded
+        return push(self, picture)
+
+    def interrupt(self, keyframes):
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CutFinder, "push", pushed)
+    monkeypatch.setitem(module.BATCH, "cpu", 1)
+
+    monkeypatch.setattr(type(model), "encode", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        encode_film(path, model, ShotSettings())
+    assert len(seen) < 900
+    assert not [thread for thread in threading.enumerate() if thread.name == "bassl-decode"]
 
 
 def test_an_encoder_that_has_diverged_is_told(film, model, monkeypatch):

@@ -83,6 +83,7 @@ def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["nowhere.mp4"], "nowhere.mp4 does not exist"),
+    (["{film}", "-o", "{list}/out"], "list.txt is a file); name another --output"),
     (["{film}", "--threshold", "2"], "threshold 2.0 is not between 0 and 1"),
     (["{film}", "--formats", "json,mp3"], "format 'mp3' is unknown"),
     (["{film}", "--shots", "none.csv"], "none.csv does not exist"),
@@ -110,6 +111,21 @@ def test_arguments_that_argparse_refuses_exit_with_2(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("name", ["new\nline.mp4", "\x1b[31mred.mp4", "\udcff.mp4"])
+def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
+    odd = tmp_path / name
+    odd.write_bytes(film.read_bytes())
+    status, out, _ = run(odd, "--formats", "json,html,edl")
+    assert status == 0
+    assert all(line.isprintable() for line in out.splitlines())
+    assert len([line for line in out.splitlines() if "scenes in" in line]) == 1
+    odd.write_bytes(b"no film")
+    status, _, err = run(odd)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert err.strip().isprintable()
 
 
 def test_an_unknown_model_is_told_before_the_film_is_read(run, film):

@@ -33,6 +33,9 @@ def test_an_encoders_name_means_the_pre_trained_model(roots):
     found = find_model("mine", "mine", roots)
     assert found.encoder == roots[1] / "mine" / "last.ckpt"
     assert found.files == (found.checkpoint, found.encoder)
+    config = roots[1] / "mine" / "config.json"
+    config.write_text("{}")
+    assert find_model("mine", "mine", roots).files == (found.checkpoint, found.encoder, config)
 
 
 def test_published_and_single_checkpoints_are_found(roots):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.video import FilmReader, scan_times
+from bassl.segment.video import FilmReader, likely_rate, scan_times
 from tests.segment.clips import NTSC_FILM, NTSC_VIDEO, picture, read_number, write_clip, write_sound
 
 
@@ -83,6 +83,14 @@ def test_a_raw_stream_without_times_counts_its_frames(tmp_path):
     numbers, times, _, _ = read(write_clip(tmp_path / "a.h264", (15, 15), Fraction(25)))
     assert numbers == list(range(30))
     assert (times.rate, times.is_variable, times.seconds(30)) == (25, False, Fraction(6, 5))
+
+
+@pytest.mark.parametrize(("guessed", "average", "expected"), [
+    (NTSC_FILM, NTSC_FILM, NTSC_FILM), (30, Fraction(2987, 100), 30), (1000, 30, 30), (90000, None, 25), (None, 24, 24),
+    (25, 0, 25), (50, 25, 50),
+])  # fmt: skip
+def test_the_likely_rate_is_not_fooled_by_fine_time_steps(guessed, average, expected):
+    assert likely_rate(guessed, average) == expected
 
 
 def test_seconds_count_from_where_the_file_starts_as_players_do(tmp_path):

@@ -28,8 +28,7 @@ def write_ffmetadata(path: Path, segmentation: Segmentation) -> None:
 
 
 def write_webvtt(path: Path, segmentation: Segmentation) -> None:
-    """To the millisecond, which is all that WebVTT has; rounded up, so that a jump shows the scene's first
-    frame."""
+    """To the millisecond, which is all that WebVTT has; rounded up, so that a jump shows the scene's first frame."""
     cues = [
         f"{scene.number}\n{clock(scene.start.seconds)} --> {clock(scene.end.seconds)}\nScene {scene.number}\n"
         for scene in segmentation.scenes

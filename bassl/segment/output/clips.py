@@ -76,11 +76,7 @@ def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: P
 
 def _cut(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) -> None:
     done = subprocess.run(
-        cut_command(ffmpeg, segmentation, scene, target),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
+        cut_command(ffmpeg, segmentation, scene, target), capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

@@ -1,5 +1,4 @@
-"""`scenes.json`: everything that is known about a film's scenes. Its fields are documented in
-docs/video.md."""
+"""`scenes.json`: everything that is known about a film's scenes. Its fields are documented in docs/video.md."""
 
 from __future__ import annotations
 

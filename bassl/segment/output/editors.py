@@ -6,7 +6,6 @@ write 1,980 frames into OpenTimelineIO), starts with the film's own timecode, an
 
 from __future__ import annotations
 
-import io
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -22,9 +21,8 @@ def write_otio(path: Path, segmentation: Segmentation) -> None:
     from scenedetect.output import write_scene_list_otio
 
     film, times = segmentation.film, segmentation.times
-    theirs = io.StringIO()
-    write_scene_list_otio(theirs, spans, film.path, times.rate, printable(film.path.stem), film.has_audio)
-    timeline = json.loads(theirs.getvalue())
+    write_scene_list_otio(path, spans, film.path, times.rate, printable(film.path.stem), film.has_audio)
+    timeline = json.loads(path.read_bytes())
     first, num_frames = float(segmentation.track.first), float(times.position(times.num_frames))
     timeline["global_start_time"]["value"] = first
     for track in timeline["tracks"]["children"]:
@@ -44,10 +42,8 @@ def write_fcpxml(path: Path, segmentation: Segmentation) -> None:
     spans = at_positions(segmentation, segmentation.scenes, track.first)
     from scenedetect.output import write_scene_list_fcpx
 
-    theirs = io.StringIO()
-    name = printable(film.path.stem)
-    write_scene_list_fcpx(theirs, spans, film.path, times.rate, (film.width, film.height), name)
-    root = ElementTree.fromstring(theirs.getvalue())
+    write_scene_list_fcpx(path, spans, film.path, times.rate, (film.width, film.height), printable(film.path.stem))
+    root = ElementTree.fromstring(path.read_bytes())
     asset, sequence = root.find("resources/asset"), root.find(".//sequence")
     assert asset is not None
     assert sequence is not None

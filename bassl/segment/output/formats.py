@@ -20,8 +20,7 @@ Writer = Callable[[Path, "Segmentation"], None]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file. file: its name in the film's folder. writer: module and function, imported when
-    used."""
+    """A kind of file. file: its name in the film's folder. writer: module and function, imported when used."""
 
     file: str
     module: str
@@ -65,7 +64,7 @@ def write_formats(segmentation: Segmentation, folder: Path, names: Sequence[str]
 
     Raises:
         OSError: the folder cannot be written.
-        InputError: a format that cannot express the film (its frame rate, say).
+        InputError: a format whose library is not installed.
     """
     written = []
     for name in names:

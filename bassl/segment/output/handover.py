@@ -35,6 +35,5 @@ def at_times(segmentation: Segmentation, parts: Sequence[Scene | Shot]) -> list[
 
 
 def printable(name: str) -> str:
-    """A film's name without what XML, EDL and terminals choke on: control characters and undecodable
-    bytes."""
+    """A film's name without what XML, EDL and terminals choke on: control characters and undecodable bytes."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

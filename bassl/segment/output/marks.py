@@ -1,5 +1,4 @@
-"""What the report shows about a shot: how high its probability stands, and whether labels agree with the
-cut."""
+"""What the report shows about a shot: how high its probability stands, and whether labels agree with the cut."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ SMALL = 1e-6
 
 
 def verdict(segmentation: Segmentation, scene: Scene, shot: Shot) -> str | None:
-    """A key of WORDS: what the labels say to the end of this shot, None where they agree that nothing
-    ends."""
+    """A key of WORDS: what the labels say to the end of this shot, None where they agree that nothing ends."""
     labels = segmentation.labels
     if labels is None or labels[shot.number] == NO_LABEL:
         return None

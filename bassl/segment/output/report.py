@@ -74,7 +74,7 @@ def _facts(segmentation: Segmentation) -> str:
         ("Model", f"{model.name}, {KINDS[model.kind]}; features of {model.encoder}"),
         ("Threshold", f"{segmentation.threshold.value:.4g}, {segmentation.threshold.origin}"),
         ("Shots", _shots_from(segmentation)),
-        *(("Mind", warning) for warning in segmentation.warnings),
+        *(("Warning", warning) for warning in segmentation.warnings),
         *(
             (
                 f"Against labels: {name}",
