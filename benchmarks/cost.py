@@ -108,8 +108,8 @@ def read_inputs(path: Path) -> Inputs:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    measured = next((path for kind in ("cuda", "cpu") if (path := RESULTS / f"inputs-{kind}.json").is_file()), None)
-    path = arguments.inputs or measured
+    measured = [file for kind in ("cuda", "cpu") if (file := RESULTS / f"inputs-{kind}.json").is_file()]
+    path = arguments.inputs or next(iter(measured), None)
     if path is None:
         sys.stderr.write("error: nothing is measured yet; run `python3 -m benchmarks.main --only cost_check` first\n")
         return 2

@@ -38,7 +38,7 @@ def run(settings: Settings) -> list[Row]:
 
 
 def check(settings: Settings, depth: int, side: int, batch: int) -> Row:
-    """Seconds a step through Lightning and the data loader, and what the model says from parts measured at other batches."""
+    """Seconds a step through Lightning and the data loader, and what the model says from parts at other batches."""
     inputs = measured_inputs(settings, depth, side, (max(2, batch // 3), batch * 2))
     plan = plan_of(settings, batch, side, depth)
     few, many = settings.pick(quick=(1, 2), full=(2, 8))

@@ -144,7 +144,7 @@ def _encoder_and_images(plan: ExtractPlan, settings: Settings) -> tuple[torch.nn
 
 
 def _share_of_the_encoder(settings: Settings) -> Row:
-    """Images a second between a short and a long extraction, so that the start does not count, and the encoder's own."""
+    """Images a second between a short and a long extraction, so that the start does not count; the encoder's own."""
     seconds = []
     few, many = settings.pick(quick=(1, 2), full=(40, 200))
     for films in (few, many):

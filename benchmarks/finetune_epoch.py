@@ -91,8 +91,9 @@ def dimension(settings: Settings) -> int:
 def scorer(settings: Settings, dropout: float = 0.1) -> BoundaryScorer:
     """CRN and head, the same weights each time."""
     torch.manual_seed(0)
-    hidden = settings.pick(quick={"hidden_dim": 32, "intermediate_dim": 64}, full={})
-    return BoundaryScorer(ContextualRelationNetwork(dimension(settings), dropout=dropout, **hidden)).to(settings.device)
+    hidden, wide = settings.pick(quick=(32, 64), full=(768, 3072))
+    network = ContextualRelationNetwork(dimension(settings), hidden, intermediate_dim=wide, dropout=dropout)
+    return BoundaryScorer(network).to(settings.device)
 
 
 def epoch(model: BoundaryScorer, material: Material, settings: Settings, precision: torch.dtype) -> list[Tensor]:
@@ -174,7 +175,7 @@ def _multiplying(material: Material, settings: Settings, precision: torch.dtype)
     network = scorer(settings).crn
     assert network is not None
     tokens, width = network.num_shots + 1, network.hidden_dim
-    wide = network.encoder.layer[0].intermediate["dense"].out_features
+    wide = 4 * width
     layer = 4 * width * width + 2 * width * wide
     embedding = network.num_shots * network.input_dim * width
     products = 3 * (embedding + (tokens + 1) * layer) - embedding  # nothing flows back into the features

@@ -1,7 +1,7 @@
 """The reference's way with key-frames: Pillow, an image at a time, in the data worker.
 
-Written from its description ("augmentation of each image by itself in Python"), with torchvision's operations for Pillow
-images. Draws come from the package, so that both sides make the same views.
+Written from its description ("augmentation of each image by itself in Python"), with torchvision's operations for
+Pillow images. Draws come from the package, so that both sides make the same views.
 """
 
 from __future__ import annotations

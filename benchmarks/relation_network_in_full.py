@@ -11,7 +11,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bassl.model.crn import AddAndNorm, BertLayer, ContextualRelationNetwork, SelfAttention
 
@@ -34,14 +34,16 @@ def center_token(network: ContextualRelationNetwork, shots: Tensor) -> Tensor:
     return all_tokens[:, all_tokens.shape[1] // 2]
 
 
-def _layer(layer: BertLayer, hidden: Tensor) -> Tensor:
+def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
+    assert isinstance(layer, BertLayer)
     attended = _attention(layer.attention["self"], hidden)
     hidden = _add_and_norm(layer.attention["output"], attended, hidden)
     wide = F.gelu(layer.intermediate["dense"](hidden))
     return _add_and_norm(layer.output, wide, hidden)
 
 
-def _attention(attention: SelfAttention, hidden: Tensor) -> Tensor:
+def _attention(attention: nn.Module, hidden: Tensor) -> Tensor:
+    assert isinstance(attention, SelfAttention)
     batch, length, width = hidden.shape
     heads, size = attention.num_heads, width // attention.num_heads
     query, key, value = (
@@ -53,5 +55,6 @@ def _attention(attention: SelfAttention, hidden: Tensor) -> Tensor:
     return torch.matmul(weights, value).transpose(1, 2).contiguous().view(batch, length, width)
 
 
-def _add_and_norm(output: AddAndNorm, update: Tensor, residual: Tensor) -> Tensor:
+def _add_and_norm(output: nn.Module, update: Tensor, residual: Tensor) -> Tensor:
+    assert isinstance(output, AddAndNorm)
     return output.LayerNorm(output.dropout(output.dense(update)) + residual)

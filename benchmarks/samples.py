@@ -58,10 +58,9 @@ def whole_sample(data: PretrainShots, key: SampleKey) -> tuple[Tensor, Tensor]:
     return apply_views(batch.keyframes, batch.draws)[0], batch.mask[0]
 
 
-def decode_window(data: PretrainShots, key: SampleKey) -> None:
-    """Decode as many key-frames as a window has."""
-    for shot in range(key.row, key.row + WINDOW):
-        decode_keyframe(data.keyframes.path(0, shot, 1))
+def decode_window(data: PretrainShots, key: SampleKey) -> list[Tensor]:
+    """As many key-frames as a window has."""
+    return [decode_keyframe(data.keyframes.path(0, shot, 1)) for shot in range(key.row, key.row + WINDOW)]
 
 
 def _on_device(data: PretrainShots, keys: list[SampleKey], settings: Settings) -> Row:

@@ -232,7 +232,7 @@ def test_a_store_whose_index_leads_elsewhere_is_not_followed(data: Path, capsys:
     path.write_text(path.read_text().replace('"c": 5', '"../../secret": 5'))
     status, report = checked(capsys, data)
     assert status == 1
-    assert "do not trust" in kinds(report)["feature stores"]
+    assert "no file name; do not use this store" in kinds(report)["feature stores"]
 
 
 def test_stored_features_make_up_for_keyframes_except_in_pretraining(
