@@ -28,7 +28,7 @@ from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import parameter_groups, warmup_cosine
 from bassl.runtime import derived_seed
 
-CPU_WINDOWS, RAW_WINDOWS, ALL_WINDOWS = 256, 8, 2**31
+CPU_WINDOWS, RAW_WINDOWS, ALL_WINDOWS = 128, 8, 2**31
 """Windows whose activations are held at once: of features on a CPU, of key-frames, and of features on a GPU."""
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
-from bassl.dataset.annotation import FILM_NAME
+from bassl.dataset.annotation import is_film_name
 
 MAX_BYTES = 120  # of a name; files add `.partial-`, `.json` and the like, and file systems end at 255
 UNSAFE = re.compile(r"[^\w.-]+")
@@ -30,11 +30,6 @@ def safe_film_name(text: str) -> str:
         name = f"film_{name or digest}"
     assert _is_safe(name), name
     return name
-
-
-def is_film_name(name: str) -> bool:
-    """Whether the readers of annotations accept this name (MovieNet's own ids and all safe names)."""
-    return FILM_NAME.fullmatch(name) is not None and ".." not in name
 
 
 def film_name_of(path: PurePath, by_path: bool = False) -> str:
