@@ -27,6 +27,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from bassl import __version__
 from bassl.checkpointing import AtomicCheckpointIO
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
+from bassl.console import speak
 from bassl.errors import InputError
 from bassl.files import write_json
 
@@ -56,7 +57,7 @@ class Device:
 def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
     rank_zero = _process_rank() == 0
-    logging.basicConfig(level=logging.INFO if rank_zero else logging.ERROR, format="%(message)s", stream=sys.stderr)
+    speak(logging.INFO if rank_zero else logging.ERROR)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bassl.console import speak
 from bassl.download.addresses import FOLDERS, WHERE, Item, list_items
 from bassl.download.archive import is_archive, merge, unpack
 from bassl.download.fetch import DownloadError, Patience, fetch, partial_bytes, probe
@@ -57,7 +58,7 @@ def download(items: Sequence[Item], target: Path, patience: Patience, *, keep_ar
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: done. 1: network, server or disk failed, try again. 2: a setting or archive is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    speak()
     arguments = _parser().parse_args(argv)
     patience = Patience(arguments.timeout, arguments.retries)
     try:

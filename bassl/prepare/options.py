@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bassl.console import speak
 from bassl.errors import InputError
 from bassl.prepare.findings import Finding, has_errors, text_lines
 from bassl.prepare.layout import SPLIT_NAMES
@@ -50,7 +50,7 @@ def chosen_splits(
 
 def finish(run: Callable[[], list[Finding]]) -> int:
     """Run a command's work, show what it found and return the exit status (see EXIT; 130: interrupted)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    speak()
     try:
         found = run()
     except InputError as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bassl.console import speak
 from bassl.errors import InputError
 from bassl.segment.cache import default_folder
 from bassl.segment.films import find_films, result_folders
@@ -33,8 +34,7 @@ ImageNet ResNet-50 or the --encoder of a checkpoint. docs/video.md documents fil
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted."""
     arguments = _parser().parse_args(argv)
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    speak(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused
     try:
         return _run(arguments)
@@ -91,6 +91,9 @@ def _tell(outcome: Outcome) -> None:
         f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
+    highest = max((shot.probability for shot in found.shots if shot.probability is not None), default=None)
+    if len(found) == 1 and highest is not None:
+        lines.append(f"  no boundary reaches it, the highest is {highest:.4g}: give --threshold or --num-scenes")
     if len(found) <= MANY_SCENES:
         lines += [f"  {scene}" for scene in found]
     lines += [f"  {name}: {_percent(values)}" for name, values in found.evaluation.items()]

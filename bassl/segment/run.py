@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from bassl.console import speak
 from bassl.errors import InputError
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
@@ -153,7 +154,7 @@ def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str
 
 def _start_worker(free: Queue[str], reference: ModelReference) -> None:
     global _load
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    speak(logging.WARNING)
     _load = ModelLoader(reference, free.get())
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 
@@ -9,15 +8,6 @@ import pytest
 
 from bassl.segment.main import main
 from tests.segment.clips import write_clip, write_sound
-
-
-@pytest.fixture(autouse=True)
-def _own_logging():
-    """The command sets up logging for its process; give every test back what it had."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture
@@ -49,6 +39,11 @@ def test_a_second_call_with_another_threshold_computes_nothing(run, film, monkey
     status, out, _ = run(film, "--threshold", "0")
     assert (status, out.splitlines()[0]) == (0, "a film.mp4: 5 scenes in 5 shots")
     assert run(film, "--num-scenes", "3")[1].startswith("a film.mp4: 3 scenes")
+
+
+def test_a_film_that_is_not_cut_is_told_why(run, film):
+    assert "no boundary reaches it, the highest is 0." in run(film, "--threshold", "1")[1]
+    assert "no boundary reaches it" not in run(film, "--threshold", "0")[1]
 
 
 def test_nothing_is_kept_where_nothing_is_to_be_kept(run, film, tmp_path):
@@ -124,8 +119,8 @@ def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
     odd.write_bytes(b"no film")
     status, _, err = run(odd)
     assert status == 1
-    assert len(err.splitlines()) == 1
-    assert err.strip().isprintable()
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["model", "error"]
+    assert all(line.isprintable() for line in err.splitlines())
 
 
 def test_an_unknown_model_is_told_before_the_film_is_read(run, film):

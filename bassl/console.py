@@ -1,0 +1,25 @@
+"""What a command says while it works: one line an event, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class StandardError(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment, so that nothing is lost where it has been replaced since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
+def speak(level: int = logging.INFO) -> None:
+    """Show the program's messages from `level` on; called again it changes the level and nothing else."""
+    root = logging.getLogger()
+    root.setLevel(level)
+    if not any(isinstance(handler, StandardError) for handler in root.handlers):
+        root.addHandler(StandardError())

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cost
+from benchmarks.cost import Inputs, Run, main, predict
+
+GPU = Inputs(0.01, 0.001, 0.1, 0.0005, 20_000, 100e6, separate_cores=True)
+RUN = Run(samples=1000, epochs=2, batch=100, devices=1, workers=4, link=1e9, storage=1e9, latency=0.0, validated=600)
+
+
+def test_parts_have_their_hand_values() -> None:
+    found = predict(GPU, RUN)
+    assert found.decode == pytest.approx(2000 * 0.01 / 4)
+    assert found.compute == pytest.approx(20 * 0.1 + 2000 * 19 * 0.001)
+    assert found.exchange == 0
+    assert found.storage == pytest.approx(2000 * 17 * 20_000 / 1e9)
+    assert found.validation == pytest.approx(2 * 600 * 0.0005)
+    assert found.total == pytest.approx(40 + 0.6)
+    assert found.limit == "compute"
+
+
+def test_gradients_are_exchanged_by_a_ring() -> None:
+    found = predict(GPU, replace(RUN, devices=4, latency=0.002))
+    assert found.exchange == pytest.approx(20 * (2 * 3 / 4 * 100e6 / 1e9 + 0.002))
+    assert found.compute == pytest.approx(20 * 0.1 + 2000 * 19 * 0.001 / 4)
+    assert found.total == pytest.approx(found.compute + found.exchange + found.validation)
+
+
+def test_the_slowest_part_sets_the_pace() -> None:
+    slow_disk = predict(GPU, replace(RUN, storage=1e6))
+    assert slow_disk.limit == "storage"
+    assert slow_disk.total == pytest.approx(slow_disk.storage + slow_disk.validation)
+    one_worker = predict(replace(GPU, sample_seconds=1.0), RUN)
+    assert one_worker.limit == "decode"
+
+
+def test_on_a_cpu_decoding_and_computing_add_up() -> None:
+    found = predict(replace(GPU, separate_cores=False), RUN)
+    assert found.total == pytest.approx(2000 * 0.01 + 40 + 0.6)
+
+
+def test_an_incomplete_last_batch_is_dropped() -> None:
+    assert predict(GPU, replace(RUN, samples=1099)) == predict(GPU, replace(RUN, samples=1000))
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cost, "RESULTS", tmp_path)
+    (tmp_path / "inputs-cpu.json").write_text(json.dumps({**asdict(replace(GPU, separate_cores=False)), "depth": 50}))
+    return tmp_path
+
+
+def test_hours_are_printed_part_by_part(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--films", "1100", "--gpus", "8", "--epochs", "10", "--images-per-second", "2000"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1,600,500 samples an epoch, 10 epochs"
+    assert [line[:18].strip() for line in lines[1:]] == [
+        "decode", "compute", "gradient exchange", "storage", "validation", "all"
+    ]  # fmt: skip
+    hours = 10 * 1_600_256 * 19 / 2000 / 8 / 3600  # whole batches
+    assert float(lines[2][18:].split()[0]) == pytest.approx(hours, abs=0.01)
+
+
+def test_a_measured_gpu_comes_before_a_cpu(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (measured / "inputs-cuda.json").write_text(json.dumps(asdict(GPU)))
+    assert main([]) == 0
+    assert "8 devices" in capsys.readouterr().out
+
+
+def test_without_a_gpu_its_rate_is_asked_for(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "--images-per-second" in capsys.readouterr().err
+    assert main(["--cpu", "--gpus", "1"]) == 0
+
+
+def test_without_a_measurement_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cost, "RESULTS", tmp_path)
+    assert main([]) == 2
+    assert "--only cost_check" in capsys.readouterr().err

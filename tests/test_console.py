@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+from bassl.console import StandardError, speak
+
+log = logging.getLogger("bassl.somewhere")
+
+
+def test_a_line_goes_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", earlier)
+    speak()
+    log.info("first")
+    assert earlier.getvalue() == "first\n"
+    earlier.close()
+    now = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", now)
+    speak()
+    log.info("second")
+    assert now.getvalue() == "second\n"
+
+
+def test_speaking_twice_changes_the_level_only(capsys: pytest.CaptureFixture[str]) -> None:
+    speak()
+    speak(logging.WARNING)
+    log.info("unheard")
+    log.warning("heard")
+    assert capsys.readouterr().err == "heard\n"
+    assert sum(isinstance(handler, StandardError) for handler in logging.getLogger().handlers) == 1
