@@ -1,11 +1,16 @@
-"""The table that the benchmarks print, in Markdown."""
+"""The table that the benchmarks print, in Markdown; of stored results: `python3 -m benchmarks.table [FILE]`."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Row
+
+RESULTS = Path(__file__).parent / "results"
 
 COLUMNS = ("work", "unit", "ours", "reference's way", "ratio", "goal", "floor")
 
@@ -22,6 +27,15 @@ def table(machine: Mapping[str, Any], results: Mapping[str, Sequence[Row]]) -> s
     about = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
     notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
     return "\n".join([about, "", head, rule, *body, "", *notes])
+
+
+def stored_table(file: Path) -> str:
+    """The table of a file that `benchmarks.main --json` has written, perhaps by several runs on one machine."""
+    parts = json.loads(file.read_text(encoding="utf-8"))
+    days = sorted({part["machine"]["date"][:10] for part in parts.values()})
+    same = {name: value for name, value in next(iter(parts.values()))["machine"].items() if name not in ("date", "load")}
+    results = {name: [Row(**row) for row in part["rows"]] for name, part in parts.items()}
+    return table({"date": " to ".join(days[:1] + days[1:][-1:]), **same}, results)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -42,3 +56,7 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(stored_table(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "cpu.json") + "\n")

@@ -36,7 +36,7 @@ from benchmarks import (
 from benchmarks.main import NAMES, main
 from benchmarks.material import FULL_FILMS, FULL_SHOTS, film_sizes, split_of
 from benchmarks.measure import Row, Settings, compared, in_turns
-from benchmarks.table import table
+from benchmarks.table import RESULTS, stored_table, table
 from tests.reference import data
 
 
@@ -229,6 +229,12 @@ def test_the_table_shows_a_line_a_row_and_the_notes() -> None:
     ]
     assert "MISSED" in shown[5]
     assert shown[-1] == "- a: quiet"
+
+
+def test_the_readme_shows_what_is_stored() -> None:
+    shown = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    assert stored_table(RESULTS / "cpu.json") in shown
+    assert set(json.loads((RESULTS / "cpu.json").read_text(encoding="utf-8"))) <= set(NAMES)
 
 
 def test_results_of_other_benchmarks_stay_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
