@@ -47,7 +47,7 @@ class Material:
 def run(settings: Settings) -> list[Row]:
     """32 bit and bfloat16, each against 32 bit in full; on CUDA also how long a full epoch would take.
 
-    A CPU that only emulates bfloat16 is a hundred times slower in it, so there it is left out.
+    A CPU that only emulates bfloat16 takes many times as long in it, so there it is left out.
     """
     material = prepared(settings)
     ours, reference = scorer(settings), scorer(settings)
