@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for number in arguments.difficulty
         ]
         sheet = contact_sheet(films, arguments.scenes)
-        write_atomically(arguments.file, lambda temporary: sheet.save(temporary, quality=88))
+        write_atomically(arguments.file, lambda temporary: sheet.save(temporary, quality=80))
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

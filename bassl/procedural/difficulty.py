@@ -15,6 +15,7 @@ class Difficulty:
 
     shared_palette: share of a scene's colours that are the film's and come back in its other scenes.
     view_spread: share of a view's colours that are not its scene's but any of the film's.
+    turn: how far the wall's pattern is turned from one view to another, in degrees (standard deviation).
     exposure: how far the light of a shot is off, in stops (standard deviation).
     tint: how far its white balance is off (standard deviation of the gain of red and of blue).
     noise: sensor noise, in grey levels of 255 (standard deviation).
@@ -25,6 +26,7 @@ class Difficulty:
 
     shared_palette: float
     view_spread: float
+    turn: float
     exposure: float
     tint: float
     noise: float
@@ -40,6 +42,7 @@ class Difficulty:
         return cls(
             shared_palette=number,
             view_spread=number,
+            turn=50 * number,
             exposure=0.05 + 0.45 * number,
             tint=0.01 + 0.15 * number,
             noise=1 + 11 * number,

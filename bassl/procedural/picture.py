@@ -110,7 +110,7 @@ REPEATS: dict[str, Callable[[Plane, Plane], Mask]] = {
     "waves": lambda u, v: (v + 0.15 * np.sin(2 * np.pi * u)) % 0.6 < 0.3,
     "rings": lambda u, v: np.hypot(u % 2 - 1, v % 2 - 1) % 0.5 < 0.25,
     "crosses": _crosses,
-    "diamonds": lambda u, v: np.abs(u % 1 - 0.5) + np.abs(v % 1 - 0.5) < 0.35,
+    "squares": lambda u, v: np.maximum(np.abs(u % 2 - 1), np.abs(v % 2 - 1)) % 0.5 < 0.25,
     "steps": lambda u, v: (v + 0.5 * np.floor(2 * u)) % 1 < 0.25,
 }
 

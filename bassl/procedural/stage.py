@@ -14,7 +14,7 @@ import numpy as np
 from bassl.procedural.difficulty import Difficulty
 
 Color = tuple[int, int, int]
-PATTERNS = ("stripes", "checks", "dots", "bricks", "zigzag", "waves", "rings", "crosses", "diamonds", "steps")
+PATTERNS = ("stripes", "checks", "dots", "bricks", "zigzag", "waves", "rings", "crosses", "squares", "steps")
 SHAPES = ("box", "disc", "triangle", "diamond", "arch", "star", "vase", "lamp", "frame")
 # Saturation and brightness of the parts of a view, (low, high) each, and how far its hue is from the scene's.
 PARTS = {
@@ -154,7 +154,8 @@ def draw_view(place: Place, world: World, kind: str, difficulty: Difficulty, rng
     middle = [0.6, 1.2] if kind == "wide" else [rng.choice([0.65, 0.9, 1.15])]
     for character, x in zip(seen[kind], middle, strict=False):
         placed.append(Placed(character, x + rng.normal(0, 0.06), 0.8 + 0.25 * size, size, None))
-    pattern = replace(place.pattern, size=place.pattern.size * size)
+    angle = place.pattern.angle + rng.normal(0, difficulty.turn)
+    pattern = replace(place.pattern, size=place.pattern.size * size, angle=angle)
     return View(palette, pattern, (rng.random(), rng.random()), horizon, tuple(placed))
 
 

@@ -15,7 +15,7 @@ from bassl.prepare import check
 from bassl.procedural import main as command
 from bassl.procedural.screenplay import write_screenplay
 
-SMALL = ["--films", "3", "--shots", "20", "--seed", "7", "--size", "64x36"]
+SMALL = ["--films", "3", "--shots", "20", "--seed", "7", "--size", "128x72"]
 
 
 def hashes(folder: Path) -> dict[str, str]:
