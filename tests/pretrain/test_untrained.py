@@ -35,6 +35,12 @@ def untrained(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
+@pytest.fixture(scope="module")
+def plain(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of an ordinary run of one epoch."""
+    return pretrain(tiny_movienet, tmp_path_factory.mktemp("plain"))
+
+
 def test_no_epochs_leave_the_initial_weights_and_the_files_of_every_run(untrained: Path, tiny_movienet: Path) -> None:
     folder = untrained / "pretrain" / "ckpt" / "untrained"
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
@@ -55,23 +61,25 @@ def test_an_untrained_encoder_is_measured_at_step_0(untrained: Path) -> None:
     assert not [tag for tag in scalars if tag.startswith("train/")]
 
 
-def test_training_can_go_on_from_untrained_weights(untrained: Path, tiny_movienet: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_training_can_go_on_from_untrained_weights(
+    untrained: Path, plain: Path, tiny_movienet: Path, tmp_path: Path
+) -> None:
     path = untrained / "pretrain" / "ckpt" / "untrained" / "last.ckpt"
-    resumed = pretrain(tiny_movienet, tmp_path / "resumed", f"config.RESUME={path}")
-    at_once = pretrain(tiny_movienet, tmp_path / "at_once")
-    for name, value in weights(at_once, "devel").items():
-        torch.testing.assert_close(weights(resumed, "devel")[name], value, rtol=0, atol=0, msg=name)
-
-
-def test_validating_first_adds_a_point_and_changes_nothing(tiny_movienet: Path, tmp_path: Path) -> None:
-    two_epochs = ["config.TRAINER.max_epochs=2"]
-    first = pretrain(tiny_movienet, tmp_path / "first", "config.TEST.VAL_FIRST=true", *two_epochs)
-    plain = pretrain(tiny_movienet, tmp_path / "plain", *two_epochs)
+    resumed = weights(pretrain(tiny_movienet, tmp_path, f"config.RESUME={path}"), "devel")
     for name, value in weights(plain, "devel").items():
-        torch.testing.assert_close(weights(first, "devel")[name], value, rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_validating_first_adds_a_point_and_changes_nothing(plain: Path, tiny_movienet: Path, tmp_path: Path) -> None:
+    first = pretrain(tiny_movienet, tmp_path, "config.TEST.VAL_FIRST=true")
+    ours = weights(first, "devel")
+    for name, value in weights(plain, "devel").items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=0, msg=name)
     with_first, without = (read_scalars(folder / "logs" / "devel") for folder in (first, plain))
     for tag in MEASURES:
-        assert len(without[tag].step) == 2
+        assert len(without[tag].step) == 1
         assert with_first[tag].step.tolist() == [0, *without[tag].step.tolist()]
         assert with_first[tag].value[1:].tolist() == without[tag].value.tolist()
 

@@ -34,7 +34,7 @@ def precisions(tmp_path_factory: pytest.TempPathFactory) -> dict[float, dict[str
     found = {}
     for difficulty in (0.0, DataSet().difficulty):
         folder = tmp_path_factory.mktemp("films")
-        write_data_set(folder, DataSet(3, 100, 0, difficulty, 96, 54))
+        write_data_set(folder, DataSet(2, 80, 0, difficulty, 96, 54))
         found[difficulty] = baseline_precisions(Layout.of(folder))
     return found
 
