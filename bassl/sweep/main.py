@@ -103,7 +103,7 @@ def _draw(path: Path, rows: Sequence[RowResult], experiment: Experiment) -> None
     if any(row.spread("AP").values for row in rows):
         from bassl.sweep.picture import draw
 
-        draw(path, rows, f"{experiment.name}: {experiment.about}")
+        draw(path, rows, experiment.name, experiment.about)
 
 
 def _chosen_rows(experiment: Experiment, given: str | None) -> list[str]:
