@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs an experiment, rows x seeds, into one table and a picture: bash scripts/ablation.sh sample [config.KEY=VALUE ...]
+# Runs an experiment into one table and a picture: bash scripts/ablation.sh sample [config.KEY=VALUE ...]
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"

@@ -1,5 +1,5 @@
-"""Runs the steps of a sweep, one process each and several runs at once if asked for. What fails is noted, the rest
-goes on."""
+"""Runs the steps of a sweep, one process each and several runs at once if asked for. What fails is noted, the
+rest goes on."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def execute(
 ) -> None:
     """Do every step that is not done, each run's in order and `jobs` runs at a time.
 
-    A step that fails ends its run and no other; `folder` knows which did, and why. devices: CUDA devices to share the
-    runs out over. after_run is called when a run has come to its end. On Ctrl-C, SIGTERM and SIGUSR1 the steps at
-    work are told, save themselves and end, and KeyboardInterrupt or Preempted goes on.
+    A step that fails ends its run and no other; `folder` knows which did, and why. devices: CUDA devices to
+    share the runs out over. after_run is called when a run has come to its end. On Ctrl-C, SIGTERM and
+    SIGUSR1 the steps at work are told, save themselves and end, and KeyboardInterrupt or Preempted goes on.
     """
     waiting = deque((run, steps) for run in runs if (steps := folder.remaining(run)))
     total, left = sum(len(run.steps) for run in runs), sum(len(steps) for _, steps in waiting)
@@ -134,7 +134,8 @@ def _end_with_the_sweep() -> None:
 
 
 def _finish(one: _Active, folder: SweepFolder) -> bool:
-    """Write down how a step ended; whether it is done. Raises Preempted where it was stopped by a signal and saved."""
+    """Write down how a step ended; whether it is done. Raises Preempted where it was stopped by a signal and
+    saved."""
     one.output.close()
     status, seconds = one.process.returncode, time.monotonic() - one.started
     if status == Preempted.EXIT_STATUS:

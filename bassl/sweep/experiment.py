@@ -1,4 +1,5 @@
-"""An experiment: which rows are compared, under which settings and over which seeds; read from a YAML file."""
+"""An experiment: which rows are compared, under which settings and over which seeds; read from a YAML
+file."""
 
 from __future__ import annotations
 
@@ -24,11 +25,12 @@ READY = FOLDER / "experiment"
 class Experiment:
     """What an experiment file says; its keys are these and no others.
 
-    name: of the file, without its ending. about: one sentence. rows: by name, what makes a row, as a list of settings.
-    settings: of every row. A setting is `config.KEY=VALUE` as on the command line of the jobs, with `pretrain:`,
-    `extract:` or `finetune:` in front where it is for one of them alone (see `bassl.sweep.settings`). seeds: one run a
-    row each. data: folder below bassl/data, where none is named by config.DATA_PATH. published_ap: of rows whose AP on
-    MovieNet-SSeg's test split has been published, in percent.
+    name: of the file, without its ending. about: one sentence. rows: by name, what makes a row, as a list of
+    settings. settings: of every row. A setting is `config.KEY=VALUE` as on the command line of the jobs, with
+    `pretrain:`, `extract:` or `finetune:` in front where it is for one of them alone (see
+    `bassl.sweep.settings`). seeds: one run a row each. data: folder below bassl/data, where none is named by
+    config.DATA_PATH. published_ap: of rows whose AP on MovieNet-SSeg's test split has been published, in
+    percent.
     """
 
     name: str = MISSING
@@ -48,7 +50,8 @@ def ready_names() -> list[str]:
 def read_experiment(name_or_path: str) -> Experiment:
     """An experiment by its name (a file of bassl/config/experiment) or by the path of a file of your own.
 
-    Raises InputError for one that is not there, an unknown key, a value of the wrong type, and rows that cannot be.
+    Raises InputError for one that is not there, an unknown key, a value of the wrong type, and rows that
+    cannot be.
     """
     path = _located(name_or_path)
     try:

@@ -28,8 +28,8 @@ PATIENCE = 60.0  # seconds for the steps of a sweep that was killed to save them
 
 @dataclass(frozen=True)
 class StepRecord:
-    """How far a step is. status: waiting (also: was interrupted), done or failed. attempts: how often it was started.
-    seconds: wall time of the last attempt, None where it was interrupted. error: why it failed."""
+    """How far a step is. status: waiting (also: was interrupted), done or failed. attempts: how often it was
+    started. seconds: wall time of the last attempt, None where it was interrupted. error: why it failed."""
 
     status: str = WAITING
     attempts: int = 0
@@ -71,8 +71,9 @@ class SweepFolder:
 
     @contextmanager
     def taken(self) -> Iterator[int]:
-        """Hold the folder. The file descriptor is handed to the steps, so that one which outlives a killed sweep holds
-        it too; those are given a minute to end. Raises InputError where another sweep is at work."""
+        """Hold the folder. The file descriptor is handed to the steps, so that one which outlives a killed
+        sweep holds it too; those are given a minute to end. Raises InputError where another sweep is at
+        work."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as lock:
             deadline = time.monotonic() + PATIENCE
@@ -89,8 +90,8 @@ class SweepFolder:
             return not _locked(theirs.fileno())
 
     def begin(self, experiment: str, runs: Sequence[Run]) -> None:
-        """Write down what is asked for. Raises InputError where the folder holds another experiment or something else,
-        or where a run has been begun under other settings."""
+        """Write down what is asked for. Raises InputError where the folder holds another experiment or
+        something else, or where a run has been begun under other settings."""
         path = self.root / "sweep.json"
         if not path.is_file():
             others = [entry.name for entry in self.root.iterdir() if not entry.name.startswith(".")]

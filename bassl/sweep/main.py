@@ -22,9 +22,9 @@ from bassl.sweep.table import markdown, write_tables
 log = logging.getLogger(__name__)
 SWEEPS = PACKAGE.parent / "outputs" / "sweep"
 EPILOG = """\
-A setting is config.KEY=VALUE and applies to every row; pretrain:config.KEY=VALUE, extract:... or finetune:... is for
-that step alone. Stopped or killed, the same command goes on. docs/sweep.md says what lies where, and how to write an
-experiment of your own.
+A setting is config.KEY=VALUE and applies to every row; pretrain:config.KEY=VALUE, extract:... or finetune:...
+is for that step alone. Stopped or killed, the same command goes on. docs/sweep.md says what lies where, and how
+to write an experiment of your own.
 exit status: 0 done, 1 some runs failed, 2 a mistake in the command, 75 stopped by a signal, 130 interrupted"""
 
 

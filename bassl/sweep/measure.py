@@ -1,6 +1,8 @@
-"""What a pre-trained model knows before it has seen a label: k-NN precision of its features, and zero-shot AP.
+"""What a pre-trained model knows before it has seen a label: k-NN precision of its features, and zero-shot
+AP.
 
-python3 -m bassl.sweep.measure --checkpoint CKPT --features FOLDER --annotations anno.test.ndjson --output FILE
+python3 -m bassl.sweep.measure --checkpoint CKPT --features FOLDER --annotations anno.test.ndjson --output
+FILE
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ def measure(
 ) -> dict[str, Any]:
     """Measure the labelled rows of an annotation file and write what comes out as JSON.
 
-    `knn`: precision at k by k, in percent (see `bassl.pretrain.knn`), None without a query. `zero_shot`: AP and mAP, as
-    fractions, of the boundary (PP) head of pre-training; None where the checkpoint has none. Raises InputError where
-    checkpoint, features and annotations do not belong together.
+    `knn`: precision at k by k, in percent (see `bassl.pretrain.knn`), None without a query. `zero_shot`: AP
+    and mAP, as fractions, of the boundary (PP) head of pre-training; None where the checkpoint has none.
+    Raises InputError where checkpoint, features and annotations do not belong together.
     """
     from bassl.dataset.annotation import read_annotations
     from bassl.dataset.features import FeatureStore
@@ -119,7 +121,8 @@ def zero_shot(
 
 
 def window_interval(model: Checkpoint) -> int:
-    """Shots from one position of the pre-training window to the next, as stored with the model; 1 where it is not."""
+    """Shots from one position of the pre-training window to the next, as stored with the model; 1 where it is
+    not."""
     stored = model.metadata.get("bassl", {})
     try:
         return int(stored["config"]["LOSS"]["sampling_method"]["params"][stored["method"]]["neighbor_interval"])

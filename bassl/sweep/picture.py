@@ -32,8 +32,8 @@ def draw(path: Path, rows: Sequence[RowResult], title: str, about: str = "") -> 
 def results_figure(rows: Sequence[RowResult], title: str, about: str = "") -> Figure:
     """AP in percent from left to right, rows from top to bottom.
 
-    Beside the fine-tuned AP: the means of the training-free scorer and of the zero-shot boundary head, and what has
-    been published. Raises InputError where no row has an AP yet.
+    Beside the fine-tuned AP: the means of the training-free scorer and of the zero-shot boundary head, and
+    what has been published. Raises InputError where no row has an AP yet.
     """
     if not any(row.spread("AP").values for row in rows):
         raise InputError("no run has been scored yet, so there is nothing to draw")

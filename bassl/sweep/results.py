@@ -15,14 +15,14 @@ from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
 from bassl.sweep.runs import STEPS, run_name
 
 METRICS = ("AP", "mAP", "zero_shot_AP", "training_free_AP", "knn@1", "knn@5")
-"""Numbers of a run, all in percent: fine-tuned AP and mean-per-film AP, AP of the pre-trained boundary head and of the
-training-free scorer, k-NN precision of the features."""
+"""Numbers of a run, all in percent: fine-tuned AP and mean-per-film AP, AP of the pre-trained boundary head
+and of the training-free scorer, k-NN precision of the features."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run. values: those of METRICS that there are, in percent. seconds: wall time of each step that is done; of
-    those in `resumed` only the last part of it. failure: the step that failed and why."""
+    """One run. values: those of METRICS that there are, in percent. seconds: wall time of each step that is
+    done; of those in `resumed` only the last part of it. failure: the step that failed and why."""
 
     row: str
     seed: int
@@ -79,7 +79,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def collect(folder: SweepFolder, rows: Sequence[str], published_ap: Mapping[str, float]) -> list[RowResult]:
-    """The results of every run that was ever asked for in a folder: rows in the given order, then any others."""
+    """The results of every run that was ever asked for in a folder: rows in the given order, then any
+    others."""
     known = folder.known_runs()
     order = [*rows, *sorted({row for row, _ in known} - set(rows))]
     found = []

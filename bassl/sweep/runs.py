@@ -1,4 +1,5 @@
-"""The runs of an experiment, rows x seeds, and the commands that each consists of: those that a user would type."""
+"""The runs of an experiment, rows x seeds, and the commands that each consists of: those that a user would
+type."""
 
 from __future__ import annotations
 
@@ -35,9 +36,9 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a run. arguments: what stands behind `python3 -m <module>`. settings: what decides its outcome,
-    by key; folders and names of the sweep are left out. output: the file that is there as soon as it has begun to
-    leave something."""
+    """One command of a run. arguments: what stands behind `python3 -m <module>`. settings: what decides its
+    outcome, by key; folders and names of the sweep are left out. output: the file that is there as soon as it
+    has begun to leave something."""
 
     name: str
     arguments: tuple[str, ...]
@@ -76,9 +77,9 @@ def plan_runs(
 ) -> list[Run]:
     """The runs of some rows and seeds, all seeds of a row behind one another.
 
-    A row is told, in this order, the last counting: the experiment's settings, `overrides` (the command line), what
-    makes the row, and what the sweep sets (seed, names, folders). Everything is composed and checked here, before
-    anything is run; raises InputError for the first mistake, with the row that it is in.
+    A row is told, in this order, the last counting: the experiment's settings, `overrides` (the command
+    line), what makes the row, and what the sweep sets (seed, names, folders). Everything is composed and
+    checked here, before anything is run; raises InputError for the first mistake, with the row that it is in.
     """
     common, typed = parse_all(experiment.settings), parse_all(overrides)
     if experiment.data is not None:
@@ -161,7 +162,8 @@ def _annotations(pretrain: PretrainPlan, extract: ExtractPlan, finetune: Finetun
 
 
 def deciding(config: Any) -> dict[str, Any]:
-    """Every key of a configuration with its value, but for those that the sweep sets; paths are made absolute."""
+    """Every key of a configuration with its value, but for those that the sweep sets; paths are made
+    absolute."""
     flat: dict[str, Any] = {}
     _flatten(OmegaConf.to_container(config, resolve=True), "config", flat)
     return {

@@ -37,10 +37,10 @@ class Setting(NamedTuple):
 def parse(text: str) -> list[Setting]:
     """A setting as typed, once for every job that it is for.
 
-    `pretrain:config.TRAINER.max_epochs=20` is for that job alone. Without a prefix it is for every job that knows the
-    key; where pre-training and fine-tuning both know it, each in its own sense (which is what extraction not knowing it
-    tells: epochs, batch, optimiser, network), it has to have one. Raises InputError for that, for an unknown key, and
-    for one that the sweep sets itself.
+    `pretrain:config.TRAINER.max_epochs=20` is for that job alone. Without a prefix it is for every job that
+    knows the key; where pre-training and fine-tuning both know it, each in its own sense (which is what
+    extraction not knowing it tells: epochs, batch, optimiser, network), it has to have one. Raises InputError
+    for that, for an unknown key, and for one that the sweep sets itself.
     """
     addressed = ADDRESSED.fullmatch(text)
     given = addressed["setting"] if addressed else text
@@ -68,6 +68,7 @@ def parse_all(texts: Iterable[str]) -> list[Setting]:
 
 
 def of_job(job: str, *layers: Sequence[Setting]) -> tuple[str, ...]:
-    """What a job is told by layers of settings; of a key that several set, the last counts and stays in its place."""
+    """What a job is told by layers of settings; of a key that several set, the last counts and stays in its
+    place."""
     last = {setting.name: setting.text for layer in layers for setting in layer if setting.job == job}
     return tuple(last.values())

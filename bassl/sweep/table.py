@@ -23,10 +23,10 @@ TITLES = {
     "knn@5": "k-NN@5",
 }
 LEGEND = """\
-In percent, mean ± sample standard deviation over seeds, on the test rows. AP: fine-tuned, all shots pooled; mAP: mean
-of the films' AP. Zero-shot AP: the boundary head of pre-training, before any label. Training-free AP: similarity of
-the features across a boundary, turned round. k-NN@1: how often the nearest shot of a film is of the same scene. Time:
-wall time of a run, mean over seeds; ≥ where a run was interrupted, whose first part is not counted."""
+In percent, mean ± sample standard deviation over seeds, on the test rows. AP: fine-tuned, all shots pooled; mAP:
+mean of the films' AP. Zero-shot AP: the boundary head of pre-training, before any label. Training-free AP:
+similarity of the features across a boundary, turned round. k-NN@1: how often the nearest shot of a film is of the
+same scene. Time: wall time of a run, mean over seeds; ≥ where an interrupted part is not counted."""
 
 
 def write_tables(folder: Path, experiment: Experiment, rows: Sequence[RowResult], untrained: Sequence[str]) -> None:
@@ -38,7 +38,8 @@ def write_tables(folder: Path, experiment: Experiment, rows: Sequence[RowResult]
 
 
 def markdown(experiment: Experiment, rows: Sequence[RowResult], untrained: Sequence[str] = ()) -> str:
-    """The table with its legend, what failed, and what is not done yet. Columns that nothing fills are left out."""
+    """The table with its legend, what failed, and what is not done yet. Columns that nothing fills are left
+    out."""
     shown = [metric for metric in COLUMNS if any(row.spread(metric).values for row in rows)]
     is_published = any(row.published_ap is not None for row in rows)
     head = ["row", "seeds", *(["published AP"] if is_published else []), *(TITLES[metric] for metric in shown)]

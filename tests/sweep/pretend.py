@@ -1,7 +1,7 @@
 """Steps that cost nothing, and a sweep of them.
 
-`python -m tests.sweep.pretend step ACTION...` does what each action says, `... sweep FOLDER ROW=ACTION,ACTION ...` runs
-a sweep whose runs have two steps: the actions, and one that writes `<FOLDER>/<run>.txt`.
+`python -m tests.sweep.pretend step ACTION...` does what each action says, `... sweep FOLDER ROW=ACTION,ACTION
+...` runs a sweep whose runs have two steps: the actions, and one that writes `<FOLDER>/<run>.txt`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ NAMES = ("pretrain", "extract")
 
 
 def act(action: str) -> None:
-    """say:TEXT, fail:STATUS, run:FILE (Python), add:FILE (a line to it), save:FILE (on SIGTERM, then status 75),
-    wait:FIFO (open it for writing, then sleep until a signal comes)."""
+    """say:TEXT, fail:STATUS, run:FILE (Python), add:FILE (a line to it), save:FILE (on SIGTERM, then status
+    75), wait:FIFO (open it for writing, then sleep until a signal comes)."""
     verb, _, value = action.partition(":")
     if verb == "say":
         sys.stderr.write(value + "\n")

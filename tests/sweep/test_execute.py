@@ -77,7 +77,8 @@ def test_two_jobs_share_the_runs_and_the_devices(folder: Path, tmp_path: Path) -
 
 
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], Path, Path]:
-    """A sweep in a process of its own whose first step is at work, and the pipe that ends when the step does."""
+    """A sweep in a process of its own whose first step is at work, and the pipe that ends when the step
+    does."""
     fifo, saved = tmp_path / "fifo", tmp_path / "saved"
     os.mkfifo(fifo)
     folder = tmp_path / "sweep"
