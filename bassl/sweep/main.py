@@ -63,11 +63,10 @@ def _run(arguments: argparse.Namespace) -> int:
     with folder.taken() as lock:
         folder.begin(experiment.name, runs)
         log.info("%s: %d rows x %d seeds, in %s", experiment.name, len(rows), len(seeds), folder.root)
-        untrained = sorted({run.row for run in runs if run.is_untrained})
 
         def report() -> list[RowResult]:
             found = collect(folder, list(experiment.rows), experiment.published_ap)
-            write_tables(folder.root, experiment, found, untrained)
+            write_tables(folder.root, experiment, found)
             return found
 
         execute(
@@ -81,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         found = report()
         _draw(folder.root / "results.png", found, experiment)
-    sys.stdout.write(f"{markdown(experiment, found, untrained)}\n{folder.root}/results.md, results.csv, results.png\n")
+    sys.stdout.write(f"{markdown(experiment, found)}\n{folder.root}/results.md, results.csv, results.png\n")
     return 1 if any(run.failure for row in found for run in row.runs) else 0
 
 

@@ -14,6 +14,7 @@ from bassl.errors import InputError
 from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
 from bassl.sweep.runs import STEPS, run_name
 
+EPOCHS = "config.TRAINER.max_epochs"
 METRICS = ("AP", "mAP", "zero_shot_AP", "training_free_AP", "knn@1", "knn@5")
 """Numbers of a run, all in percent: fine-tuned AP and mean-per-film AP, AP of the pre-trained boundary head
 and of the training-free scorer, k-NN precision of the features."""
@@ -22,7 +23,7 @@ and of the training-free scorer, k-NN precision of the features."""
 @dataclass(frozen=True)
 class RunResult:
     """One run. values: those of METRICS that there are, in percent. seconds: wall time of each step that is
-    done; of those in `resumed` only the last part of it. failure: the step that failed and why."""
+    done; of those in `resumed` only the last part of it. failure: the step that failed and why. is_untrained: its encoder is as it was initialised."""
 
     row: str
     seed: int
@@ -30,6 +31,7 @@ class RunResult:
     seconds: Mapping[str, float]
     resumed: frozenset[str]
     failure: tuple[str, str] | None
+    is_untrained: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -65,6 +67,11 @@ class RowResult:
     def is_resumed(self, step: str) -> bool:
         """Whether a wall time lacks what was done before an interruption."""
         return any(step in run.resumed for run in self.runs)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether this row's encoders are as they were initialised."""
+        return any(run.is_untrained for run in self.runs)
 
     @property
     def num_done(self) -> int:
@@ -114,6 +121,7 @@ def _run(folder: SweepFolder, row: str, seed: int) -> RunResult:
         {step: record.seconds or 0.0 for step, record in done.items()},
         frozenset(step for step, record in done.items() if record.attempts > 1),
         failed[0] if failed else None,
+        records["pretrain"].settings.get(EPOCHS) == 0,
     )
 
 

@@ -59,7 +59,6 @@ class Run:
     seed: int
     steps: tuple[Step, ...]
     annotations: tuple[Path, ...]
-    is_untrained: bool
 
     @property
     def name(self) -> str:
@@ -135,7 +134,7 @@ def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: P
             raise InputError(f"row {row}, {job}: {error}") from error
         steps.append(Step(job, arguments, deciding(config), outputs[job]))
     steps.append(_measure(plans["extract"], plans["finetune"], outputs["pretrain"], folder / "measures" / name))
-    return Run(row, seed, tuple(steps), _annotations(**plans), plans["pretrain"].loop.max_epochs == 0)
+    return Run(row, seed, tuple(steps), _annotations(**plans))
 
 
 def _measure(extract: ExtractPlan, finetune: FinetunePlan, checkpoint: Path, output: Path) -> Step:

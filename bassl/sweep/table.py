@@ -29,15 +29,15 @@ similarity of the features across a boundary, turned round. k-NN@1: how often th
 same scene. Time: wall time of a run, mean over seeds; ≥ where an interrupted part is not counted."""
 
 
-def write_tables(folder: Path, experiment: Experiment, rows: Sequence[RowResult], untrained: Sequence[str]) -> None:
-    """Write `results.md`, `results.csv` and `runs.csv`. untrained: rows whose encoder was never trained."""
-    text = markdown(experiment, rows, untrained)
+def write_tables(folder: Path, experiment: Experiment, rows: Sequence[RowResult]) -> None:
+    """Write `results.md`, `results.csv` and `runs.csv`."""
+    text = markdown(experiment, rows)
     write_atomically(folder / "results.md", lambda path: path.write_text(text, encoding="utf-8"))
     _write_csv(folder / "results.csv", [_row_line(row) for row in rows])
     _write_csv(folder / "runs.csv", [_run_line(run) for row in rows for run in row.runs])
 
 
-def markdown(experiment: Experiment, rows: Sequence[RowResult], untrained: Sequence[str] = ()) -> str:
+def markdown(experiment: Experiment, rows: Sequence[RowResult]) -> str:
     """The table with its legend, what failed, and what is not done yet. Columns that nothing fills are left
     out."""
     shown = [metric for metric in COLUMNS if any(row.spread(metric).values for row in rows)]
@@ -54,7 +54,7 @@ def markdown(experiment: Experiment, rows: Sequence[RowResult], untrained: Seque
         cells += [_shown_time(row, step) for step in STEPS[:3]]
         lines.append(_line(cells))
     lines += ["", LEGEND]
-    before = [row for row in rows if row.name in untrained and row.spread("knn@1").values]
+    before = [row for row in rows if row.is_untrained and row.spread("knn@1").values]
     if before:
         lines.append(
             f"Before training, k-NN@1 is {shown_spread(before[0].spread('knn@1'))}: that of row {before[0].name}, with "

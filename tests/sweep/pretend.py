@@ -55,7 +55,7 @@ def pretended_run(folder: Path, row: str, actions: list[str], seed: int = 0, set
         Step(NAMES[0], ("step", *actions), settings or {"a": 1}, folder / f"{name}.begun"),
         Step(NAMES[1], ("step", f"add:{written}"), {"b": 2}, written),
     )
-    return Run(row, seed, steps, (), False)
+    return Run(row, seed, steps, ())
 
 
 def run_sweep(folder: Path, planned: list[Run], **options: object) -> SweepFolder:
