@@ -23,7 +23,8 @@ and of the training-free scorer, k-NN precision of the features."""
 @dataclass(frozen=True)
 class RunResult:
     """One run. values: those of METRICS that there are, in percent. seconds: wall time of each step that is
-    done; of those in `resumed` only the last part of it. failure: the step that failed and why. is_untrained: its encoder is as it was initialised."""
+    done; of those in `resumed` only the last part of it. failure: the step that failed and why. is_untrained:
+    its encoder is as it was initialised."""
 
     row: str
     seed: int
