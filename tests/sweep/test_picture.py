@@ -52,7 +52,9 @@ def test_no_text_overlaps_another_or_leaves_the_picture() -> None:
     renderer = figure.canvas.get_renderer()
     (axes,) = figure.axes
     (legend,) = figure.legends
-    texts = [*figure.texts, *axes.texts, *axes.get_yticklabels(), *axes.get_xticklabels(), axes.xaxis.label]
+    low, high = axes.get_xlim()
+    ticks = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+    texts = [*figure.texts, *axes.texts, *axes.get_yticklabels(), *ticks, axes.xaxis.label]
     boxes = [text.get_window_extent(renderer) for text in texts] + [legend.get_window_extent(renderer)]
     width, height = figure.canvas.get_width_height()
     for number, box in enumerate(boxes):
