@@ -63,20 +63,6 @@ def stored_crn(checkpoint: Checkpoint) -> ContextualRelationNetwork:
     return crn
 
 
-def zero_shot_scorer(checkpoint: Checkpoint) -> BoundaryScorer | None:
-    """The boundary scorer that pre-training left, CRN and pseudo-boundary head, which has seen no label; None without.
-
-    The head takes the place of the one that fine-tuning would train.
-    """
-    architecture = architecture_of(checkpoint)
-    if "head_pp" not in architecture.heads or architecture.crn is None:
-        return None
-    scorer = BoundaryScorer(stored_crn(checkpoint))
-    assert scorer.head_sbd is not None
-    load_weights(scorer.head_sbd, checkpoint.state_dict, prefix="loss.head_pp.", source=checkpoint.path)
-    return scorer
-
-
 def stored_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
     """The boundary scorer of a fine-tuned checkpoint with its weights; InputError where it is not fine-tuned."""
     names = {name.split(".")[0] for name in checkpoint.state_dict}

@@ -34,7 +34,7 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
         run=_run(config, "pretrain"),
         data=_data(config),
         compute=compute,
-        loop=_loop(config, least_epochs=0),
+        loop=_loop(config),
         optimizer=plans.OptimizerPlan(
             name=optimizer.name,
             lr=_scaled_lr(config),
@@ -206,10 +206,10 @@ def _shared_out(effective: int, processes: int, accumulate: int) -> int:
     return effective // parts
 
 
-def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
+def _loop(config: DictConfig) -> plans.LoopPlan:
     trainer = config.TRAINER
-    at_least("config.TRAINER.max_epochs", trainer.max_epochs, least_epochs)
-    at_least("config.TRAINER.log_every_n_steps", trainer.log_every_n_steps, 1)
+    for name in ("max_epochs", "log_every_n_steps"):
+        at_least(f"config.TRAINER.{name}", trainer[name], 1)
     optional = ("max_steps", "limit_train_batches", "limit_val_batches", "gradient_clip_val")
     for name in (*optional, "checkpoint_every_n_steps", "checkpoint_every_n_minutes"):
         if trainer[name] is not None:

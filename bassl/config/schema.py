@@ -63,7 +63,6 @@ class Trainer:
 
 @dataclass
 class PretrainTrainer(Trainer):
-    max_epochs: int = key(10, "passes over the training shots; 0: save the untrained model, to compare with")
     compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
 
 

@@ -76,9 +76,6 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         if plan.select_on == "val" and not plan.run.dry_run:
             _load_best(plan, module)
             _evaluate(plan, module, trainer, splits["test"], seed)
-        elif "test" not in module.results and not plan.run.dry_run:  # went on from a run that lacked its report alone
-            module.trained_epochs = trainer.current_epoch
-            _evaluate(plan, module, trainer, splits["test"], seed)
     if plan.run.dry_run:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import LAST, checkpoint_callbacks, keep_earlier, resume_path
+from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -52,13 +52,10 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
         for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
             record_run(folder, config, seed, {"annotations": str(plan.data.annotations)})
     trainer.fit(module, datamodule=data, ckpt_path=resume)
-    if plan.loop.max_epochs == 0 and not plan.run.dry_run:
-        trainer.save_checkpoint(plan.run.checkpoint_folder / LAST)
-        log.warning("config.TRAINER.max_epochs=0: saved the model as it was initialised")
     if plan.run.dry_run:
         log.info("dry run: two steps and one validation batch worked; nothing was written")
     else:
-        log.info("checkpoint: %s\nlogs: %s", plan.run.checkpoint_folder / LAST, plan.run.log_folder)
+        log.info("checkpoint: %s\nlogs: %s", plan.run.checkpoint_folder / "last.ckpt", plan.run.log_folder)
 
 
 def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
