@@ -63,6 +63,17 @@ def stored_crn(checkpoint: Checkpoint) -> ContextualRelationNetwork:
     return crn
 
 
+def zero_shot_scorer(checkpoint: Checkpoint) -> BoundaryScorer | None:
+    """A scorer of pre-training's CRN and pseudo-boundary (PP) head, which has seen no label; None without these."""
+    architecture = architecture_of(checkpoint)
+    if "head_pp" not in architecture.heads or architecture.crn is None:
+        return None
+    scorer = BoundaryScorer(stored_crn(checkpoint))
+    assert scorer.head_sbd is not None
+    load_weights(scorer.head_sbd, checkpoint.state_dict, prefix="loss.head_pp.", source=checkpoint.path)
+    return scorer
+
+
 def stored_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
     """The boundary scorer of a fine-tuned checkpoint with its weights; InputError where it is not fine-tuned."""
     names = {name.split(".")[0] for name in checkpoint.state_dict}

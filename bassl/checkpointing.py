@@ -64,6 +64,11 @@ class SaveLast(Checkpoint):
         """Save the whole epoch."""
         self.save(trainer)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save a run of no epochs as it was drawn."""
+        if trainer.max_epochs == 0:
+            self.save(trainer)
+
     def save(self, trainer: pl.Trainer) -> None:
         """Save now; RunError where the weights are not finite any more, so that the last good file stays."""
         refuse_non_finite(trainer)

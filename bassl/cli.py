@@ -14,7 +14,7 @@ COMMANDS = {
     "pretrain": ("bassl.pretrain.main", "pre-train a shot encoder and CRN on key-frames"),
     "extract": ("bassl.pretrain.extract_shot_repr", "extract shot features with a pre-trained model"),
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
-    "evaluate": ("bassl.finetune.main", "evaluate a fine-tuned model: config.LOAD_FROM=NAME"),
+    "evaluate": ("bassl.finetune.main", "evaluate a model: config.LOAD_FROM=NAME"),
     "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
     "segment": ("bassl.segment.main", "cut films into scenes: bassl segment FILM.mp4"),
     "prepare": ("bassl.prepare.main", "make a training set of a folder of films, or of MovieNet's release"),
@@ -52,9 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         sys.stderr.write(f"{USAGE}error: there is no command {name!r}; {hint}\n")
         return 2
-    if name == "evaluate" and not _asks_for_help(rest) and not _names_a_model(rest):
-        sys.stderr.write("error: evaluate needs the model; give config.LOAD_FROM=NAME of a fine-tuned one\n")
-        return 2
+    if name == "evaluate" and not _asks_for_help(rest) and not _sets("LOAD_FROM", rest):
+        if not _sets("PRETRAINED_LOAD_FROM", rest):
+            sys.stderr.write(
+                "error: evaluate needs the model; give config.LOAD_FROM=NAME of a fine-tuned one, or "
+                "config.PRETRAINED_LOAD_FROM=NAME of a pre-trained one for its zero-shot scores\n"
+            )
+            return 2
+        rest = [*rest, "config.ZERO_SHOT=true"]
     run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
     return run(rest)
 
@@ -63,8 +68,8 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
     return bool({"-h", "--help", "--cfg"} & set(arguments))
 
 
-def _names_a_model(arguments: Sequence[str]) -> bool:
-    return any(text.lstrip("+").startswith("config.LOAD_FROM=") and text.split("=", 1)[1] for text in arguments)
+def _sets(key: str, arguments: Sequence[str]) -> bool:
+    return any(text.lstrip("+").startswith(f"config.{key}=") and text.split("=", 1)[1] for text in arguments)
 
 
 if __name__ == "__main__":

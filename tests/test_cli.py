@@ -40,6 +40,18 @@ def test_evaluate_is_fine_tunings_evaluation_of_a_named_model(called, key):
     assert called == [("bassl.finetune.main", [key])]
 
 
+@pytest.mark.parametrize("key", ["config.PRETRAINED_LOAD_FROM=mine", "+config.PRETRAINED_LOAD_FROM=mine"])
+def test_evaluate_of_a_pre_trained_model_alone_is_zero_shot(called, key):
+    assert cli.main(["evaluate", key]) == 7
+    assert called == [("bassl.finetune.main", [key, "config.ZERO_SHOT=true"])]
+
+
+def test_evaluate_of_a_fine_tuned_model_with_its_pre_trained_one_is_not_zero_shot(called):
+    line = ["config.LOAD_FROM=mine", "config.PRETRAINED_LOAD_FROM=other"]
+    assert cli.main(["evaluate", *line]) == 7
+    assert called == [("bassl.finetune.main", line)]
+
+
 def test_evaluate_without_a_model_is_one_clear_error(called, capsys):
     assert cli.main(["evaluate", "config.EXPR_NAME=x"]) == 2
     assert cli.main(["evaluate", "config.LOAD_FROM="]) == 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bassl.diagnostics.scalars import read_scalars
 from bassl.model.checkpoint import read_checkpoint
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
 
@@ -35,7 +36,8 @@ def runs(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The three steps with one and with two processes; features of both come from the first one's checkpoint."""
     folders = {number: tmp_path_factory.mktemp(f"processes{number}") for number in (1, 2)}
     for number, out in folders.items():
-        run("pretrain", *pretrain_overrides(tiny_movienet, out), NO_DROPOUT, *processes(number))
+        first = "config.TEST.VAL_FIRST=true"
+        run("pretrain", *pretrain_overrides(tiny_movienet, out), NO_DROPOUT, first, *processes(number))
         checkpoints = f"config.CKPT_PATH={folders[1]}/pretrain/ckpt"
         extraction = [*extract_overrides(tiny_movienet, out), checkpoints, "+config.LOAD_FROM=devel"]
         run("extract", *extraction, *processes(number))
@@ -52,6 +54,16 @@ def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path]) -> None:
         torch.testing.assert_close(
             two[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+@pytest.mark.slow
+def test_validation_before_training_gives_the_same_measures(runs: dict[int, Path]) -> None:
+    """One test film: the second process has none, and takes part all the same."""
+    one, two = (read_scalars(out / "pretrain" / "logs" / "devel") for out in runs.values())
+    for tag in ("knn/precision@1", "val/pseudo_boundary_distance", "val/pseudo_boundary_distance_random"):
+        assert (one[tag].step[0], two[tag].step[0]) == (0, 0)
+        assert (len(one[tag].step), len(two[tag].step)) == (2, 2)
+        assert two[tag].value[0] == pytest.approx(one[tag].value[0])
 
 
 @pytest.mark.slow

@@ -176,6 +176,7 @@ class PretrainPlan:
     augmentation: Mapping[str, Any]
     test_transform: TestTransformPlan
     knn_validation: bool
+    validate_first: bool
     sync_bn: bool
     compile: bool
 
@@ -201,6 +202,7 @@ class FinetunePlan:
     """One fine-tuning run, or (with `evaluate`) the evaluation of one.
 
     pretrained: the pre-trained checkpoint or folder, None where features alone are given.
+    zero_shot: evaluate `pretrained` by its pseudo-boundary head.
     scorer: "crn", "similarity" or "crn+similarity".
     raw: read key-frames instead of features.
     features: the feature store, None where it follows from the fine-tuned model; own_features: given by its path.
@@ -215,6 +217,7 @@ class FinetunePlan:
     crn: CrnPlan
     pretrained: Path | None
     evaluate: Path | None
+    zero_shot: bool
     scorer: str
     similarity_hidden_dim: int
     similarity_dropout: float

@@ -34,7 +34,7 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
         run=_run(config, "pretrain"),
         data=_data(config),
         compute=compute,
-        loop=_loop(config),
+        loop=_loop(config, least_epochs=0),
         optimizer=plans.OptimizerPlan(
             name=optimizer.name,
             lr=_scaled_lr(config),
@@ -50,6 +50,7 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
         augmentation=_augmentation(config.TRANSFORM),
         test_transform=_test_transform(config.TRANSFORM.test),
         knn_validation=config.TEST.KNN_VALIDATION,
+        validate_first=config.TEST.VAL_FIRST,
         sync_bn=config.MODEL.use_sync_bn and compute.world_size > 1,
         compile=config.TRAINER.compile,
     )
@@ -102,6 +103,11 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
         raise InputError(
             "config.USE_RAW_SHOT=true needs the encoder of a run: set config.PRETRAINED_LOAD_FROM=<EXPR_NAME>"
         )
+    if config.ZERO_SHOT and (not named or config.LOAD_FROM):
+        raise InputError(
+            "config.ZERO_SHOT=true evaluates a run that is only pre-trained: set config.PRETRAINED_LOAD_FROM=<its "
+            f"EXPR_NAME>{' and leave config.LOAD_FROM out' if config.LOAD_FROM else ''}"
+        )
     run = _run(config, "finetune")
     pretrained, default_store = None, None
     if named:
@@ -124,6 +130,7 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
         crn=_crn(config.MODEL.contextual_relation_network.params.trn),
         pretrained=pretrained,
         evaluate=evaluate,
+        zero_shot=config.ZERO_SHOT,
         scorer=config.MODEL.scorer,
         similarity_hidden_dim=config.MODEL.similarity.hidden_size,
         similarity_dropout=share("config.MODEL.similarity.dropout", config.MODEL.similarity.dropout),
@@ -206,10 +213,10 @@ def _shared_out(effective: int, processes: int, accumulate: int) -> int:
     return effective // parts
 
 
-def _loop(config: DictConfig) -> plans.LoopPlan:
+def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
     trainer = config.TRAINER
-    for name in ("max_epochs", "log_every_n_steps"):
-        at_least(f"config.TRAINER.{name}", trainer[name], 1)
+    for name, least in (("max_epochs", least_epochs), ("log_every_n_steps", 1)):
+        at_least(f"config.TRAINER.{name}", trainer[name], least)
     optional = ("max_steps", "limit_train_batches", "limit_val_batches", "gradient_clip_val")
     for name in (*optional, "checkpoint_every_n_steps", "checkpoint_every_n_minutes"):
         if trainer[name] is not None:

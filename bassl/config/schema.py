@@ -63,6 +63,7 @@ class Trainer:
 
 @dataclass
 class PretrainTrainer(Trainer):
+    max_epochs: int = key(10, "passes over the training shots; 0: validate and save the untrained weights, as a baseline")
     compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
 
 
@@ -148,6 +149,7 @@ class FinetuneTrain:
 class PretrainTest:
     KNN_VALIDATION: bool = key(True, "validate with the k-NN precision of same-scene shots on the test rows")
     VAL_FREQ: int = key(1, "epochs between two validations")
+    VAL_FIRST: bool = key(False, "also validate before the first step; always done with max_epochs=0")
     BATCH_SIZE: KeyframeBatchSize = tree(KeyframeBatchSize)
 
 
@@ -401,6 +403,7 @@ class FinetuneLoss:
 class Finetune(Common):
     PRETRAINED_LOAD_FROM: Optional[str] = key(None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned")
     LOAD_FROM: Optional[str] = key(None, "fine-tuned run or checkpoint to evaluate; nothing is trained")
+    ZERO_SHOT: bool = key(False, "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen")
     PRETRAINED_CKPT_PATH: Optional[str] = key(None, "folder of the pre-trained checkpoints; unset: bassl/pretrain/ckpt")
     FEATURE_PATH: Optional[str] = key(None, "feature store; unset: <DATA_PATH>/features/<PRETRAINED_LOAD_FROM>")
     SHOT_PATH: Optional[str] = key(None, "folder of the shot files (frame numbers); unset: <DATA_PATH>/scene318/shot_movie318")

@@ -50,10 +50,11 @@ def _series(events: list) -> Series:
 def over_epochs(series: Series, scalars: Mapping[str, Series]) -> Series:
     """A series counted in whole epochs that were done, read off the `epoch` that Lightning logs beside it.
 
-    Where that is missing, points are numbered from 1.
+    A point at step 0 was logged before training: 0 epochs. Where the epochs are missing, points are numbered from 1.
     """
     if "epoch" not in scalars or not len(scalars["epoch"].step):
         return Series(np.arange(1, len(series.step) + 1), series.value)
     steps, epochs = scalars["epoch"]
     position = np.searchsorted(steps, series.step, side="right") - 1
-    return Series(epochs[position.clip(min=0)].astype(np.int64) + 1, series.value)
+    done = epochs[position.clip(min=0)].astype(np.int64) + 1
+    return Series(np.where(series.step > 0, done, 0), series.value)

@@ -21,6 +21,7 @@ from bassl.finetune.module import FinetuneModule
 from bassl.model.similarity import boundary_probabilities
 
 log = logging.getLogger(__name__)
+FINETUNED, ZERO_SHOT = "fine-tuned", "zero-shot"
 SIMILARITY_WINDOW = 8
 MAX_TIMELINES = 8
 SHOWN = ("AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots")
@@ -44,10 +45,16 @@ def similarity_results(table: FeatureTable, split: Split, plan: FinetunePlan) ->
     return {name: results[name] for name in ("AP", "mAP", "AUC")}
 
 
-def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float]) -> None:
-    """Write `all_score.json` and `predictions.csv` of a split, and print its scores as a table."""
+def write_report(
+    folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float], kind: str = FINETUNED
+) -> None:
+    """Write `all_score.json` and `predictions.csv` of a split, and print its scores as a table.
+
+    kind: what the model is, FINETUNED or ZERO_SHOT.
+    """
     results = module.results[split.name]
     scores = {
+        "kind": kind,
         "epoch": module.trained_epochs,
         split.name: {name: _number(value) for name, value in results.items()},
         "val": module.metadata.get("val"),
@@ -60,7 +67,8 @@ def write_report(folder: Path, module: FinetuneModule, split: Split, baseline: M
     )
     names = [name for name in SHOWN if name in results]
     lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
-    for title, row in (("model", results), ("training-free", baseline)):
+    title_of_model = "model" if kind == FINETUNED else kind
+    for title, row in ((title_of_model, results), ("training-free", baseline)):
         if row:
             lines.append(
                 f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names)

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer
+from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
 from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, resume_path
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
@@ -18,7 +18,7 @@ from bassl.dataset.features import FeatureTable
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import draw_timelines, similarity_results, write_report
+from bassl.finetune.report import FINETUNED, ZERO_SHOT, draw_timelines, similarity_results, write_report
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
@@ -29,7 +29,7 @@ TRANSFER = "config.MODEL.contextual_relation_network.transfer"
 
 
 def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
-    """Fine-tune and evaluate, or only evaluate where the plan names a fine-tuned model."""
+    """Fine-tune and evaluate, or only evaluate where the plan names a fine-tuned model, or is zero-shot."""
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=False)
     seed = draw_seed(plan.run.seed)
@@ -38,9 +38,10 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     if tuned is not None:
         plan = with_stored_window(plan, tuned)
     store = open_store(plan, tuned, pretrained)
-    names = ["test"] if tuned else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
+    evaluates = tuned is not None or plan.zero_shot
+    names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
-    resume = resume_path(plan.run) if tuned is None else None
+    resume = None if evaluates else resume_path(plan.run)
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
@@ -59,11 +60,13 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
-    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, [] if tuned else _callbacks(plan), "fine-tuning")
-    if tuned is not None:
-        stored = tuned.metadata.get("bassl", {})
-        module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
-        module.trained_epochs = (tuned.epoch or 0) + 1
+    callbacks = [] if evaluates else _callbacks(plan)
+    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
+    if evaluates:
+        if tuned is not None:
+            stored = tuned.metadata.get("bassl", {})
+            module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
+            module.trained_epochs = (tuned.epoch or 0) + 1
         _evaluate(plan, module, trainer, splits["test"], seed)
     else:
         module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
@@ -80,7 +83,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
         baseline = similarity_results(table, splits["test"], plan) if table is not None else {}
-        write_report(plan.run.log_folder, module, splits["test"], baseline)
+        kind = ZERO_SHOT if plan.zero_shot else FINETUNED
+        write_report(plan.run.log_folder, module, splits["test"], baseline, kind)
         draw_timelines(plan.run.log_folder, module, splits["test"], plan)
 
 
@@ -108,6 +112,9 @@ def build_scorer(
         scorer = stored_scorer(tuned)
         _check_fit(scorer, tuned, dimension, num_shots)
         return scorer
+    if plan.zero_shot:
+        assert pretrained is not None
+        return build_zero_shot_scorer(pretrained, dimension, num_shots)
     crn = build_crn(plan, pretrained, dimension, num_shots) if "crn" in plan.scorer else None
     similarity = None
     if "similarity" in plan.scorer:
@@ -115,6 +122,19 @@ def build_scorer(
         if table is not None and train is not None and train.first is not None:
             similarity.mean.copy_(table.mean(train.first, train.annotations.num_shots))
     return BoundaryScorer(crn, similarity)
+
+
+def build_zero_shot_scorer(pretrained: Checkpoint, dimension: int, num_shots: int) -> BoundaryScorer:
+    """The pre-trained CRN with the pseudo-boundary head of pre-training. Raises InputError where it has none."""
+    scorer = zero_shot_scorer(pretrained)
+    if scorer is None:
+        raise InputError(
+            f"{pretrained.path} has no pseudo-boundary head to score with (shot-level pre-training, or "
+            "pseudo_boundary_prediction was off); fine-tune it instead: leave config.ZERO_SHOT out"
+        )
+    _check_fit(scorer, pretrained, dimension, num_shots)
+    log.info("zero-shot: the pseudo-boundary head of %s, which has seen no label", pretrained.path)
+    return scorer
 
 
 def build_crn(

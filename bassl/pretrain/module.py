@@ -22,6 +22,7 @@ from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import LARS, parameter_groups, warmup_cosine
+from bassl.pretrain.boundary_distance import FilmwiseBoundaryDistance
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
 from bassl.runtime import derived_seed
@@ -32,7 +33,7 @@ class PretrainModule(pl.LightningModule):
 
     State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in
     step n of an epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have
-    drawn.
+    drawn. neighbors: size and interval of the windows, for the distance of the pseudo-boundary in validation.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PretrainModule(pl.LightningModule):
         optimizer: OptimizerPlan,
         seed: int,
         metadata: Mapping[str, Any],
+        neighbors: tuple[int, int] = (8, 1),
     ) -> None:
         super().__init__()
         self.shot_encoder = encoder.to(memory_format=torch.channels_last)
@@ -52,7 +54,8 @@ class PretrainModule(pl.LightningModule):
         self._metadata = dict(metadata)
         self._draws: torch.Generator | None = None
         self._guard = FiniteGuard()
-        self._knn = FilmwisePrecision()
+        self._neighbors = neighbors
+        self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*neighbors)
         self._film: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
@@ -84,11 +87,12 @@ class PretrainModule(pl.LightningModule):
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
 
     def on_validation_epoch_start(self) -> None:
-        """Start the k-NN precision afresh."""
-        self._knn, self._film = FilmwisePrecision(), []
+        """Start afresh."""
+        self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
+        self._film = []
 
     def validation_step(self, batch: FilmChunk, batch_idx: int) -> None:
-        """Features of a chunk of a film; a film's precision is counted when its last chunk has come."""
+        """Features of a chunk of a film; a film is counted when its last chunk has come."""
         if not len(batch.shots):
             return
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
@@ -97,14 +101,22 @@ class PretrainModule(pl.LightningModule):
         if batch.is_last:
             values, scenes = (torch.cat(parts) for parts in zip(*self._film, strict=True))
             self._knn.update(values, scenes)
+            if hasattr(self.loss, "head_nce"):
+                with torch.autocast(values.device.type, enabled=False):
+                    self._distance.update(self.loss.head_nce(values), scenes)
             self._film = []
 
     def on_validation_epoch_end(self) -> None:
-        """Log k-NN precision over the films of all ranks."""
+        """Log k-NN precision and the pseudo-boundary's distance over the films of all ranks."""
         self._knn.totals = gather_uneven(self._knn.totals[None].to(self.device)).sum(0).cpu()
         for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
             if precision == precision:  # NaN: no scene has so many shots
                 self.log(f"knn/precision@{k}", precision, prog_bar=k == 1, rank_zero_only=True)
+        self._distance.totals = gather_uneven(self._distance.totals[None].to(self.device)).sum(0).cpu()
+        pseudo, random = self._distance.compute()
+        if pseudo == pseudo:  # NaN: no head to align by, or no boundary
+            self.log("val/pseudo_boundary_distance", pseudo, rank_zero_only=True)
+            self.log("val/pseudo_boundary_distance_random", random, rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """LARS or SGD, warm-up and cosine per step."""

@@ -51,7 +51,12 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
             keep_earlier(plan.run.checkpoint_folder)
         for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
             record_run(folder, config, seed, {"annotations": str(plan.data.annotations)})
+    is_untrained = plan.loop.max_epochs == 0
+    if plan.knn_validation and (plan.validate_first or is_untrained) and resume is None and not plan.run.dry_run:
+        trainer.validate(module, datamodule=data, verbose=False)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
+    if is_untrained and not plan.run.dry_run:
+        log.info("config.TRAINER.max_epochs=0: the weights are saved as they were drawn")
     if plan.run.dry_run:
         log.info("dry run: two steps and one validation batch worked; nothing was written")
     else:
@@ -107,4 +112,5 @@ def build_module(plan: PretrainPlan, seed: int, config: Mapping[str, Any]) -> Pr
         num_negatives=method.num_negatives,
     )
     metadata = {"method": method.name, "terms": list(method.terms), "config": dict(config), "seed": seed}
-    return PretrainModule(encoder, crn, objective, plan.optimizer, seed, metadata)
+    neighbors = (method.neighbor_size, method.neighbor_interval)
+    return PretrainModule(encoder, crn, objective, plan.optimizer, seed, metadata, neighbors)

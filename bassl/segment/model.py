@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from bassl.builders import architecture_of, stored_crn, stored_encoder, stored_scorer
+from bassl.builders import architecture_of, stored_encoder, stored_scorer, zero_shot_scorer
 from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_and_crop
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.model.similarity import boundary_probabilities
 from bassl.segment.device import ComputeDevice, choose_device
@@ -207,13 +207,8 @@ def _scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | None, str]:
         return None, TRAINING_FREE
     if {name.split(".")[0] for name in checkpoint.state_dict} & {"head_sbd", "similarity"}:
         return stored_scorer(checkpoint), FINETUNED
-    architecture = architecture_of(checkpoint)
-    if "head_pp" not in architecture.heads or architecture.crn is None:
-        return None, TRAINING_FREE
-    scorer = BoundaryScorer(stored_crn(checkpoint))
-    assert scorer.head_sbd is not None
-    load_weights(scorer.head_sbd, checkpoint.state_dict, prefix="loss.head_pp.", source=checkpoint.path)
-    return scorer, ZERO_SHOT
+    scorer = zero_shot_scorer(checkpoint)
+    return scorer, TRAINING_FREE if scorer is None else ZERO_SHOT
 
 
 def _stored(checkpoint: Checkpoint | None) -> Mapping[str, Any]:

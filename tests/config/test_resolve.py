@@ -38,7 +38,8 @@ REFUSED = [
     ("pretrain", "config.DISTRIBUTED.NUM_NODES=0", "=0 must be at least 1"),
     ("pretrain", "config.DISTRIBUTED.NUM_PROC_PER_NODE=-1", "=-1 must be at least 1"),
     ("pretrain", "config.TRAINER.accumulate_grad_batches=0", "=0 must be at least 1"),
-    ("pretrain", "config.TRAINER.max_epochs=0", "=0 must be at least 1"),
+    ("pretrain", "config.TRAINER.max_epochs=-1", "=-1 must be at least 0"),
+    ("finetune", "config.TRAINER.max_epochs=0", "=0 must be at least 1"),
     ("pretrain", "config.TRAINER.log_every_n_steps=0", "=0 must be at least 1"),
     ("pretrain", "config.TRAINER.max_steps=0", "=0 must be a number above 0; leave it out for none"),
     ("pretrain", "config.TRAINER.limit_train_batches=-1", "=-1 must be a number above 0"),
@@ -134,6 +135,26 @@ def test_fine_tuning_is_by_default_that_of_the_paper() -> None:
     assert (plan.select_on, plan.threshold, plan.uncertain, plan.fps) == ("last", 0.5, "positive", 24)
     assert (plan.raw, plan.transfer, plan.own_features, plan.evaluate) == (False, None, False, None)
     assert plan.crn == CrnPlan(768, 2, 8, 3072, 0.1, "center")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["config.FEATURE_PATH=/store"], r"set config.PRETRAINED_LOAD_FROM=<its EXPR_NAME>$"),
+        (["config.LOAD_FROM=x", "config.PRETRAINED_LOAD_FROM=y"], r"and leave config.LOAD_FROM out$"),
+    ],
+)
+def test_zero_shot_is_of_a_pre_trained_run_alone(typed: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        resolve_finetune(load("finetune", [*typed, "config.ZERO_SHOT=true"]))
+    assert finetune_plan("config.ZERO_SHOT=true").zero_shot
+    assert not finetune_plan().zero_shot
+
+
+def test_pre_training_may_take_no_epoch_and_may_validate_first() -> None:
+    plan = pretrain_plan("config.TRAINER.max_epochs=0", "config.TEST.VAL_FIRST=true")
+    assert (plan.loop.max_epochs, plan.validate_first) == (0, True)
+    assert not pretrain_plan().validate_first
 
 
 def test_everything_lies_where_the_seed_put_it() -> None:
@@ -312,7 +333,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(job: str, override: str,
 
 
 def test_the_table_of_refusals_is_whole() -> None:
-    assert len(REFUSED) == 53
+    assert len(REFUSED) == 54
     assert len(INDIVISIBLE) == 9
 
 

@@ -62,5 +62,10 @@ def test_epochs_are_read_off_what_was_logged_beside() -> None:
     assert found.value.tolist() == [50, 60]
 
 
+def test_a_point_before_training_stands_at_epoch_0() -> None:
+    scalars = {"epoch": series([0, 15, 31], [0, 0, 1]), "knn/precision@1": series([0, 15, 31], [40, 50, 60])}
+    assert over_epochs(scalars["knn/precision@1"], scalars).step.tolist() == [0, 1, 2]
+
+
 def test_without_epochs_points_are_numbered() -> None:
     assert over_epochs(series([15, 31], [50, 60]), {}).step.tolist() == [1, 2]

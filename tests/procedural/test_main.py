@@ -1,0 +1,103 @@
+"""The command as a user types it: what it leaves, and that the rest of the package takes it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bassl.dataset.annotation import read_annotations
+from bassl.prepare import check
+from bassl.procedural import main as command
+from bassl.procedural.screenplay import write_screenplay
+
+SMALL = ["--films", "3", "--shots", "20", "--seed", "7", "--size", "64x36"]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("procedural") / "films"
+    assert command.main(["--target", str(target), *SMALL]) == 0
+    return target
+
+
+def test_check_data_finds_nothing_to_say(drawn: Path) -> None:
+    assert check.main([str(drawn), "--decode", "--jobs", "1", "--strict"]) == 0
+
+
+def test_annotations_hold_the_films_scenes(drawn: Path) -> None:
+    notes = read_annotations(drawn / "anno" / "anno.trainvaltest.ndjson")
+    assert notes.films == ("procedural_000", "procedural_001", "procedural_002")
+    for film in range(3):
+        rows = notes.film == film
+        expected = write_screenplay(7, film, 20, 0.5)
+        np.testing.assert_array_equal(notes.label[rows], expected.labels[:-1])
+        np.testing.assert_array_equal(notes.scene[rows], [shot.scene for shot in expected.shots[:-1]])
+    splits = [read_annotations(drawn / "anno" / f"anno.{name}.ndjson").films for name in ("train", "val", "test")]
+    assert sorted(film for films in splits for film in films) == list(notes.films)
+
+
+def test_the_same_numbers_give_the_same_bytes_also_in_several_processes(drawn: Path, tmp_path: Path) -> None:
+    assert command.main(["--target", str(tmp_path / "again"), *SMALL, "--jobs", "2"]) == 0
+    found = hashes(tmp_path / "again")
+    assert found == hashes(drawn)
+    assert len([name for name in found if name.endswith(".jpg")]) == 3 * 20 * 3
+
+
+def test_a_second_call_draws_only_what_is_missing(drawn: Path, tmp_path: Path) -> None:
+    target = tmp_path / "films"
+    assert command.main(["--target", str(target), *SMALL]) == 0
+    kept = target / "240P_frames" / "procedural_000" / "shot_0000_img_0.jpg"
+    kept.write_bytes(b"untouched")
+    (target / "scene318" / "shot_movie318" / "procedural_001.txt").unlink()
+    (target / "240P_frames" / "procedural_001" / "shot_0000_img_0.jpg").unlink()
+    assert command.main(["--target", str(target), *SMALL]) == 0
+    assert kept.read_bytes() == b"untouched"
+    name = "240P_frames/procedural_001/shot_0000_img_0.jpg"
+    assert hashes(target)[name] == hashes(drawn)[name]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--difficulty", "1.5"], "difficulty 1.5 cannot work"),
+        (["--size", "160*90"], "'160*90' cannot be read"),
+        (["--size", "8x8"], "8x8 are too small"),
+        (["--films", "0"], "0 films of 20 shots cannot work"),
+        (["--shots", "2"], "3 films of 2 shots cannot work"),
+        (["--seed", "-1"], "seed -1 cannot work"),
+        (["--jobs", "0"], "--jobs 0 cannot work"),
+        (["--split", "0", "1", "1"], "split shares"),
+    ],
+)
+def test_numbers_that_cannot_work_are_one_error_before_anything_is_written(
+    typed: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--target", str(tmp_path / "films"), *SMALL, *typed]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert not (tmp_path / "films").exists()
+
+
+def test_other_settings_are_refused_where_films_lie(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = hashes(drawn)
+    assert command.main(["--target", str(drawn), *SMALL, "--difficulty", "0.9"]) == 2
+    assert "was prepared with difficulty 0.5, now it is 0.9; name another --target" in capsys.readouterr().err
+    assert hashes(drawn) == before
+
+
+def test_the_command_does_not_import_torch() -> None:
+    code = (
+        "import sys\nimport bassl.procedural.main, bassl.procedural.write, bassl.procedural.contact_sheet\n"
+        "assert not {'torch', 'av', 'matplotlib'} & set(sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
