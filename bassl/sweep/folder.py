@@ -3,7 +3,7 @@
 sweep.json                the experiment, and the runs that were asked for so far
 steps/<run>.<step>.json   status, attempts, seconds and settings of each step
 output/<run>.<step>.txt   what the step said
-pretrain/{ckpt,logs}/<run>, features/<run>, finetune/{ckpt,logs}/<run>, measures/<run>.json
+pretrain/{ckpt,logs}/<run>, features/<run>, zero_shot/logs/<run>, finetune/{ckpt,logs}/<run>
 results.md, results.csv, runs.csv, results.png
 """
 

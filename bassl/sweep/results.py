@@ -7,24 +7,37 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bassl.errors import InputError
-from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
+from bassl.sweep.folder import DONE, FAILED, SweepFolder
 from bassl.sweep.runs import STEPS, run_name
 
-EPOCHS = "config.TRAINER.max_epochs"
-METRICS = ("AP", "mAP", "zero_shot_AP", "training_free_AP", "knn@1", "knn@5")
-"""Numbers of a run, all in percent: fine-tuned AP and mean-per-film AP, AP of the pre-trained boundary head
-and of the training-free scorer, k-NN precision of the features."""
+VALIDATED = {
+    "knn@1": "knn/precision@1",
+    "knn@5": "knn/precision@5",
+    "distance": "val/pseudo_boundary_distance",
+    "random_distance": "val/pseudo_boundary_distance_random",
+}
+"""What pre-training logs before its first step and after an epoch: here each has a `_before` as well."""
+METRICS = (
+    "AP",
+    "mAP",
+    "zero_shot_AP",
+    "training_free_AP",
+    *(f"{name}{when}" for name in VALIDATED for when in ("_before", "")),
+)
+"""Numbers of a run. In percent: fine-tuned AP and mean-per-film AP, AP of the pre-trained boundary head and of the
+training-free scorer, k-NN precision. In shots: distance of the pseudo-boundary, and of a random one, to the nearest
+true boundary."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run. values: those of METRICS that there are, in percent. seconds: wall time of each step that is
-    done; of those in `resumed` only the last part of it. failure: the step that failed and why. is_untrained:
-    its encoder is as it was initialised."""
+    """One run. values: those of METRICS that there are. seconds: wall time of each step that is done; of those in
+    `resumed` only the last part of it. failure: the step that failed and why."""
 
     row: str
     seed: int
@@ -32,12 +45,11 @@ class RunResult:
     seconds: Mapping[str, float]
     resumed: frozenset[str]
     failure: tuple[str, str] | None
-    is_untrained: bool = False
 
     @property
     def is_done(self) -> bool:
-        """Whether every step is."""
-        return set(self.seconds) == set(STEPS)
+        """Whether its last step is."""
+        return STEPS[-1] in self.seconds
 
 
 @dataclass(frozen=True)
@@ -70,11 +82,6 @@ class RowResult:
         return any(step in run.resumed for run in self.runs)
 
     @property
-    def is_untrained(self) -> bool:
-        """Whether this row's encoders are as they were initialised."""
-        return any(run.is_untrained for run in self.runs)
-
-    @property
     def num_done(self) -> int:
         """Runs that are through."""
         return sum(run.is_done for run in self.runs)
@@ -87,8 +94,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def collect(folder: SweepFolder, rows: Sequence[str], published_ap: Mapping[str, float]) -> list[RowResult]:
-    """The results of every run that was ever asked for in a folder: rows in the given order, then any
-    others."""
+    """The results of every run that was ever asked for in a folder: rows in the given order, then any others."""
     known = folder.known_runs()
     order = [*rows, *sorted({row for row, _ in known} - set(rows))]
     found = []
@@ -101,32 +107,56 @@ def collect(folder: SweepFolder, rows: Sequence[str], published_ap: Mapping[str,
 
 def _run(folder: SweepFolder, row: str, seed: int) -> RunResult:
     name = run_name(row, seed)
-    records: dict[str, StepRecord] = {step: folder.record(name, step) for step in STEPS}
+    records = {step: folder.record(name, step) for step in STEPS}
     done = {step: record for step, record in records.items() if record.status == DONE}
     failed = [(step, record.error or "") for step, record in records.items() if record.status == FAILED]
-    values: dict[str, float | None] = {}
+    values: dict[str, float] = {}
     if "finetune" in done:
-        scores = _read(folder.root / "finetune" / "logs" / name / "all_score.json")
-        values |= {metric: scores["test"][metric] for metric in ("AP", "mAP")}
-        values["training_free_AP"] = scores["training_free"].get("AP")
-    if "measure" in done:
-        measured = _read(folder.root / "measures" / f"{name}.json")
-        values["zero_shot_AP"] = (measured["zero_shot"] or {}).get("AP")
-    percent = {metric: 100 * value for metric, value in values.items() if value is not None}
-    if "measure" in done:
-        percent |= {f"knn@{k}": p for k in (1, 5) if (p := measured["knn"][str(k)]) is not None}
+        scores = _scores(folder.root / "finetune" / "logs" / name)
+        values |= _percent({metric: scores["test"][metric] for metric in ("AP", "mAP")})
+        values |= _percent({"training_free_AP": scores["training_free"].get("AP")})
+    if "zero_shot" in done:
+        values |= _percent({"zero_shot_AP": _scores(folder.root / "zero_shot" / "logs" / name)["test"]["AP"]})
+    if "pretrain" in done:
+        values |= validated(folder.root / "pretrain" / "logs" / name)
     return RunResult(
         row,
         seed,
-        percent,
+        values,
         {step: record.seconds or 0.0 for step, record in done.items()},
         frozenset(step for step, record in done.items() if record.attempts > 1),
         failed[0] if failed else None,
-        records["pretrain"].settings.get(EPOCHS) == 0,
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+@cache
+def validated(logs: Path) -> Mapping[str, float]:
+    """What a finished pre-training run logged before its first step (`..._before`) and last, by name in VALIDATED.
+
+    An untrained model has the same number for both, a run without validation none.
+    """
+    from bassl.diagnostics.scalars import read_scalars
+
+    try:
+        logged = read_scalars(logs)
+    except InputError:
+        return {}
+    found = {}
+    for name, tag in VALIDATED.items():
+        if tag in logged:
+            step, value = logged[tag]
+            found[name] = float(value[-1])
+            if step[0] == 0:
+                found[f"{name}_before"] = float(value[0])
+    return found
+
+
+def _percent(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: 100 * value for name, value in values.items() if value is not None}
+
+
+def _scores(logs: Path) -> dict[str, Any]:
+    path = logs / "all_score.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -23,10 +23,11 @@ log = logging.getLogger(__name__)
 MODULES = {
     "pretrain": "bassl.pretrain.main",
     "extract": "bassl.pretrain.extract_shot_repr",
+    "zero_shot": "bassl.finetune.main",
     "finetune": "bassl.finetune.main",
-    "measure": "bassl.sweep.measure",
 }
 STEPS = tuple(MODULES)
+"""Steps of a run in their order; zero_shot is left out where pre-training has no boundary (PP) head."""
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "pretrain": resolve_pretrain,
     "extract": resolve_extract,
@@ -94,60 +95,45 @@ def plan_runs(
 
 def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
     name = run_name(row, seed)
-    pretrained, tuned, features = folder / "pretrain", folder / "finetune", folder / "features" / name
-    own = {
-        "pretrain": [
-            f"config.EXPR_NAME={name}",
-            f"config.SEED={seed}",
-            f"config.CKPT_PATH={pretrained / 'ckpt'}",
-            f"config.LOG_PATH={pretrained / 'logs'}",
-            "config.RESUME=true",
-        ],
-        "extract": [
-            f"config.LOAD_FROM={name}",
-            f"config.CKPT_PATH={pretrained / 'ckpt'}",
-            f"config.FEATURE_PATH={features}",
-        ],
-        "finetune": [
-            f"config.PRETRAINED_LOAD_FROM={name}",
-            f"config.EXPR_NAME={name}",
-            f"config.SEED={seed}",
-            f"config.PRETRAINED_CKPT_PATH={pretrained / 'ckpt'}",
-            f"config.FEATURE_PATH={features}",
-            f"config.CKPT_PATH={tuned / 'ckpt'}",
-            f"config.LOG_PATH={tuned / 'logs'}",
-            "config.RESUME=true",
-        ],
-    }
-    outputs = {
-        "pretrain": pretrained / "ckpt" / name / "last.ckpt",
-        "extract": features / "index.json",
-        "finetune": tuned / "ckpt" / name / "last.ckpt",
-    }
-    steps, plans = [], {}
-    for job in JOBS:
-        arguments = (*settings[job], *own[job])
+    steps: list[Step] = []
+    plans: dict[str, Any] = {}
+    for step in STEPS:
+        job = "finetune" if step == "zero_shot" else step
+        if step == "zero_shot" and "pp" not in plans["pretrain"].method.terms:
+            continue
+        own, output = _own(step, name, seed, folder)
+        arguments = (*settings[job], *own)
         try:
             config = load(job, arguments)
-            plans[job] = RESOLVERS[job](config)
+            plans[step] = RESOLVERS[job](config)
         except InputError as error:
-            raise InputError(f"row {row}, {job}: {error}") from error
-        steps.append(Step(job, arguments, deciding(config), outputs[job]))
-    steps.append(_measure(plans["extract"], plans["finetune"], outputs["pretrain"], folder / "measures" / name))
-    return Run(row, seed, tuple(steps), _annotations(**plans))
+            raise InputError(f"row {row}, {step}: {error}") from error
+        steps.append(Step(step, arguments, deciding(config), output))
+    return Run(row, seed, tuple(steps), _annotations(plans["pretrain"], plans["extract"], plans["finetune"]))
 
 
-def _measure(extract: ExtractPlan, finetune: FinetunePlan, checkpoint: Path, output: Path) -> Step:
-    output = output.with_name(f"{output.name}.json")
-    arguments = (
-        f"--checkpoint={checkpoint}",
-        f"--features={extract.features}",
-        f"--annotations={finetune.data.annotations / 'anno.test.ndjson'}",
-        f"--device={extract.compute.accelerator}",
-        f"--uncertain={finetune.uncertain}",
-        f"--output={output}",
-    )
-    return Step("measure", arguments, {"uncertain": finetune.uncertain}, output)
+def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path]:
+    """What the sweep tells a step, and the file that is there as soon as the step has begun to leave something."""
+    pretrained, features = folder / "pretrain" / "ckpt", folder / "features" / name
+    if step == "extract":
+        own = [f"config.LOAD_FROM={name}", f"config.CKPT_PATH={pretrained}", f"config.FEATURE_PATH={features}"]
+        return own, features / "index.json"
+    own = [
+        f"config.EXPR_NAME={name}",
+        f"config.SEED={seed}",
+        f"config.CKPT_PATH={folder / step / 'ckpt'}",
+        f"config.LOG_PATH={folder / step / 'logs'}",
+    ]
+    if step != "pretrain":
+        own += [
+            f"config.PRETRAINED_LOAD_FROM={name}",
+            f"config.PRETRAINED_CKPT_PATH={pretrained}",
+            f"config.FEATURE_PATH={features}",
+        ]
+    if step == "zero_shot":
+        return [*own, "config.ZERO_SHOT=true"], folder / step / "logs" / name / "all_score.json"
+    own += ["config.TEST.VAL_FIRST=true"] if step == "pretrain" else []
+    return [*own, "config.RESUME=true"], folder / step / "ckpt" / name / "last.ckpt"
 
 
 def _annotations(pretrain: PretrainPlan, extract: ExtractPlan, finetune: FinetunePlan) -> tuple[Path, ...]:

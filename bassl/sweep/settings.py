@@ -21,6 +21,8 @@ OWN = {
     "config.LOG_PATH": "--output",
     "config.FEATURE_PATH": "--output",
     "config.RESUME": "--output",
+    "config.ZERO_SHOT": "rows",
+    "config.TEST.VAL_FIRST": "rows",
     "config.DRY_RUN": "--list",
 }
 """Keys that the sweep sets, and what decides them instead."""

@@ -13,20 +13,22 @@ from bassl.sweep.experiment import Experiment
 from bassl.sweep.results import METRICS, RowResult, RunResult, Spread
 from bassl.sweep.runs import STEPS
 
-COLUMNS = ("AP", "mAP", "zero_shot_AP", "training_free_AP", "knn@1")
-TITLES = {
+COLUMNS = {
     "AP": "AP",
     "mAP": "mAP",
     "zero_shot_AP": "zero-shot AP",
     "training_free_AP": "training-free AP",
     "knn@1": "k-NN@1",
-    "knn@5": "k-NN@5",
+    "distance": "boundary distance",
 }
+"""Columns of the Markdown table: metric, title."""
+TIMED = ("pretrain", "extract", "finetune")
 LEGEND = """\
-In percent, mean ± sample standard deviation over seeds, on the test rows. AP: fine-tuned, all shots pooled; mAP:
-mean of the films' AP. Zero-shot AP: the boundary head of pre-training, before any label. Training-free AP:
-similarity of the features across a boundary, turned round. k-NN@1: how often the nearest shot of a film is of the
-same scene. Time: wall time of a run, mean over seeds; ≥ where an interrupted part is not counted."""
+Mean ± sample standard deviation over seeds, on the test rows; all but the distance in percent. AP: fine-tuned, all
+shots pooled; mAP: mean of the films' AP. Zero-shot AP: the boundary head of pre-training, before any label.
+Training-free AP: similarity of the features across a boundary, turned round. k-NN@1: how often the nearest shot of
+a film is of the same scene; boundary distance: shots from the pseudo-boundary to the nearest true one; both before →
+after pre-training. Time: wall time of a run, mean over seeds; ≥ where an interrupted part is not counted."""
 
 
 def write_tables(folder: Path, experiment: Experiment, rows: Sequence[RowResult]) -> None:
@@ -42,24 +44,21 @@ def markdown(experiment: Experiment, rows: Sequence[RowResult]) -> str:
     out."""
     shown = [metric for metric in COLUMNS if any(row.spread(metric).values for row in rows)]
     is_published = any(row.published_ap is not None for row in rows)
-    head = ["row", "seeds", *(["published AP"] if is_published else []), *(TITLES[metric] for metric in shown)]
-    head += [f"{step} time" for step in STEPS[:3]]
+    head = ["row", "seeds", *(["published AP"] if is_published else []), *(COLUMNS[metric] for metric in shown)]
+    head += [f"{step} time" for step in TIMED]
     lines = [f"# {experiment.name}", "", experiment.about, "", _line(head), _line(["---"] * len(head))]
     for row in rows:
         done = f"{row.num_done}" if row.num_done == len(row.runs) else f"{row.num_done} of {len(row.runs)}"
         cells = [row.name, done]
         if is_published:
             cells.append("" if row.published_ap is None else f"{row.published_ap:.2f}")
-        cells += [shown_spread(row.spread(metric)) for metric in shown]
-        cells += [_shown_time(row, step) for step in STEPS[:3]]
+        cells += [_shown_change(row, metric) for metric in shown]
+        cells += [_shown_time(row, step) for step in TIMED]
         lines.append(_line(cells))
     lines += ["", LEGEND]
-    before = [row for row in rows if row.is_untrained and row.spread("knn@1").values]
-    if before:
-        lines.append(
-            f"Before training, k-NN@1 is {shown_spread(before[0].spread('knn@1'))}: that of row {before[0].name}, with "
-            "which the other rows begin, seed by seed."
-        )
+    chance = [value for row in rows for value in row.spread("random_distance").values]
+    if chance:
+        lines.append(f"A boundary drawn at random would lie {min(chance):.2f} shots off.")
     failed = [run for row in rows for run in row.runs if run.failure]
     if failed:
         lines += ["", "Failed; the same command tries again:", ""]
@@ -79,6 +78,14 @@ def shown_seconds(seconds: float) -> str:
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _shown_change(row: RowResult, metric: str) -> str:
+    """The metric, behind what it was before training where that is known and training has changed it."""
+    before, after = row.spread(f"{metric}_before"), row.spread(metric)
+    if math.isnan(before.mean) or before.values == after.values:
+        return shown_spread(after)
+    return f"{before.mean:.2f} → {shown_spread(after)}"
 
 
 def _shown_time(row: RowResult, step: str) -> str:

@@ -12,4 +12,4 @@ from bassl.sweep.runs import Run
 def composed(run: Run, job: str, resolve: Callable[..., Any]) -> Any:
     """The plan that a job's command resolves to."""
     (step,) = (step for step in run.steps if step.name == job)
-    return resolve(load(job, step.arguments))
+    return resolve(load("finetune" if job == "zero_shot" else job, step.arguments))

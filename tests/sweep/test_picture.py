@@ -49,6 +49,7 @@ def test_no_text_overlaps_another_or_leaves_the_picture() -> None:
     figure = results_figure(
         [*ROWS, row("a_row_with_a_very_long_name", [99.0], published=100.0)], "a title", "about " * 30
     )
+    figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     (axes,) = figure.axes
     (legend,) = figure.legends

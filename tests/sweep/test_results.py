@@ -28,11 +28,18 @@ def test_one_value_has_no_spread_and_none_has_no_mean() -> None:
 
 def test_the_numbers_of_a_run_are_those_that_its_steps_wrote_in_percent(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
-    write_run(folder, "bassl", 1, {"AP": 0.5, "mAP": 0.6}, zero_shot=0.2, knn=70.0, seconds=3.0)
+    validated = {
+        "knn/precision@1": [(0, 30.0), (4, 60.0), (8, 70.0)],
+        "val/pseudo_boundary_distance": [(4, 3.5), (8, 2.5)],
+    }
+    write_run(folder, "bassl", 1, {"AP": 0.5, "mAP": 0.6}, zero_shot=0.2, validated=validated, seconds=3.0)
     (row,) = collect(folder, ["bassl", "never asked for"], {"bassl": 56.26})
     (run,) = row.runs
-    assert dict(run.values) == {"AP": 50.0, "mAP": 60.0, "training_free_AP": 25.0, "zero_shot_AP": 20.0, "knn@1": 70.0}
-    assert dict(run.seconds) == {"pretrain": 3.0, "extract": 6.0, "finetune": 9.0, "measure": 12.0}
+    assert dict(run.values) == {
+        "AP": 50.0, "mAP": 60.0, "training_free_AP": 25.0, "zero_shot_AP": 20.0,
+        "knn@1_before": 30.0, "knn@1": 70.0, "distance": 2.5,
+    }  # fmt: skip
+    assert dict(run.seconds) == {"pretrain": 3.0, "extract": 6.0, "zero_shot": 9.0, "finetune": 12.0}
     assert (run.is_done, run.failure, row.published_ap, row.num_done) == (True, None, 56.26, 1)
 
 

@@ -27,7 +27,8 @@ def test_every_row_meets_every_seed_and_each_step_finds_what_the_one_before_left
     runs = plan_runs(TWO, [], tmp_path, [4, 5], list(TWO.rows))
     assert [run.name for run in runs] == ["one-seed4", "one-seed5", "bassl+shotcol-seed4", "bassl+shotcol-seed5"]
     for run in runs:
-        assert tuple(step.name for step in run.steps) == STEPS
+        names = [step.name for step in run.steps]
+        assert names == [step for step in STEPS if step != "zero_shot" or run.row != "one"]
         pretrain = composed(run, "pretrain", resolve_pretrain)
         extract = composed(run, "extract", resolve_extract)
         finetune = composed(run, "finetune", resolve_finetune)
@@ -35,14 +36,20 @@ def test_every_row_meets_every_seed_and_each_step_finds_what_the_one_before_left
         assert pretrain.run.checkpoint_folder == extract.checkpoint == finetune.pretrained
         assert extract.features == finetune.features == tmp_path / "features" / run.name
         assert (pretrain.run.resume, finetune.run.resume) == ("auto", "auto")
-        measure = dict(text.removeprefix("--").split("=", 1) for text in run.steps[3].arguments)
-        assert Path(measure["checkpoint"]) == pretrain.run.checkpoint_folder / "last.ckpt"
-        assert Path(measure["features"]) == extract.features
+        assert (pretrain.validate_first, finetune.zero_shot) == (True, False)
         everything = [
-            pretrain.run.checkpoint_folder, pretrain.run.log_folder, extract.features, Path(measure["output"]),
+            pretrain.run.checkpoint_folder, pretrain.run.log_folder, extract.features,
             finetune.run.checkpoint_folder, finetune.run.log_folder,
         ]  # fmt: skip
         assert all(path.is_relative_to(tmp_path) and run.name in path.name for path in everything)
+
+
+def test_the_boundary_head_is_scored_where_there_is_one(tmp_path: Path) -> None:
+    (run,) = plan_runs(TWO, [], tmp_path, [0], ["bassl+shotcol"])
+    zero_shot = composed(run, "zero_shot", resolve_finetune)
+    assert zero_shot.zero_shot
+    assert zero_shot.pretrained == composed(run, "pretrain", resolve_pretrain).run.checkpoint_folder
+    assert zero_shot.run.log_folder == tmp_path / "zero_shot" / "logs" / run.name
 
 
 def test_the_command_line_beats_the_experiment_and_a_row_stays_what_it_is(

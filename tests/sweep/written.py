@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch.utils.tensorboard import SummaryWriter
+
 from bassl.files import write_json
 from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
 from bassl.sweep.runs import STEPS, run_name
@@ -18,7 +20,7 @@ def write_run(
     scores: dict[str, float] | None,
     *,
     zero_shot: float | None = None,
-    knn: float | None = 50.0,
+    validated: dict[str, list[tuple[int, float]]] | None = None,
     seconds: float = 10.0,
     attempts: int = 1,
     error: str = "no key-frames",
@@ -29,14 +31,29 @@ def write_run(
     known = json.loads(stored.read_text())["runs"] if stored.is_file() else []
     write_json(stored, {"experiment": "mine", "runs": [*known, [row, seed]]})
     run = pretended_run(folder.root, row, [], seed)
-    for number, step in enumerate(STEPS):
+    steps = [step for step in STEPS if step != "zero_shot" or zero_shot is not None]
+    for number, step in enumerate(steps):
         record = StepRecord(DONE, attempts, seconds * (number + 1))
         if scores is None and number >= 2:
             record = StepRecord(FAILED, 1, 1.0, error) if number == 2 else StepRecord()
         path: Path = folder.root / "steps" / f"{run.name}.{step}.json"
-        write_json(path, vars(record) | {"settings": {"config.TRAINER.max_epochs": 0 if row == "random" else 5}})
+        write_json(path, vars(record) | {"settings": {}})
     if scores is not None:
-        logs = folder.root / "finetune" / "logs" / name
-        write_json(logs / "all_score.json", {"test": scores, "training_free": {"AP": 0.25}})
-        measured = {"knn": {"1": knn, "5": None}, "zero_shot": None if zero_shot is None else {"AP": zero_shot}}
-        write_json(folder.root / "measures" / f"{name}.json", measured)
+        write_json(scores_of(folder, "finetune", name), {"test": scores, "training_free": {"AP": 0.25}})
+        if zero_shot is not None:
+            write_json(scores_of(folder, "zero_shot", name), {"test": {"AP": zero_shot}, "training_free": {}})
+    if validated:
+        write_scalars(folder.root / "pretrain" / "logs" / name, validated)
+
+
+def scores_of(folder: SweepFolder, step: str, name: str) -> Path:
+    return folder.root / step / "logs" / name / "all_score.json"
+
+
+def write_scalars(logs: Path, validated: dict[str, list[tuple[int, float]]]) -> None:
+    """TensorBoard's file of a run: (step, value) by tag."""
+    writer = SummaryWriter(str(logs))
+    for tag, points in validated.items():
+        for step, value in points:
+            writer.add_scalar(tag, value, step)
+    writer.close()
