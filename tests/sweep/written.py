@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from bassl.files import write_json
 from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
@@ -52,8 +54,9 @@ def scores_of(folder: SweepFolder, step: str, name: str) -> Path:
 
 def write_scalars(logs: Path, validated: dict[str, list[tuple[int, float]]]) -> None:
     """TensorBoard's file of a run: (step, value) by tag."""
-    writer = SummaryWriter(str(logs))
+    writer = EventFileWriter(str(logs))
     for tag, points in validated.items():
         for step, value in points:
-            writer.add_scalar(tag, value, step)
+            logged = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+            writer.add_event(Event(step=step, wall_time=step, summary=logged))
     writer.close()
