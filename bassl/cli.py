@@ -15,6 +15,7 @@ COMMANDS = {
     "extract": ("bassl.pretrain.extract_shot_repr", "extract shot features with a pre-trained model"),
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
     "evaluate": ("bassl.finetune.main", "evaluate a model: config.LOAD_FROM=NAME"),
+    "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
     "segment": ("bassl.segment.main", "cut films into scenes: bassl segment FILM.mp4"),
     "prepare": ("bassl.prepare.main", "make a training set of a folder of films, or of MovieNet's release"),
     "check-data": ("bassl.prepare.check", "say what is wrong with a training set before a long run"),

@@ -27,7 +27,7 @@ def called(monkeypatch):
 @pytest.mark.parametrize(("command", "module"), [
     ("pretrain", "bassl.pretrain.main"), ("extract", "bassl.pretrain.extract_shot_repr"),
     ("finetune", "bassl.finetune.main"), ("segment", "bassl.segment.main"), ("prepare", "bassl.prepare.main"),
-    ("check-data", "bassl.prepare.check"),
+    ("check-data", "bassl.prepare.check"), ("sweep", "bassl.sweep.main"),
 ])  # fmt: skip
 def test_a_subcommand_gets_the_rest_of_the_line_and_gives_the_status(called, command, module):
     assert cli.main([command, "config.EXPR_NAME=x", "+method=shotcol", "--help"]) == 7
@@ -77,7 +77,7 @@ def test_help_fits_one_screen_and_names_every_command(arguments, capsys):
     assert len(text.splitlines()) <= 24
     assert max(map(len, text.splitlines())) <= 80
     assert [name for name in cli.COMMANDS if not re.search(rf"^  {name} ", text, re.MULTILINE)] == []
-    assert len(cli.COMMANDS) == 7
+    assert len(cli.COMMANDS) == 8
 
 
 def test_without_a_command_the_help_is_an_error(capsys):

@@ -85,6 +85,7 @@ COMMANDS = {
     ],
     "torchrun_pretrain.sh": [[PYTHON, *torchrun(1, 0, 8, "localhost:29500"), *pretrain("bassl")]],
     "slurm_pretrain.sh": [["srun", "--cpus-per-task=6", "{bin}/recorder", *pretrain("bassl", 2)]],
+    "ablation.sh": [[PYTHON, "-m", "bassl.sweep.main"]],
     "download_movienet_data.sh": [[PYTHON, "-m", "bassl.download.main"]],
 }
 
@@ -130,7 +131,7 @@ def slurm(stand_ins: Path, submitted_from: Path, typed: str) -> tuple[Path, dict
 
 def test_every_script_is_known_here():
     assert set(SCRIPTS) - SET_UP == set(COMMANDS)
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -164,7 +165,7 @@ def test_a_script_runs_exactly_its_command_from_anywhere_and_passes_arguments_on
     assert commands == [*wanted[:-1], [*wanted[-1], *EXTRA]]
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"download_movienet_data.sh"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"download_movienet_data.sh", "ablation.sh"}))
 def test_every_setting_of_a_script_is_a_known_one(name):
     jobs = {"pretrain/main.py": "pretrain", "extract_shot_repr.py": "extract", "finetune/main.py": "finetune"}
     for command in COMMANDS[name]:

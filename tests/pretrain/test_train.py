@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -7,10 +9,13 @@ from torch import nn
 from bassl.config.load import load
 from bassl.config.plan import PretrainPlan
 from bassl.config.resolve import resolve_pretrain
+from bassl.model.checkpoint import read_checkpoint
 from bassl.model.sync_batch_norm import synchronised
+from bassl.pretrain import main as pretrain_main
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
 from tests.reference import data, load_json
+from tests.runs import pretrain_overrides
 
 TRN = "config.MODEL.contextual_relation_network.params.trn"
 SMALL = ["config.MODEL.shot_encoder.resnet.depth=18", f"{TRN}.hidden_size=16", f"{TRN}.intermediate_size=16"]
@@ -94,3 +99,23 @@ def test_synchronised_statistics_change_no_name_and_no_weight() -> None:
     module.shot_encoder = synchronised(module.shot_encoder, "cpu")
     assert list(module.state_dict()) == list(before)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.slow
+def test_no_epochs_save_the_encoder_that_every_method_starts_from(tiny_movienet: Path, tmp_path: Path) -> None:
+    """With one seed, so the untrained row of a sweep is what the others were before training; resumed, too."""
+    typed = pretrain_overrides(tiny_movienet, tmp_path)
+    untrained = [*typed, "+method=instance", "config.TRAINER.max_epochs=0", "config.RESUME=true"]
+    for _ in range(2):
+        assert pretrain_main.main(untrained) == 0
+        saved = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel")
+        assert saved.global_step == 0
+    slow = "config.TRAIN.OPTIMIZER.lr.base_lr=1e-30"  # an optimiser whose steps change nothing
+    assert pretrain_main.main([*typed, "+method=bassl", slow, "config.EXPR_NAME=still"]) == 0
+    still = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "still")
+    assert still.global_step == 2
+    weights = [name for name in saved.state_dict if name.startswith("shot_encoder.") and "running" not in name]
+    weights = [name for name in weights if "num_batches" not in name]
+    assert len(weights) > 50
+    for name in weights:
+        torch.testing.assert_close(saved.state_dict[name], still.state_dict[name], rtol=0, atol=1e-20)

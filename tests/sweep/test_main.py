@@ -1,0 +1,157 @@
+"""The command as a user types it, on a tiny MovieNet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bassl.config.load import load
+from bassl.model.checkpoint import read_checkpoint
+from bassl.sweep import main as sweep_main
+from bassl.sweep.runs import MODULES
+from tests.sweep.conftest import RealSweep, tiny_experiment
+
+
+def run(*arguments: object) -> int:
+    return sweep_main.main([str(argument) for argument in arguments])
+
+
+def step_average_precision(probability: list[float], label: list[int]) -> float:
+    """AP the slow way: at each threshold, how much recall it adds times the precision there."""
+    total = found = 0.0
+    num_true = sum(label)
+    for threshold in sorted(set(probability), reverse=True):
+        chosen = [true for value, true in zip(probability, label, strict=True) if value >= threshold]
+        total += (sum(chosen) - found) / num_true * sum(chosen) / len(chosen)
+        found = sum(chosen)
+    return total
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_rest_is_done_and_one_row_that_fails_does_not_stop_the_others(real_sweep: RealSweep) -> None:
+    assert real_sweep.second.returncode == 1
+    records = {
+        path.name.removesuffix(".json"): json.loads(path.read_text())
+        for path in (real_sweep.folder / "steps").iterdir()
+    }
+    status = {name: record["status"] for name, record in records.items()}
+    finished = {f"{row}-seed1.{step}": "done" for row in ("bassl", "random") for step in MODULES}
+    del finished["random-seed1.zero_shot"]  # has no boundary head
+    assert status == finished | {"broken-seed1.pretrain": "failed"}
+    assert records["bassl-seed1.pretrain"]["attempts"] == 2
+    assert records["bassl-seed1.extract"]["attempts"] == 1
+    model = read_checkpoint(real_sweep.folder / "pretrain" / "ckpt" / "bassl-seed1")
+    assert model.global_step == 6
+    said = (real_sweep.folder / "output" / "bassl-seed1.pretrain.txt").read_text()
+    assert said.count("$ python3 -m bassl.pretrain.main") == 2
+    assert "going on from" in said
+    assert "broken-seed1: pretrain failed: " in real_sweep.second.stderr
+
+
+@pytest.mark.slow
+def test_the_table_says_what_the_runs_wrote(real_sweep: RealSweep) -> None:
+    with (real_sweep.folder / "results.csv").open(newline="") as file:
+        rows = {line["row"]: line for line in csv.DictReader(file)}
+    assert list(rows) == ["bassl", "broken", "random"]
+    for row, step, column in (
+        ("bassl", "finetune", "AP"),
+        ("random", "finetune", "AP"),
+        ("bassl", "zero_shot", "zero_shot_AP"),
+    ):
+        logs = real_sweep.folder / step / "logs" / f"{row}-seed1"
+        with (logs / "predictions.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        ap = step_average_precision([float(x["probability"]) for x in lines], [abs(int(x["label"])) for x in lines])
+        assert float(rows[row][f"{column}_mean"]) == pytest.approx(100 * ap, abs=0.01)
+        assert float(rows[row][f"{step}_seconds"]) > 0
+    assert (rows["broken"]["AP_mean"], rows["random"]["zero_shot_AP_mean"]) == ("", "")
+    text = (real_sweep.folder / "results.md").read_text()
+    assert text in real_sweep.second.stdout
+    assert "- broken, seed 1, pretrain: " in text
+    with Image.open(real_sweep.folder / "results.png") as image:
+        assert image.size[0] > 1000
+
+
+@pytest.mark.slow
+def test_the_untrained_row_is_what_the_others_were_before_training(real_sweep: RealSweep) -> None:
+    """The same seed draws the same encoder; its nearest neighbours, counted by hand from the random row's features."""
+    with (real_sweep.folder / "results.csv").open(newline="") as file:
+        rows = {line["row"]: line for line in csv.DictReader(file)}
+    before = {rows[row]["knn@1_before_mean"] for row in ("bassl", "random")}
+    assert before == {rows["random"]["knn@1_mean"]}
+    films: dict[str, list[dict[str, int]]] = {}
+    for line in (real_sweep.data / "anno" / "anno.test.ndjson").read_text().splitlines():
+        films.setdefault(json.loads(line)["video_id"], []).append(json.loads(line))
+    right = total = 0
+    for film, labelled in films.items():
+        features = np.load(real_sweep.folder / "features" / "random-seed1" / f"{film}.npy").astype(np.float64)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        shots = [int(row["shot_id"]) for row in labelled]
+        scenes = {shot: row["invideo_scene_id"] for shot, row in zip(shots, labelled, strict=True)}
+        for query in shots:
+            nearest = max((other for other in shots if other != query), key=lambda shot: unit[query] @ unit[shot])
+            right += scenes[nearest] == scenes[query]
+            total += 1
+    assert before == {f"{100 * right / total:.6g}"}
+
+
+@pytest.mark.slow
+def test_the_same_folder_is_refused_under_changed_settings(
+    real_sweep: RealSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in real_sweep.folder.rglob("*") if path.name[0] != "."}
+    changed = "finetune:config.TRAIN.OPTIMIZER.lr.base_lr=0.5"
+    assert run(real_sweep.experiment, "--output", real_sweep.folder, changed) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "config.TRAIN.OPTIMIZER.lr.base_lr=0.001 (finetune), now it is 0.5; name another --output" in said[0]
+    assert {path: path.stat().st_mtime_ns for path in real_sweep.folder.rglob("*") if path.name[0] != "."} == before
+
+
+@pytest.mark.slow
+def test_what_is_done_is_listed_as_done(real_sweep: RealSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(real_sweep.experiment, "--output", real_sweep.folder, "--list", "--rows", "random") == 0
+    steps = ["pretrain", "extract", "finetune"]
+    assert capsys.readouterr().out.splitlines() == ["# random-seed1", *(f"# done: {step}" for step in steps)]
+
+
+def test_the_listing_holds_commands_that_compose_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = tiny_experiment(tmp_path / "tiny.yaml", tmp_path / "data")
+    assert run(experiment, "--output", tmp_path / "a b", "--list", "--rows", "random,bassl", "--seeds", "2,3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "# bassl-seed2", "# bassl-seed3", "# random-seed2", "# random-seed3"
+    ]  # fmt: skip
+    commands = [shlex.split(line) for line in lines if line.startswith("python3")]
+    jobs = {"bassl.pretrain.main": "pretrain", "bassl.pretrain.extract_shot_repr": "extract"}
+    assert len(commands) == 2 * 4 + 2 * 3
+    for command in commands:
+        load(jobs.get(command[2], "finetune"), command[3:])  # raises for what cannot be
+    assert not (tmp_path / "a b").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["sampel"], "did you mean sample?"),
+    (["sample", "--rows", "random,bsasl"], "has no row 'bsasl'; choose of random, shotcol, bassl"),
+    (["sample", "--seeds", "0,x"], "--seeds 0,x are no whole numbers"),
+    (["sample", "--jobs", "0"], "--jobs 0 cannot work"),
+    (["sample", "--jobs", "2", "--devices", "0"], "--devices names 1 for --jobs 2"),
+    (["sample", "config.TRAINER.max_epochs=1"], "write pretrain:config.TRAINER.max_epochs=1"),
+    (["procedural", "config.DATA_PATH=/nowhere"], "there is no /nowhere/anno/anno.pretrain.ndjson"),
+])  # fmt: skip
+def test_a_mistake_is_one_sentence_before_anything_is_made(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments, "--output", tmp_path / "out") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert message in said[-1]
+    assert said[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()
