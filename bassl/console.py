@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
+CHATTERING = ("pytorch_lightning", "lightning.pytorch", "tensorboard")
+"""Libraries of which only warnings are of interest."""
+
 
 class StandardError(logging.Handler):
     """Writes to what `sys.stderr` is at that moment, so that nothing is lost where it has been replaced since."""
@@ -21,5 +24,7 @@ def speak(level: int = logging.INFO) -> None:
     """Show the program's messages from `level` on; called again it changes the level and nothing else."""
     root = logging.getLogger()
     root.setLevel(level)
+    for name in CHATTERING:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     if not any(isinstance(handler, StandardError) for handler in root.handlers):
         root.addHandler(StandardError())

@@ -58,8 +58,6 @@ def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
     rank_zero = _process_rank() == 0
     speak(logging.INFO if rank_zero else logging.ERROR)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",

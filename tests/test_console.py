@@ -32,3 +32,10 @@ def test_speaking_twice_changes_the_level_only(capsys: pytest.CaptureFixture[str
     log.warning("heard")
     assert capsys.readouterr().err == "heard\n"
     assert sum(isinstance(handler, StandardError) for handler in logging.getLogger().handlers) == 1
+
+
+def test_libraries_that_chatter_only_warn(capsys: pytest.CaptureFixture[str]) -> None:
+    speak()
+    logging.getLogger("tensorboard").info("Directory watcher advancing")
+    logging.getLogger("pytorch_lightning.utilities").warning("heard")
+    assert capsys.readouterr().err == "heard\n"

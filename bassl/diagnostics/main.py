@@ -74,7 +74,6 @@ def draw(
     from bassl.runtime import set_up_logging
 
     set_up_logging()
-    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     if num_examples < 1 or max_films < 1:
         raise InputError(f"--examples {num_examples} and --max-films {max_films} must be 1 or more")
     out = folder / "diagnostics" if out is None else out
