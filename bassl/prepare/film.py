@@ -129,7 +129,7 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
                     Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY)
                 frames.append((shot.first, shot.last))
                 numbers.append(shot.numbers)
-            record = _record(job.source, reader.times(), reader.size, len(frames))
+            record = _record(job.source, reader.times(), reader.size, len(frames), reader.timecode)
             warnings = reader.warnings()
         text = json.dumps(record) + "\n"
         path = record_path(job.target, job.name)
@@ -167,7 +167,9 @@ def _every(number: int, total: int, report: Callable[[int, int], None]) -> Calla
     return on_frame
 
 
-def _record(source: Path, times: FrameTimes, size: tuple[int, int], num_shots: int) -> dict[str, Any]:
+def _record(
+    source: Path, times: FrameTimes, size: tuple[int, int], num_shots: int, timecode: str | None
+) -> dict[str, Any]:
     """What later steps need of a film without opening it again. Nothing in it depends on when or where it was made."""
     record: dict[str, Any] = {
         "file": source.name,
@@ -179,6 +181,8 @@ def _record(source: Path, times: FrameTimes, size: tuple[int, int], num_shots: i
         "width": size[0],
         "height": size[1],
     }
+    if timecode:
+        record["timecode"] = timecode
     if times.ticks is not None:
         record |= {
             "time_base": str(times.time_base),

@@ -81,6 +81,9 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
     detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest, arguments.transnetv2)
     sources, found = find_films(arguments.films, arguments.name_by == "path")
     with alone(target):
+        has_labels = bool(arguments.labels) or any(Layout.of(target).labels.glob("[!.]*.txt"))
+        if not has_labels and (arguments.train or arguments.val or arguments.test):
+            raise InputError("--train, --val and --test share out labelled films, and none has labels; add --labels")
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
         found += odd
         chosen_splits(arguments, sorted({*prepared_films(target), *(source.name for source in sources)}))

@@ -42,8 +42,9 @@ def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -
             continue
         try:
             frames = read_shot_frames(layout.shots / f"{film}.txt")
-            times = times_of(read_record(target, film))
-            labels, odd = labels_from_scenes(scenes, chosen[film], frames, times, film)
+            record = read_record(target, film)
+            times, timecode = times_of(record), record.get("timecode")
+            labels, odd = labels_from_scenes(scenes, chosen[film], frames, times, film, timecode)
             found += odd
             write_label_file(path, labels)
         except InputError as error:

@@ -16,7 +16,7 @@ from bassl.errors import InputError
 from bassl.prepare.findings import NOTE, WARNING, Finding
 from bassl.prepare.labels import NO_LABEL, Labels
 from bassl.prepare.protocols import snap_to_shots
-from bassl.segment.timecode import frames_per_count, uses_drop_frame
+from bassl.segment.timecode import TimecodeTrack, frames_per_count, uses_drop_frame
 from bassl.segment.timing import FrameTimes
 
 UNITS = ("auto", "frames", "seconds", "timecode")
@@ -135,12 +135,13 @@ def _unit(path: Path, unit: str, films: Iterable[list[SceneRow]]) -> str:
     return unit
 
 
-def to_frame(text: str, unit: str, times: FrameTimes) -> int:
+def to_frame(text: str, unit: str, times: FrameTimes, track: TimecodeTrack | None = None) -> int:
     """The frame that starts at, or nearest to, a time of a scene list; past the film's end it is extrapolated.
 
     Timecodes: `h:mm:ss`, `mm:ss`, with `.fraction` of a second, or `:ff` for frames counted at the rounded rate (`;ff`
-    is drop-frame, as broadcast at 29.97 has it): at 23.976, `1:00:00:00` is frame 86,400, 3603.6 s. Raises InputError
-    for more than 59 minutes or seconds, and for frames past the rate.
+    is drop-frame, as broadcast at 29.97 has it): at 23.976, `1:00:00:00` is frame 86,400, 3603.6 s. Where the film has
+    a timecode of its own (`track`), those with frames count as it does, as editors show them. Raises InputError for
+    more than 59 minutes or seconds, for frames past the rate, and for what lies before the film.
     """
     if unit == "frames":
         return int(text)
@@ -154,41 +155,58 @@ def to_frame(text: str, unit: str, times: FrameTimes) -> int:
             raise InputError(f"timecode {text!r} has more than 59 minutes or seconds; correct it")
         whole += 60 * minutes + 3600 * hours
         if match[5] is not None:
-            return _counted_frame(text, whole, match[4], int(match[5]), times.rate)
+            return _counted_frame(text, whole, match[4], int(match[5]), times.rate, track)
         seconds = whole + Fraction(f"0.{match[6] or 0}")
     after = seconds - times.start - times.duration
     return times.num_frames + round(after * times.rate) if after > 0 else times.nearest_frame(seconds)
 
 
-def _counted_frame(text: str, seconds: int, separator: str, frame: int, rate: Fraction) -> int:
+def _counted_frame(
+    text: str, seconds: int, separator: str, frame: int, rate: Fraction, track: TimecodeTrack | None
+) -> int:
     """Frame of a timecode that counts frames, whenever they are shown. SMPTE ST 12-1."""
     counted = frames_per_count(rate)
     if frame >= counted:
         raise InputError(f"timecode {text!r} has frame {frame}, the film {counted} a second; correct it")
     frames = seconds * counted + frame
-    if separator == ";":
-        if not uses_drop_frame(rate):
-            raise InputError(f"timecode {text!r} is drop-frame, which only 29.97 and 59.94 frames a second have")
+    if separator == ";" and not uses_drop_frame(rate):
+        raise InputError(f"timecode {text!r} is drop-frame, which only 29.97 and 59.94 frames a second have")
+    if separator == ";" if track is None else track.drop:
         frames -= counted // 15 * (seconds // 60 - seconds // 600)
-    return frames
+    first = 0 if track is None else track.first
+    if track is not None and frames < first:
+        raise InputError(
+            f"timecode {text!r} lies before the film, whose own begins at {track.text(0)}; count from there, "
+            "or give seconds"
+        )
+    return frames - first
 
 
 def labels_from_scenes(
-    scenes: SceneList, written: str, frames: IntArray, times: FrameTimes, film: str
+    scenes: SceneList,
+    written: str,
+    frames: IntArray,
+    times: FrameTimes,
+    film: str,
+    timecode: str | None = None,
 ) -> tuple[Labels, list[Finding]]:
     """Labels of a film, (num_shots,), from its scenes, and how far their ends lay from the shots'.
 
     A scene ends with the shot whose last frame is nearest to its own: in frames its `end`, in seconds and timecodes
     the frame before that moment. Where the next scene starts only after one or more whole shots (a title, an
     advertisement), what lies between is a scene too, and so is what lies before the first. The last shot has no label.
-    `frames` is (num_shots, 2).
+    `frames` is (num_shots, 2), `timecode` the film's own, where it has one.
 
     Raises InputError for a scene that ends before it starts, or that starts past the film's last frame.
     """
     ends, starts = [], []
+    track = TimecodeTrack.of(times.rate, timecode) if timecode else None
     for row in scenes.scenes[written]:
-        start, end = (to_frame(text, scenes.unit, times) for text in (row.start, row.end))
         where = f"{scenes.path}, line {row.line}"
+        try:
+            start, end = (to_frame(text, scenes.unit, times, track) for text in (row.start, row.end))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         if end < start:
             raise InputError(f"{where}: the scene ends ({row.end}) before it starts ({row.start}); correct it")
         if start > frames[-1, 1]:

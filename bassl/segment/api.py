@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bassl.errors import InputError
 from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache, default_folder
+from bassl.segment.companions import look_at_labels
 from bassl.segment.reference import find_model
 from bassl.segment.scenes import FINETUNED, TRAINING_FREE, AnalysedFilm, Segmentation, cut_into_scenes
 from bassl.segment.settings import DetectorSettings, ShotSettings
@@ -55,6 +56,8 @@ def segment(
     Raises:
         InputError: a film, model, shot list, label file or number that cannot work.
     """
+    if labels is not None:
+        look_at_labels(Path(labels))
     settings = ShotSettings(detector or DetectorSettings(), None if shots is None else read_shot_list(Path(shots)))
     reference = find_model(model, None) if model is None or isinstance(model, str | Path) else model.reference
 
@@ -81,7 +84,8 @@ def finish(
         return found
     from bassl.segment.ground_truth import evaluate, read_labels
 
-    truth = read_labels(labels, analysed.film.path, analysed.frames, analysed.times)
+    film = analysed.film
+    truth = read_labels(labels, film.path, analysed.frames, analysed.times, film.timecode)
     evaluation = {"model": evaluate(truth, analysed, analysed.probability, chosen.value)}
     if model.kind != TRAINING_FREE:
         free = choose_threshold(analysed.similarity, is_calibrated=False)

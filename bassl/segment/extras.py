@@ -10,7 +10,9 @@ from bassl.errors import InputError
 
 def missing_extra(error: ImportError) -> InputError:
     """What to say where PyAV or PySceneDetect is not installed."""
-    return InputError(f"video needs {error.name}, which is not installed; get it with: pip install 'bassl[video]'")
+    return InputError(
+        f"video needs {error.name}, which is not installed; in the folder of this repository: pip install -e '.[video]'"
+    )
 
 
 def pyscenedetect() -> ModuleType:

@@ -12,19 +12,21 @@ from bassl.errors import InputError
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
 from bassl.prepare.findings import NOTE
 from bassl.prepare.labels import NO_LABEL, Labels, fit_labels, read_label_file
-from bassl.prepare.names import film_name_of, find_film
+from bassl.prepare.names import film_name_of
 from bassl.prepare.protocols import snap_to_shots
-from bassl.prepare.scenes import labels_from_scenes, read_scene_list
+from bassl.prepare.scenes import labels_from_scenes
+from bassl.segment.companions import TABLES, look_at_labels, named_in, not_named
 from bassl.segment.scenes import AnalysedFilm
-from bassl.segment.shot_list import START_FRAME, read_shot_list
+from bassl.segment.shot_list import read_shot_list
 from bassl.segment.timing import FrameTimes
 
 log = logging.getLogger(__name__)
-TABLES = (".csv", ".tsv")
 
 
-def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: FrameTimes) -> Labels:
-    """Labels (num_shots,) of the film's shots, whose frames are (num_shots, 2).
+def read_labels(
+    path: Path, film: Path, frames: npt.NDArray[np.int64], times: FrameTimes, timecode: str | None = None
+) -> Labels:
+    """Labels (num_shots,) of the film's shots, whose frames are (num_shots, 2). timecode: the film's own, if any.
 
     1: a scene ends with the shot, 0: not, -1: uncertain, NO_LABEL: none.
 
@@ -35,10 +37,9 @@ def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: Fr
     Raises:
         InputError: no such file, a malformed one, or one of another film.
     """
-    if not path.is_file():
-        raise InputError(f"label file {path} does not exist; give a scene list or a label file")
+    scenes = look_at_labels(path)
     name = film_name_of(Path(film.name))
-    if path.suffix.lower() not in TABLES:
+    if scenes is None and path.suffix.lower() not in TABLES:
         given = read_label_file(path)
         if max(given) >= len(frames):
             raise InputError(
@@ -46,18 +47,16 @@ def read_labels(path: Path, film: Path, frames: npt.NDArray[np.int64], times: Fr
                 "that were labelled as well (--shots), or scenes as a CSV"
             )
         labels, found = fit_labels(given, len(frames), name)
-    elif _has_shot_columns(path):
+    elif scenes is None:
         ends = read_shot_list(path).in_film(times)[:, 1]
         labels, found = np.zeros(len(frames), np.int8), []
         labels[snap_to_shots(ends, frames).shots] = 1
         labels[-1] = NO_LABEL
     else:
-        scenes = read_scene_list(path)
-        written = next((text for text in scenes.scenes if find_film(text, [name]) == name), None)
+        written = named_in(scenes, film)
         if written is None:
-            names = ", ".join(list(scenes.scenes)[:5])
-            raise InputError(f"{path} holds no scenes of {film.name}; it names {names[:200]}")
-        labels, found = labels_from_scenes(scenes, written, frames, times, name)
+            raise not_named(path, film)
+        labels, found = labels_from_scenes(scenes, written, frames, times, name, timecode)
     for finding in found:
         log.log(logging.INFO if finding.severity == NOTE else logging.WARNING, "%s: %s", path.name, finding.what)
     return labels
@@ -77,8 +76,3 @@ def evaluate(
         best = best_f1_threshold(known.probability, abs(known.label))
         found["F1_best"] = scene_metrics(known, None, best)["F1"]
     return {name: value for name, value in found.items() if np.isfinite(value)}
-
-
-def _has_shot_columns(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return any(START_FRAME in line for _, line in zip(range(3), file, strict=False))

@@ -12,15 +12,15 @@ from pathlib import Path
 from bassl.console import speak
 from bassl.errors import InputError
 from bassl.segment.cache import default_folder
+from bassl.segment.companions import labels_of, shots_of
 from bassl.segment.films import find_films, result_folders
 from bassl.segment.output.clips import find_ffmpeg
-from bassl.segment.output.formats import DEFAULT, parse_formats, table_of_formats
+from bassl.segment.output.formats import DEFAULT, FORMATS, parse_formats, table_of_formats
 from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
 from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
 from bassl.segment.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
-from bassl.segment.shot_list import read_shot_list
 
 MANY_SCENES = 60  # above it they are counted, not listed
 EPILOG = f"""\
@@ -51,6 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
     _check_writable(arguments.output)
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise InputError(f"threshold {arguments.threshold} is not between 0 and 1")
+    if arguments.num_scenes is not None and arguments.num_scenes < 1:
+        raise InputError(f"a film cannot be cut into {arguments.num_scenes} scenes; give 1 or more")
     detector = DetectorSettings(
         TRANSNET if arguments.transnetv2 else arguments.detector,
         arguments.shot_threshold,
@@ -69,10 +71,10 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     tasks = []
     for film, folder in zip(films, result_folders(films, arguments.output), strict=True):
-        shots = _companion(arguments.shots, film, len(films), "--shots")
-        given = None if shots is None else read_shot_list(shots)
-        labels = _companion(arguments.labels, film, len(films), "--labels", shared=True)
-        tasks.append(Task(film, folder, ShotSettings(detector, given), labels))
+        shots = shots_of(arguments.shots, film, len(films))
+        labels = labels_of(arguments.labels, film, len(films))
+        _check_not_overwritten(labels, folder, options.formats)
+        tasks.append(Task(film, folder, ShotSettings(detector, shots), labels))
     failed = 0
     for outcome in segment_films(tasks, options, _devices(arguments.device, len(tasks))):
         failed += outcome.error is not None
@@ -100,6 +102,8 @@ def _tell(outcome: Outcome) -> None:
     lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
     if any(path.parent != outcome.task.folder for path in outcome.written):
         lines.append(f"  {outcome.task.folder / 'clips'}/")
+    if left := _left_over(outcome):
+        lines.append(f"  of an earlier call, not made anew: {left}")
     sys.stdout.write("\n".join(map(printable, lines)) + "\n")
     sys.stdout.flush()
 
@@ -110,6 +114,21 @@ def _check_writable(folder: Path) -> None:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         what = "is read-only" if nearest.is_dir() else "is a file"
         raise InputError(f"{folder} cannot be written ({nearest} {what}); name another --output")
+
+
+def _check_not_overwritten(labels: Path | None, folder: Path, formats: Sequence[str]) -> None:
+    """Raise InputError where the user's labels, scenes.csv corrected by hand, would be lost to the results."""
+    ours = {(folder / FORMATS[name].file).resolve() for name in formats}
+    if labels is not None and labels.resolve() in ours:
+        raise InputError(f"--labels {labels} is a file that this call writes anew; copy it to another place first")
+
+
+def _left_over(outcome: Outcome) -> str:
+    """Results of an earlier call that this one has not made anew, and that may say something else."""
+    folder = outcome.task.folder
+    written = {path.name for path in outcome.written} | {path.parent.name for path in outcome.written}
+    names = [kind.file for kind in FORMATS.values()] + ["clips"]
+    return ", ".join(name for name in names if name not in written and (folder / name).exists())
 
 
 def _percent(values: Mapping[str, float]) -> str:
@@ -126,22 +145,6 @@ def _devices(given: str, num_films: int) -> tuple[str, ...]:
     from bassl.segment.device import device_names
 
     return device_names(given)
-
-
-def _companion(given: Path | None, film: Path, num_films: int, option: str, shared: bool = False) -> Path | None:
-    """The file that belongs to a film: the given one, or in a given folder the one called after it."""
-    if given is None:
-        return None
-    if given.is_dir():
-        names = [f"{film.stem}{end}" for end in (".csv", ".txt", "-Scenes.csv", ".scenes.txt")]
-        names += [f"{film.name}{end}" for end in (".csv", ".txt", ".scenes.txt")]
-        found = next((given / name for name in names if (given / name).is_file()), None)
-        if found is None:
-            raise InputError(f"{option}: {given} holds no list for {film.name}; call it {names[0]} or {names[1]}")
-        return found
-    if num_films > 1 and not (shared and given.suffix.lower() in (".csv", ".tsv")):
-        raise InputError(f"{option} {given} is one file for {num_films} films; give a folder with a file a film")
-    return given
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,6 +81,12 @@ def read_shot_list(path: Path) -> ShotList:
     return ShotList(path, frames, found.seconds)
 
 
+def has_shot_columns(path: Path) -> bool:
+    """Whether a file is a table with PySceneDetect's columns, as its own lists and our scenes.csv."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return any(START_FRAME in line for _, line in zip(range(3), file, strict=False))
+
+
 def _read_csv(path: Path) -> ShotList | None:
     """PySceneDetect's scene list, None for a file that is none."""
     try:

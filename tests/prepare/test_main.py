@@ -201,6 +201,14 @@ def test_wrong_options_are_one_error(
     assert not (tmp_path / "data" / "240P_frames").exists()  # before any film is opened
 
 
+def test_splits_by_pattern_without_any_label_are_refused_before_hours_of_work(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(films, "--target", tmp_path / "data", "--train", "one", "--test", "two", "three") == 2
+    assert "none has labels; add --labels" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "240P_frames").exists()
+
+
 def test_a_film_that_is_named_twice_is_one_film(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert prepare("films", films / "one.mp4", "./films/one.mp4", "--target", "data") == 0

@@ -13,6 +13,7 @@ from bassl.errors import InputError
 from bassl.prepare.findings import NOTE, WARNING
 from bassl.prepare.labels import NO_LABEL
 from bassl.prepare.scenes import labels_from_scenes, read_scene_list, to_frame
+from bassl.segment.timecode import TimecodeTrack
 from bassl.segment.timing import FrameTimes
 
 FRAMES = np.stack([np.arange(6) * 48, np.arange(6) * 48 + 47], axis=1)  # six shots of 2 s at 24 fps
@@ -103,6 +104,20 @@ def test_timecode_at_23976_counts_24_a_second() -> None:
     film = FrameTimes(Fraction(24000, 1001), Fraction(0), 100_000)
     assert to_frame("01:00:00:00", "timecode", film) == 86_400
     assert to_frame("3603.6", "seconds", film) == 86_400
+
+
+def test_timecodes_count_on_from_the_films_own() -> None:
+    """As editors show them, and as the results of `bassl segment` have them; clock times count from the film's start."""
+    track = TimecodeTrack.of(Fraction(24), "01:00:00:00")
+    assert to_frame("01:00:05:12", "timecode", TIMES, track) == 132
+    assert to_frame("0:05.5", "timecode", TIMES, track) == 132
+    with pytest.raises(InputError, match="lies before the film, whose own begins at 01:00:00:00"):
+        to_frame("00:00:05:12", "timecode", TIMES, track)
+    dropping = TimecodeTrack.of(Fraction(30000, 1001), "01:00:00;00")
+    assert to_frame("01:01:00;02", "timecode", NTSC, dropping) == 1_800
+    assert to_frame("01:01:00:02", "timecode", NTSC, dropping) == 1_800  # as many write it
+    whole = TimecodeTrack.of(Fraction(30000, 1001), "01:00:00:00")
+    assert to_frame("01:01:00:02", "timecode", NTSC, whole) == 1_802
 
 
 def test_at_a_variable_rate_seconds_are_looked_up() -> None:

@@ -60,8 +60,9 @@ def test_results_can_be_written(film, model_path, tmp_path):
         write(found, tmp_path / "file" / "out")
 
 
-def test_mistakes_are_told_before_the_film_is_read(film, model_path, tmp_path):
-    for arguments in ({"shots": tmp_path / "none.csv"}, {"model": "no such model"}):
+def test_mistakes_are_told_before_the_film_is_read(film, model_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("bassl.segment.api.analyse", None)
+    for arguments in ({"shots": tmp_path / "none.csv"}, {"model": "no such model"}, {"labels": tmp_path / "none.csv"}):
         with pytest.raises(InputError):
             segment(film, **{"model": model_path, **arguments})
 

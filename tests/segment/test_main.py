@@ -80,6 +80,9 @@ def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
     (["nowhere.mp4"], "nowhere.mp4 does not exist"),
     (["{film}", "-o", "{list}/out"], "list.txt is a file); name another --output"),
     (["{film}", "--threshold", "2"], "threshold 2.0 is not between 0 and 1"),
+    (["{film}", "--num-scenes", "0"], "cannot be cut into 0 scenes"),
+    (["{film}", "--labels", "none.csv"], "label file none.csv does not exist"),
+    (["{film}", "--labels", "{list}"], "line 1: '0 10' is not '<shot> <label>'"),
     (["{film}", "--formats", "json,mp3"], "format 'mp3' is unknown"),
     (["{film}", "--shots", "none.csv"], "none.csv does not exist"),
     (["{film}", "--encoder", "none"], "there is no model 'none'"),
@@ -99,6 +102,26 @@ def test_wrong_arguments_are_one_clear_error_before_anything_is_done(run, film, 
     assert message in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "scenes").exists()
+
+
+def test_labels_are_not_overwritten_with_results(run, film, tmp_path):
+    run(film)
+    ours = tmp_path / "scenes" / "a_film" / "scenes.csv"
+    before = ours.read_bytes()
+    status, _, err = run(film, "--labels", ours, "--threshold", "0")
+    assert status == 2
+    assert "is a file that this call writes anew; copy it to another place first" in err
+    assert ours.read_bytes() == before
+    copy = tmp_path / "corrected.csv"
+    copy.write_bytes(before)
+    assert "model: AP" in run(film, "--labels", copy)[1]
+    assert run(film, "--labels", ours, "--formats", "json")[0] == 0
+
+
+def test_results_of_an_earlier_call_that_are_not_made_anew_are_told(run, film, tmp_path):
+    assert "of an earlier call" not in run(film, "--formats", "json,edl,vtt")[1]
+    out = run(film, "--formats", "json,edl", "--threshold", "0")[1]
+    assert out.splitlines()[-1] == "  of an earlier call, not made anew: chapters.vtt"
 
 
 @pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], [], ["a.mp4", "--thresh"]])

@@ -1,4 +1,4 @@
-"""Chapters: `chapters.txt` for FFmpeg (`ffmpeg -i film.mp4 -i chapters.txt -map_metadata 1 -codec copy
+"""Chapters: `chapters.txt` for FFmpeg (`ffmpeg -i film.mp4 -i chapters.txt -map 0 -map_chapters 1 -codec copy
 out.mp4`) and `chapters.vtt` for the `<track kind="chapters">` of web players.
 """
 
@@ -10,18 +10,25 @@ from pathlib import Path
 from bassl.segment.scenes import Segmentation
 from bassl.segment.timecode import clock
 
+NANOSECONDS = 10**9
+LARGEST_BASE = 2**31 - 1  # FFmpeg reads it as an int of 32 bits
+
 
 def write_ffmetadata(path: Path, segmentation: Segmentation) -> None:
-    """Exact at any frame rate: the time base is such that all starts and ends are whole numbers."""
+    """Exact at any frame rate: the time base is such that all starts and ends are whole numbers.
+
+    Where FFmpeg could not read so large a number, rounded up to a nanosecond.
+    """
     moments = [moment for scene in segmentation.scenes for moment in (scene.start, scene.end)]
     base = math.lcm(*(moment.seconds.denominator for moment in moments))
+    base = base if base <= LARGEST_BASE else NANOSECONDS
     lines = [";FFMETADATA1"]
     for scene in segmentation.scenes:
         lines += [
             "[CHAPTER]",
             f"TIMEBASE=1/{base}",
-            f"START={int(scene.start.seconds * base)}",
-            f"END={int(scene.end.seconds * base)}",
+            f"START={math.ceil(scene.start.seconds * base)}",
+            f"END={math.ceil(scene.end.seconds * base)}",
             f"title=Scene {scene.number}",
         ]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -28,6 +29,7 @@ ENCODING = (
     "-b:a",
     "192k",
 )
+CLIP = re.compile(r"scene-\d{3,}\.mp4")
 EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 has no odd sizes
 
 
@@ -44,6 +46,8 @@ def find_ffmpeg() -> str:
 def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_progress: bool = False) -> list[Path]:
     """Write `scene-001.mp4`, ... into a folder, each whole or not at all; returns their paths.
 
+    Clips of an earlier call with more scenes are removed, so that the folder holds one cut of the film.
+
     Raises:
         InputError: FFmpeg cannot write a clip.
     """
@@ -54,6 +58,9 @@ def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_prog
         path = folder / f"scene-{scene.number:0{digits}d}.mp4"
         write_atomically(path, partial(_cut, ffmpeg, segmentation, scene))
         written.append(path)
+    for path in folder.glob("scene-*.mp4"):
+        if CLIP.fullmatch(path.name) and path not in written:
+            path.unlink()
     return written
 
 

@@ -41,6 +41,21 @@ def test_ffmetadata_is_exact_at_any_rate(tmp_path, film):
     ]
 
 
+def test_a_time_base_that_ffmpeg_cannot_read_is_rounded_up_to_a_nanosecond(tmp_path):
+    ticks = np.arange(250) * 500 + np.arange(250) % 7
+    found = segmentation(
+        times=FrameTimes(Fraction(24000, 1001), Fraction(1, 10**6), 250, ticks, Fraction(1, 11988), 500)
+    )
+    write_ffmetadata(tmp_path / "chapters.txt", found)
+    read = chapters((tmp_path / "chapters.txt").read_text())
+    assert len(read) == len(found.scenes) == 3
+    for (start, end, _), scene in zip(read, found.scenes, strict=True):
+        assert 0 <= start - scene.start.seconds < Fraction(1, 10**9)
+        assert 0 <= end - scene.end.seconds < Fraction(1, 10**9)
+    with av.open(str(tmp_path / "chapters.txt"), format="ffmetadata") as file:
+        assert len(file.chapters()) == 3
+
+
 def test_ffmpeg_reads_the_chapters(tmp_path):
     found = segmentation()
     write_ffmetadata(tmp_path / "chapters.txt", found)

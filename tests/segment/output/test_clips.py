@@ -78,6 +78,18 @@ def test_a_file_a_scene_is_written(tmp_path, ffmpeg):
     assert len(calls(tmp_path)) == 3
 
 
+def test_clips_of_an_earlier_call_with_more_scenes_go_and_nothing_else_does(tmp_path, ffmpeg):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("scene-004.mp4", "scene-1000.mp4", "scene-best.mp4", "scene-004.mp4.txt", "mine.mp4"):
+        (folder / name).touch()
+    write_clips(segmentation(), folder, ffmpeg())
+    mine = ["mine.mp4", "scene-004.mp4.txt", "scene-best.mp4"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["scene-001.mp4", "scene-002.mp4", "scene-003.mp4", *mine]
+    )
+
+
 @pytest.mark.parametrize("name", ["-y.mp4", "a; rm -rf x.mp4", "$(id).mp4", "concat:a|b.mp4", "a\nb'\".mp4", "%d.mp4"])
 def test_no_file_name_is_taken_for_an_option_or_a_command(tmp_path, ffmpeg, name):
     film = tmp_path / name

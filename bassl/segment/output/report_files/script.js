@@ -115,7 +115,11 @@
     hasFilm = false;
     stage.classList.add("alone");
     document.getElementById("no-film").hidden = false;
-    shots.forEach((link) => { link.removeAttribute("href"); link.setAttribute("role", "button"); });
+    shots.forEach((link, number) => {
+      link.removeAttribute("href");
+      link.setAttribute("role", "img");  // nothing to press any more, but something to look at
+      link.setAttribute("aria-label", describe(number));
+    });
   };
   film.addEventListener("error", lost);
   if (film.error) lost();

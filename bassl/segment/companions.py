@@ -1,0 +1,96 @@
+"""The shot list and the labels that belong to a film, found and looked at before anything takes long."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from bassl.errors import InputError
+from bassl.prepare.labels import read_label_file
+from bassl.prepare.names import film_name_of, find_film
+from bassl.prepare.scenes import SceneList, read_scene_list
+from bassl.segment.shot_list import ShotList, has_shot_columns, read_shot_list
+
+log = logging.getLogger(__name__)
+TABLES = (".csv", ".tsv")
+
+
+def shots_of(given: Path | None, film: Path, num_films: int) -> ShotList | None:
+    """The film's shots, from the given file, or from the one called after the film in the given folder.
+
+    Raises:
+        InputError: no such file, a malformed one, or one file for several films.
+    """
+    if given is None:
+        return None
+    if given.is_dir():
+        found = _called_after(film, given)
+        if found is None:
+            raise _nothing_for(film, given, "--shots")
+        return read_shot_list(found)
+    if num_films > 1:
+        raise InputError(f"--shots {given} is one file for {num_films} films; give a folder with a file a film")
+    return read_shot_list(given)
+
+
+def labels_of(given: Path | None, film: Path, num_films: int) -> Path | None:
+    """The file with the film's labels, likewise; one list of scenes may be of several films.
+
+    Of several films those that have no labels are told, and segmented without.
+
+    Raises:
+        InputError: no such file, a malformed one, one of other shots or scenes, nothing for the only film.
+    """
+    if given is None:
+        return None
+    path = _called_after(film, given) if given.is_dir() else given
+    if path is not None:
+        is_shared = path == given and num_films > 1
+        if is_shared and (path.suffix.lower() not in TABLES or (path.is_file() and has_shot_columns(path))):
+            raise InputError(f"--labels {given} is one film's, for {num_films} films; give a folder with a file a film")
+        scenes = look_at_labels(path)
+        if scenes is None or named_in(scenes, film) is not None:
+            return path
+    if num_films == 1:
+        raise _nothing_for(film, given, "--labels") if path is None else not_named(path, film)
+    log.warning("%s: %s has no labels for it; it is not measured", film.name, path or given)
+    return None
+
+
+def look_at_labels(path: Path) -> SceneList | None:
+    """Read a label file to see whether it can be read; its scenes where it is a list of scenes.
+
+    Raises:
+        InputError: no such file, or a malformed one.
+    """
+    if not path.is_file():
+        raise InputError(f"label file {path} does not exist; give a scene list or a label file")
+    if path.suffix.lower() not in TABLES:
+        read_label_file(path)
+    elif has_shot_columns(path):
+        read_shot_list(path)
+    else:
+        return read_scene_list(path)
+    return None
+
+
+def named_in(scenes: SceneList, film: Path) -> str | None:
+    """What the list calls a film, None where it does not."""
+    name = film_name_of(Path(film.name))
+    return next((text for text in scenes.scenes if find_film(text, [name]) == name), None)
+
+
+def not_named(path: Path, film: Path) -> InputError:
+    """What to say where a list of scenes names other films only."""
+    names = ", ".join(list(read_scene_list(path).scenes)[:5])
+    return InputError(f"{path} holds no scenes of {film.name}; it names {names[:200]}")
+
+
+def _called_after(film: Path, folder: Path) -> Path | None:
+    names = [f"{film.stem}{end}" for end in (".csv", ".txt", "-Scenes.csv", ".scenes.txt")]
+    names += [f"{film.name}{end}" for end in (".csv", ".txt", ".scenes.txt")]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _nothing_for(film: Path, folder: Path, option: str) -> InputError:
+    return InputError(f"{option}: {folder} holds no list for {film.name}; call it {film.stem}.csv or {film.stem}.txt")
