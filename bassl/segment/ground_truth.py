@@ -71,8 +71,17 @@ def evaluate(
     """
     shot = np.flatnonzero((labels != NO_LABEL) & np.isfinite(probability))
     known = ShotPredictions(np.zeros(len(shot), np.int64), shot, probability[shot], labels[shot].astype(np.int64))
-    found = scene_metrics(known, {0: analysed.frames}, threshold, float(analysed.times.rate))
+    found = scene_metrics(known, {0: _at_positions(analysed)}, threshold, float(analysed.times.rate))
     if (abs(known.label) == 1).any():
         best = best_f1_threshold(known.probability, abs(known.label))
         found["F1_best"] = scene_metrics(known, None, best)["F1"]
     return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _at_positions(analysed: AnalysedFilm) -> npt.NDArray[np.int64]:
+    """First and last frame of each shot at the constant rate, which seconds are reckoned from."""
+    times = analysed.times
+    if not times.is_variable:
+        return analysed.frames
+    spans = [(times.position(first), times.position(last + 1) - 1) for first, last in analysed.frames.tolist()]
+    return np.array([(first, max(first, last)) for first, last in spans], np.int64)

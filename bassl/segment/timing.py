@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ COMMON_RATES = (
 )
 ROUNDING = 0.002  # seconds by which containers may round a constant rate (Matroska: to milliseconds)
 MAX_RATE = 1000
+MAX_GRID = 60  # frames a second; a finer grid fits anything
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,28 @@ def measure_times(
         if drift.max() <= min(max(ROUNDING, float(time_base)), 0.25 / float(rate)):
             return FrameTimes(rate, start, len(shown))
     usual = last_ticks or int(np.median(np.diff(shown)))
-    return FrameTimes(_nominal(mean, trusted), start, len(shown), shown, time_base, max(1, usual))
+    return FrameTimes(_nominal(mean, trusted, seconds), start, len(shown), shown, time_base, max(1, usual))
 
 
-def _nominal(mean: Fraction, trusted: list[Fraction]) -> Fraction:
-    """Rate for editors: the container's or a common one if it is near the mean, else the mean."""
-    for candidates, tolerance in ((trusted, 0.05), (COMMON_RATES, 0.02), (trusted, 0.25)):
-        near = min(candidates, key=lambda rate: abs(rate - mean), default=None)
-        if near is not None and abs(near / mean - 1) < tolerance:
-            return near
-    return mean.limit_denominator(1001)
+def _nominal(mean: Fraction, trusted: list[Fraction], seconds: npt.NDArray[np.float64]) -> Fraction:
+    """Rate for editors, one that they know, so that timecode stays with the clock: never the mean of a variable rate.
+
+    The container's if it is near the mean, or if all frames lie on its grid (others were left out); a common one near
+    the mean; a whole one of the container's; else the next whole common one above the mean, so that no frame is lost.
+    """
+    known = [rate for rate in trusted if rate in COMMON_RATES]
+    if near := _nearest(known, mean, 0.05):
+        return near
+    for rate in known:
+        places = seconds * float(rate)
+        if rate <= MAX_GRID and np.abs(places - np.rint(places)).max() <= min(0.25, ROUNDING * float(rate)):
+            return rate
+    whole = [rate for rate in trusted if rate.denominator == 1]
+    found = _nearest(COMMON_RATES, mean, 0.02) or _nearest(whole, mean, 0.25)
+    above = (rate for rate in COMMON_RATES if rate >= mean and rate.denominator == 1)
+    return found or min(above, default=Fraction(math.ceil(mean)))
+
+
+def _nearest(candidates: Iterable[Fraction], mean: Fraction, tolerance: float) -> Fraction | None:
+    near = min(candidates, key=lambda rate: abs(rate - mean), default=None)
+    return near if near is not None and abs(near / mean - 1) < tolerance else None

@@ -9,6 +9,7 @@ import pytest
 from bassl.errors import InputError
 from bassl.segment.ground_truth import evaluate, read_labels
 from bassl.segment.output.tables import write_scenes
+from bassl.segment.timing import FrameTimes
 from tests.segment.models import segmentation
 
 FILM = Path("/films/a film.mp4")
@@ -69,3 +70,12 @@ def test_without_any_boundary_there_is_little_to_measure():
     found = evaluate(np.array([0, 0, 0, 0, -2]), analysed, analysed.probability, 0.5)
     assert "AP" not in found
     assert found["Accuracy"] == 0.5
+
+
+def test_at_a_variable_rate_seconds_are_those_of_the_clock():
+    """A cut that is 4 s off and only 20 frames off (5 a second) is not within three seconds."""
+    ticks = np.arange(100) * 200 + np.arange(100) % 2
+    times = FrameTimes(Fraction(25), Fraction(0), 100, ticks, Fraction(1, 1000), 200)
+    found = segmentation(lengths=(20, 20, 20, 20, 20), probability=(0.1, 0.9, 0.1, 0.1), times=times)
+    truth = np.array([0, 0, 1, 0, -2], np.int8)
+    assert evaluate(truth, found.analysed, found.analysed.probability, 0.5)["Recall@3s"] == 0

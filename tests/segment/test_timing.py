@@ -54,6 +54,21 @@ def test_one_missing_frame_makes_the_rate_variable_and_leaves_positions_right():
     assert [times.position(n) for n in (0, 39, 40, 98)] == [0, 39, 41, 99]
 
 
+@pytest.mark.parametrize(("ticks", "guesses", "rate"), [
+    (np.arange(300) * 20 + np.arange(300) % 3, [Fraction(30), Fraction(36240, 1211)], 30),  # a phone's
+    (np.cumsum(np.arange(300) % 3 * 25 + 25), [Fraction(24), Fraction(1788, 143)], 24),  # frames left out
+    (np.cumsum(np.arange(300) % 2 * 13 + 22), [Fraction(90000), Fraction(21, 1)], 21),
+    (np.cumsum(np.arange(300) % 2 * 13 + 22), [None, Fraction(600 * 7, 199)], 24),
+    (np.cumsum(np.arange(300) % 2 + 2), [Fraction(600)], 240),
+])  # fmt: skip
+def test_the_nominal_rate_is_one_that_editors_know(ticks, guesses, rate):
+    times = measure_times(ticks, Fraction(1, 600), guesses)
+    assert times.is_variable
+    assert times.rate == rate
+    clock = float(times.seconds(299))
+    assert abs(times.position(299) / float(rate) - clock) <= 0.5 / rate
+
+
 def test_positions_at_a_constant_rate_are_frames():
     times = FrameTimes(FILM, Fraction(0), 100)
     assert [times.position(n) for n in (0, 7, 100)] == [0, 7, 100]
