@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from bassl.segment.output.report import film_link, write_report
+from bassl.segment.output.report import FILES, film_link, write_report
 from bassl.segment.scenes import TRAINING_FREE
 from tests.segment.models import JPEG, segmentation
 
@@ -153,3 +153,13 @@ def test_the_film_is_linked_relative_to_the_report(film, expected):
 def test_a_film_of_one_shot_has_a_report(tmp_path):
     found = page(tmp_path, segmentation(lengths=[1], probability=()))
     assert len(found.all("section")) == 1
+
+
+def test_an_installed_package_has_the_files_of_the_report():
+    """Not only an editable one: setuptools leaves out whatever is no Python and not listed."""
+    text = (FILES.parents[3] / "pyproject.toml").read_text()
+    listed = re.search(r"package-data\]\nbassl = \[(.*?)\]", text, re.DOTALL)
+    assert listed is not None
+    package = FILES.parents[2]
+    packed = {path for pattern in re.findall(r'"(.+?)"', listed[1]) for path in package.glob(pattern)}
+    assert {path.name for path in packed} >= {"page.html", "script.js", "style.css"}
