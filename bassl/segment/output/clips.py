@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ ENCODING = (
     "-b:a",
     "192k",
 )
+RUN_UP = 5  # seconds to jump ahead of a clip and to decode: in MPEG streams FFmpeg's jumps land late
 CLIP = re.compile(r"scene-\d{3,}\.mp4")
 EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 has no odd sizes
 
@@ -71,10 +73,11 @@ def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: P
     before = times.seconds(first - 1) if first else max(Fraction(0), times.start - 1 / times.rate)
     start = times.seconds(first) - (times.seconds(first) - before) / 4
     stop = times.seconds(end) - (times.seconds(end) - times.seconds(end - 1)) / 4
+    early = max(0, math.floor(start) - RUN_UP)
     return [
         ffmpeg, "-nostdin", "-v", "error", "-y",
-        "-ss", f"{float(start):.6f}", "-i", f"file:{segmentation.film.path.absolute()}",
-        "-t", f"{float(stop - start):.6f}",
+        "-ss", str(early), "-i", f"file:{segmentation.film.path.absolute()}",
+        "-ss", f"{float(start - early):.6f}", "-t", f"{float(stop - start):.6f}",
         "-map", "0:V:0", "-map", "0:a?", "-map_chapters", "-1", "-vf", EVEN_SIZE, *ENCODING,
         *(("-vsync", "passthrough") if times.is_variable else ()),
         "-f", "mp4", "-movflags", "+faststart", f"file:{target.absolute()}",
