@@ -45,6 +45,11 @@ def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -
             record = read_record(target, film)
             times, timecode = times_of(record), record.get("timecode")
             labels, odd = labels_from_scenes(scenes, chosen[film], frames, times, film, timecode)
+            if len(labels) == 1:
+                path.unlink(missing_ok=True)
+                text = "is a single shot: nothing to tell apart"
+                found.append(Finding(NOTE, "films of one shot", film, text))
+                continue
             found += odd
             write_label_file(path, labels)
         except InputError as error:

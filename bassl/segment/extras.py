@@ -8,9 +8,13 @@ from types import ModuleType
 from bassl.errors import InputError
 
 
-def missing_extra(error: ImportError) -> InputError:
+class MissingExtra(InputError):
+    """A library is not installed, so no film can be read."""
+
+
+def missing_extra(error: ImportError) -> MissingExtra:
     """What to say where PyAV or PySceneDetect is not installed."""
-    return InputError(
+    return MissingExtra(
         f"video needs {error.name}, which is not installed; in the folder of this repository: pip install -e '.[video]'"
     )
 

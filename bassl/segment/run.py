@@ -18,6 +18,7 @@ from bassl.errors import InputError
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
+from bassl.segment.extras import MissingExtra
 from bassl.segment.output.clips import write_clips
 from bassl.segment.output.formats import write_formats
 from bassl.segment.reference import ModelReference
@@ -99,6 +100,7 @@ def segment_films(tasks: Sequence[Task], options: Options, devices: Sequence[str
 
     Raises:
         ModelError: the model cannot be loaded.
+        MissingExtra: a library that reads films is not installed.
     """
     if len(devices) == 1 or len(tasks) == 1:
         load = ModelLoader(options.reference, devices[0])
@@ -109,7 +111,10 @@ def segment_films(tasks: Sequence[Task], options: Options, devices: Sequence[str
 
 
 def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
-    """Segment and write one film; whatever is wrong with it is in the outcome. Raises ModelError alone."""
+    """Segment and write one film; whatever is wrong with it is in the outcome.
+
+    Raises ModelError and MissingExtra, which concern all films.
+    """
     try:
         cache = Cache(options.cache)
         analysed = analyse(task.film, options.reference, load, task.shots, cache, options.show_progress)
@@ -117,7 +122,7 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
         written = write_formats(segmentation, task.folder, options.formats)
         if options.ffmpeg is not None:
             written += write_clips(segmentation, task.folder / "clips", options.ffmpeg, options.show_progress)
-    except ModelError:
+    except (ModelError, MissingExtra):
         raise
     except InputError as error:
         return Outcome(task, error=str(error))
@@ -144,7 +149,7 @@ def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str
         for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
             try:
                 yield done.result()
-            except ModelError:
+            except (ModelError, MissingExtra):
                 pool.shutdown(cancel_futures=True)
                 raise
             except BrokenProcessPool:

@@ -203,7 +203,11 @@ def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
 
 
 def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:
-    """Scenes end with the shots at or above the threshold, and with the film."""
+    """Scenes end with the shots at or above the threshold, and with the film.
+
+    Each lasts until the next begins: where a given list of shots leaves frames out between two of them (dissolves),
+    they belong to the scene before, so that no timeline has a hole.
+    """
     times = analysed.times
     track = TimecodeTrack.of(times.rate, analysed.film.timecode)
     shots = []
@@ -224,7 +228,8 @@ def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentatio
         is_last = shot.number == len(shots) - 1
         if is_last or (shot.probability is not None and shot.probability >= threshold.value):
             members = tuple(shots[begin : shot.number + 1])
-            scenes.append(Scene(len(scenes) + 1, members[0].start, members[-1].end, members))
+            end = shot.end if is_last else shots[shot.number + 1].start
+            scenes.append(Scene(len(scenes) + 1, members[0].start, end, members))
             begin = shot.number + 1
     return Segmentation(
         film=analysed.film,

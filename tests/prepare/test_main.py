@@ -201,6 +201,16 @@ def test_wrong_options_are_one_error(
     assert not (tmp_path / "data" / "240P_frames").exists()  # before any film is opened
 
 
+def test_a_film_of_one_shot_has_nothing_to_label_and_that_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_clip(tmp_path / "films" / "still.mp4", (30,))
+    (tmp_path / "scenes.csv").write_text("film,start,end\nstill,0:00,0:00.5\nstill,0:00.5,0:01.25\n")
+    assert prepare(tmp_path / "films", "--target", tmp_path / "data", "--labels", tmp_path / "scenes.csv") == 0
+    assert "still: is a single shot: nothing to tell apart" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "scene318" / "label318" / "still.txt").exists()
+
+
 def test_splits_by_pattern_without_any_label_are_refused_before_hours_of_work(
     films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,7 @@ def test_a_known_film_needs_neither_torch_nor_pyav(film, model, tmp_path):
 
 def test_without_pyav_one_sentence_says_so(film, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "bassl.segment.encode", None)
-    with pytest.raises(InputError, match=r"pip install 'bassl\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):
         analyse(film, model.reference, lambda: model, ShotSettings(), Cache(None))
 
 

@@ -42,5 +42,5 @@ def test_a_high_threshold_finds_nothing(tmp_path):
 
 def test_without_pyscenedetect_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "scenedetect", None)
-    with pytest.raises(InputError, match=r"pip install 'bassl\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):
         CutFinder(DetectorSettings(), Fraction(24))

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 import pytest
 
 import bassl.segment.run as module
+from bassl.segment.extras import MissingExtra
 from bassl.segment.reference import find_model
 from bassl.segment.run import ModelError, ModelLoader, Options, Task, segment_film, segment_films
 from bassl.segment.settings import ShotSettings
@@ -67,6 +69,12 @@ def test_a_model_that_cannot_be_loaded_stops_everything(film, tmp_path):
     broken.write_bytes(b"no checkpoint")
     with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
         list(segment_films([task(film, tmp_path / "out")] * 2, options(broken), ["cpu"]))
+
+
+def test_a_missing_library_is_told_once_and_not_for_every_film(film, model_path, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bassl.segment.encode", None)
+    with pytest.raises(MissingExtra, match="which is not installed"):
+        list(segment_films([task(film, tmp_path / "out")] * 2, options(model_path), ["cpu"]))
 
 
 def test_the_model_is_loaded_once(film, model_path, tmp_path, monkeypatch):

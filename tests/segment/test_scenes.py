@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from bassl.finetune.scenes import scene_ranges
+from bassl.segment.scenes import cut_into_scenes
+from bassl.segment.threshold import Threshold
 from bassl.segment.timing import FrameTimes
 from tests.segment.models import segmentation
 
@@ -66,6 +69,14 @@ def test_scenes_and_shots_cover_the_film_without_gaps():
         assert parts[0].start.frame == 0
         assert parts[-1].end.frame == 250
         assert all(one.end == two.start for one, two in pairwise(parts))
+
+
+def test_scenes_meet_where_a_shot_list_leaves_frames_out():
+    analysed = segmentation().analysed
+    listed = replace(analysed, frames=np.array([[0, 30], [40, 99], [104, 149], [150, 219], [220, 249]]))
+    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 104), (104, 220), (220, 250)]
+    assert [shot.end.frame for shot in found.shots] == [31, 100, 150, 220, 250]
 
 
 @pytest.mark.parametrize(("lengths", "probability", "expected"), [
