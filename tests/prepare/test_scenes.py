@@ -107,7 +107,7 @@ def test_timecode_at_23976_counts_24_a_second() -> None:
 
 
 def test_timecodes_count_on_from_the_films_own() -> None:
-    """As editors show them, and as the results of `bassl segment` have them; clock times count from the film's start."""
+    """As editors show them, and as our results have them; clock times count from the start of the film."""
     track = TimecodeTrack.of(Fraction(24), "01:00:00:00")
     assert to_frame("01:00:05:12", "timecode", TIMES, track) == 132
     assert to_frame("0:05.5", "timecode", TIMES, track) == 132
