@@ -28,12 +28,17 @@ def curve_svg(segmentation: Segmentation) -> str:
     return f"""<div class="marks" aria-hidden="true">{truth}</div>
 <svg id="curve" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}"
  data-start="{begin:.6f}" data-length="{length:.6f}">
-<path class="stem" d="{_stems(segmentation, others)}"/>
-<path class="stem cut" d="{_stems(segmentation, cuts)}"/>
+<path class="stem" style="stroke-width:{_width(1.5, 600, len(others))}" d="{_stems(segmentation, others)}"/>
+<path class="stem cut" style="stroke-width:{_width(2.5, 240, len(cuts))}" d="{_stems(segmentation, cuts)}"/>
 <path class="threshold" d="M0 {level:.2f}H{WIDTH}"/>
 <path id="playhead" d="M0 0V{HEIGHT}"/>
 </svg>
 <div class="times" aria-hidden="true">{"".join(_times(segmentation))}</div>"""
+
+
+def _width(usual: float, room: int, number: int) -> str:
+    """Pixels of a stem: thinner where there are so many that they would run into one another on a phone."""
+    return f"{max(0.5, min(usual, room / max(1, number))):.2f}"
 
 
 def _stems(segmentation: Segmentation, shots: Iterable[Shot]) -> str:

@@ -84,6 +84,14 @@ def test_the_curve_has_a_stem_for_every_decided_shot(tmp_path):
     assert found.all("path", **{"class": "threshold"})[0]["d"] == "M0 50.00H1000"
 
 
+def test_stems_are_thinner_where_there_are_many(tmp_path):
+    few = page(tmp_path, segmentation()).all("path", **{"class": "stem cut"})[0]
+    many = page(tmp_path, segmentation(lengths=[5] * 500, probability=[0.9] * 499)).all(
+        "path", **{"class": "stem cut"}
+    )[0]
+    assert (few["style"], many["style"]) == ("stroke-width:2.50", "stroke-width:0.50")
+
+
 def test_scores_without_calibration_fill_the_curve(tmp_path):
     plain = segmentation(probability=(0.001, 0.02, 0.003, 0.01), threshold=0.01)
     found = page(tmp_path, replace(plain, model=replace(plain.model, kind=TRAINING_FREE)))
