@@ -1,5 +1,5 @@
-"""Chapters: `chapters.txt` for FFmpeg (`ffmpeg -i film.mp4 -i chapters.txt -map 0 -map_chapters 1 -codec copy
-out.mp4`) and `chapters.vtt` for the `<track kind="chapters">` of web players.
+"""Chapters: `chapters.txt` for FFmpeg (docs/video.md has the command) and `chapters.vtt` for the
+`<track kind="chapters">` of web players.
 """
 
 from __future__ import annotations
