@@ -90,6 +90,11 @@ def links(page: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", read(page)))
 
 
+def addresses(page: str) -> list[str]:
+    """Every web address that a page names, as a link or not."""
+    return re.findall(r"https?://[^\s)>\]`\"]+", read(page))
+
+
 def table(page: str, first_cell: str) -> list[list[str]]:
     """The rows below the head that begins with a cell."""
     lines = read(page).splitlines()
