@@ -33,16 +33,6 @@ ENTRY_POINTS = {
     "bassl.finetune.main": "finetune",
 }
 RESOLVE = {"pretrain": resolve_pretrain, "extract": resolve_extract, "finetune": resolve_finetune}
-SCRIPTS = {  # what a script hands its arguments on to; None: no configuration
-    "scripts/download_movienet_data.sh": None,
-    "scripts/finetune_bassl.sh": "finetune",
-    "scripts/finetune_shot-level_baseline.sh": "finetune",
-    "scripts/quickstart.sh": "finetune",
-    "scripts/run_pretrain_bassl.sh": "pretrain",
-    "scripts/slurm_pretrain.sh": "pretrain",
-    "scripts/test.sh": None,
-    "scripts/torchrun_pretrain.sh": "pretrain",
-}
 OWN_FILES = {"my_loss.py": "pretrain"}  # of docs/extending.md; those not here are called with the job, or plainly
 PACKAGES = {"onnxruntime"}  # that may be installed beside our own
 
@@ -173,13 +163,16 @@ def _bassl(arguments: list[str]) -> None:
 
 
 def _script(arguments: list[str]) -> None:
+    """A script hands its arguments on to the last of our programs that it names."""
     script, *rest = arguments
-    assert (ROOT / script).is_file(), script
-    job = SCRIPTS[script]
-    if job is None:
-        assert rest in ([], ["--help"]), arguments
+    text = (ROOT / script).read_text(encoding="utf-8")
+    programs = re.findall(r'-m (bassl\.[\w.]+)|"\$root/(bassl/[\w/]+\.py)"', text)
+    if not programs:
+        assert not rest, arguments
+    elif (program := "".join(programs[-1])) in ENTRY_POINTS:
+        load(ENTRY_POINTS[program], rest)
     else:
-        load(job, rest)
+        parse(program, rest)
 
 
 def _sbatch(arguments: list[str]) -> None:

@@ -19,14 +19,15 @@ from bassl.model.checkpoint import read_checkpoint
 from bassl.prepare import check
 from bassl.pretrain import main as pretrain
 from bassl.pretrain.losses import scene_embeddings
-from tests.documents import fenced, table
+from tests.documents import ROOT, fenced, table
 from tests.reference import data
-from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
+from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
 
 PAGE = "docs/extending.md"
 FILES = {re.match(r'"""([\w.]+): ', block)[1]: block for block in fenced(PAGE, "python")}  # type: ignore[index]
 ONE_EPOCH = ["config.TRAINER.max_epochs=1"]
 NO_VALIDATION = ["config.TEST.KNN_VALIDATION=false"]
+TWO_PROCESSES = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
 
 Run = Callable[..., int]
 
@@ -86,6 +87,16 @@ def test_the_loss_is_trained_beside_the_others(run: Run, tiny_movienet: Path, tm
     name = "shot_encoder.conv1.weight"
     assert set(plain.state_dict) == set(stored.state_dict), "the term has no parameters"
     assert not torch.equal(plain.state_dict[name], stored.state_dict[name]), "it has an effect"
+
+
+@pytest.mark.slow
+def test_a_file_of_ones_own_runs_in_two_processes(run: Run, tiny_movienet: Path, tmp_path: Path) -> None:
+    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *NO_VALIDATION, *TWO_PROCESSES]
+    done = typed(["my_encoder.py", "pretrain", *overrides], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2 process(es)" in done.stderr
+    weights = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").state_dict
+    assert weights["loss.head_nce.model.0.weight"].shape[1] == 576, "both had the encoder of the file"
 
 
 @pytest.mark.slow
