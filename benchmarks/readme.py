@@ -1,6 +1,6 @@
 """The README's table of speed, from stored results: `python3 -m benchmarks.readme` writes it to its place.
 
-Results come from `python3 -m benchmarks.main --json benchmarks/results/cpu.json`.
+The results are those of `python3 -m benchmarks.main --json benchmarks/results/cpu.json`; benchmarks/README.md shows all of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from benchmarks.cost import RESULTS
-from benchmarks.table import number, verdict
+from benchmarks.table import RESULTS, number, verdict
 
 README = Path(__file__).parents[1] / "README.md"
 STORED = RESULTS / "cpu.json"
@@ -24,9 +23,9 @@ HEAD = ("work", "unit", "here", "reference's way", "ratio", "goal")
 
 
 def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown of stored results: which machine, then a line for each work with a ratio."""
+    """Markdown of stored results: which machine, then a line for each work with a ratio or a goal."""
     machines = {describe(found["machine"]) for found in results.values()}
-    rows = [row for found in results.values() for row in found["rows"] if row["ratio"] is not None]
+    rows = [row for found in results.values() for row in found["rows"] if row["ratio"] is not None or row["goal"]]
     lines = [HEAD, *(("---",) * len(HEAD),), *(_cells(row) for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{'; '.join(sorted(machines))}.\n\n{table}\n"

@@ -146,8 +146,8 @@ def _module(module: str, arguments: list[str]) -> None:
     elif module == "pytest":
         for option, word in zip(["", *arguments], arguments, strict=False):
             assert word.startswith("-") or option in ("-k", "-m") or (ROOT / word).exists(), word
-    elif module in ("bassl.config.reference", "benchmarks.readme"):
-        assert not arguments
+    elif module in ("bassl.config.reference", "benchmarks.readme", "benchmarks.table"):
+        assert all((ROOT / word).is_file() for word in arguments)
         importlib.import_module(module)
     else:
         parse(module, arguments)
