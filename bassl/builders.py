@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
 
 from bassl.config.plan import CrnPlan, DataPlan
 from bassl.dataset.annotation import Annotations
@@ -18,6 +21,7 @@ from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
 
 log = logging.getLogger(__name__)
+Encoder = TypeVar("Encoder", bound=nn.Module)
 
 
 def keyframes_of(data: DataPlan, annotations: Annotations, folder: Path | None) -> Keyframes:
@@ -51,7 +55,11 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 
 def stored_encoder(checkpoint: Checkpoint) -> ShotEncoder:
     """The shot encoder of a checkpoint with its weights; InputError where it holds none."""
-    encoder = build_encoder(architecture_of(checkpoint))
+    return loaded(build_encoder(architecture_of(checkpoint)), checkpoint)
+
+
+def loaded(encoder: Encoder, checkpoint: Checkpoint) -> Encoder:
+    """An encoder with a checkpoint's weights; InputError where they are of another one."""
     load_weights(encoder, checkpoint.state_dict, prefix="shot_encoder.", source=checkpoint.path)
     return encoder
 

@@ -39,20 +39,25 @@ def stored_table(file: Path) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    verdict = {True: " (reached)", False: " (MISSED)", None: ""}[row.reached]
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     return (
         row.work,
         row.unit,
-        _number(row.ours),
-        _number(row.reference),
+        number(row.ours),
+        number(row.reference),
         ratio,
-        row.goal + verdict,
-        _number(row.floor),
+        row.goal + verdict(row.reached),
+        number(row.floor),
     )
 
 
-def _number(value: float | None) -> str:
+def verdict(reached: bool | None) -> str:
+    """What stands behind a goal."""
+    return {True: " (reached)", False: " (MISSED)", None: ""}[reached]
+
+
+def number(value: float | None) -> str:
+    """Three figures, or whole numbers from 1000 on; nothing for None."""
     if value is None:
         return ""
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

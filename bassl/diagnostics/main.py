@@ -29,21 +29,7 @@ precision and, after extraction, the last three. What a run has no data for is l
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 2 a mistake of the user's."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m bassl.diagnostics.main",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--run", type=Path, required=True, help="log folder of a fine-tuning or pre-training run")
-    parser.add_argument("--out", type=Path, help="where the pictures go; <run>/diagnostics unless told otherwise")
-    parser.add_argument("--features", type=Path, help="feature store; the run's own unless told otherwise")
-    parser.add_argument("--film", help="film of the sheets, by name; the first test film unless told otherwise")
-    parser.add_argument("--examples", type=int, default=6, help="rows of each sheet (default 6)")
-    parser.add_argument("--max-films", type=int, default=20, help="timelines at most (default 20)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="config.KEY=value", help="on top of the run's own: DATA_PATH, TEST.THRESHOLD"
-    )
-    given = parser.parse_intermixed_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     try:
         draw(given.run, given.out, given.features, given.film, given.examples, given.max_films, given.overrides)
     except InputError as error:
@@ -113,6 +99,24 @@ def add_to_tensorboard(folder: Path, pictures: Sequence[Path]) -> None:
             with Image.open(path) as image:
                 tag = path.relative_to(folder).with_suffix("").as_posix()
                 writer.add_image(f"diagnostics/{tag}", np.asarray(image.convert("RGB")), 0, dataformats="HWC")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m bassl.diagnostics.main",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--run", type=Path, required=True, help="log folder of a fine-tuning or pre-training run")
+    parser.add_argument("--out", type=Path, help="where the pictures go; <run>/diagnostics unless told otherwise")
+    parser.add_argument("--features", type=Path, help="feature store; the run's own unless told otherwise")
+    parser.add_argument("--film", help="film of the sheets, by name; the first test film unless told otherwise")
+    parser.add_argument("--examples", type=int, default=6, help="rows of each sheet (default 6)")
+    parser.add_argument("--max-films", type=int, default=20, help="timelines at most (default 20)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="config.KEY=value", help="on top of the run's own: DATA_PATH, TEST.THRESHOLD"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -13,8 +13,13 @@ from omegaconf import DictConfig
 
 from bassl.config.resolve import resolve_finetune
 from bassl.entry import plain, start
+from bassl.finetune.metrics import METRIC_DEFINITIONS
 
-ABOUT = "Fine-tune for video scene segmentation on shot features, or evaluate a fine-tuned model (config.LOAD_FROM)."
+ABOUT = (
+    "Fine-tune for video scene segmentation on shot features, or evaluate a fine-tuned model (config.LOAD_FROM).\n\n"
+    "What is measured (docs/metrics.md):\n"
+    + "\n".join(f"  {name}: {definition}" for name, definition in METRIC_DEFINITIONS.items())
+)
 
 
 def run(config: DictConfig) -> None:

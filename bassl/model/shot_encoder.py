@@ -62,14 +62,15 @@ class ShotEncoder(ResNet):
         return encoder
 
 
-def for_inference(encoder: ShotEncoder, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A frozen copy for test time: BatchNorm folded into the convolutions, channels-last, in dtype.
+def for_inference(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A frozen copy for test time: a ResNet's BatchNorm folded into its convolutions, channels-last, in dtype.
 
     The copy takes keyframes (N, 3, H, W) of any floating dtype and memory layout and returns (N, D) in dtype.
     """
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
-    for module in list(folded.modules()):
-        _fold_batch_norms(module)
+    if isinstance(encoder, ResNet):
+        for module in list(folded.modules()):
+            _fold_batch_norms(module)
     return _FrozenEncoder(folded.to(dtype=dtype, memory_format=torch.channels_last), dtype)  # type: ignore[call-overload]
 
 
@@ -83,7 +84,7 @@ def mean_over_keyframes(encoder: nn.Module, keyframes: Tensor) -> Tensor:
 
 
 class _FrozenEncoder(nn.Module):
-    def __init__(self, folded: ShotEncoder, dtype: torch.dtype) -> None:
+    def __init__(self, folded: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.folded = folded
         self.dtype = dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bassl.builders import keyframes_of, stored_encoder
+from bassl.builders import keyframes_of, loaded, stored_encoder
 from bassl.config.plan import ExtractPlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.datamodule import loader, usable_workers
@@ -31,15 +32,18 @@ from bassl.runtime import Device, choose_device, set_up_logging
 log = logging.getLogger(__name__)
 
 
-def extract(plan: ExtractPlan) -> None:
-    """Extract the films of a split into the plan's feature store; films that are there already are left alone."""
+def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -> None:
+    """Extract the films of a split into the plan's feature store; films that are there already are left alone.
+
+    encoder: makes the encoder that the checkpoint's weights are for, where it is none of ours.
+    """
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
     checkpoint = read_checkpoint(plan.checkpoint)
-    encoder = stored_encoder(checkpoint)
+    network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
     annotations = films_to_extract(plan)
     keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
-    writer = FeatureWriter(plan.features, encoder.feature_dim, plan.dtype, identity(plan, checkpoint, device))
+    writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=plan.compute.num_processes,
@@ -52,7 +56,7 @@ def extract(plan: ExtractPlan) -> None:
         use_distributed_sampler=False,
         limit_predict_batches=1 if plan.dry_run else None,
     )
-    module = Extractor(for_inference(encoder, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
+    module = Extractor(for_inference(network, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
     chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
     try:
         if trainer.is_global_zero and not plan.dry_run:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -17,17 +19,17 @@ from bassl.entry import start
 ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig, **own: Any) -> None:
     """Extract as the configuration says."""
     plan = resolve_extract(config)
     from bassl.pretrain.extract import extract  # torch is imported only for a configuration that can work
 
-    extract(plan)
+    extract(plan, **own)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    return start("extract", run, ABOUT, argv)
+def main(argv: Sequence[str] | None = None, **own: Any) -> int:
+    """Entry point; returns the exit status. own: `encoder` of `bassl.pretrain.extract.extract`."""
+    return start("extract", partial(run, **own), ABOUT, argv)
 
 
 if __name__ == "__main__":

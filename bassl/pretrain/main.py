@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -17,17 +19,17 @@ from bassl.entry import plain, start
 ABOUT = "Pre-train a shot encoder and CRN on key-frames (BaSSL and its shot-level baselines)."
 
 
-def run(config: DictConfig) -> None:
+def run(config: DictConfig, **own: Any) -> None:
     """Pre-train as the configuration says."""
     plan = resolve_pretrain(config)
     from bassl.pretrain.train import train  # torch is imported only for a configuration that can work
 
-    train(plan, plain(config))
+    train(plan, plain(config), **own)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    return start("pretrain", run, ABOUT, argv)
+def main(argv: Sequence[str] | None = None, **own: Any) -> int:
+    """Entry point; returns the exit status. own: `encoder` and `objective` of `bassl.pretrain.train.train`."""
+    return start("pretrain", partial(run, **own), ABOUT, argv)
 
 
 if __name__ == "__main__":

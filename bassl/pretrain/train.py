@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
 from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
@@ -25,15 +26,24 @@ from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, r
 log = logging.getLogger(__name__)
 
 
-def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
-    """Pre-train; `config` is what is written beside the checkpoints."""
+def train(
+    plan: PretrainPlan,
+    config: Mapping[str, Any],
+    encoder: Callable[[], nn.Module] | None = None,
+    objective: type[PretextObjective] = PretextObjective,
+) -> None:
+    """Pre-train; `config` is what is written beside the checkpoints.
+
+    encoder: makes an encoder of one's own in place of the plan's: key-frames (N, 3, H, W) to (N, feature_dim), a number
+    that is its attribute. objective: the class of the loss terms (docs/extending.md).
+    """
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
     seed = draw_seed(plan.run.seed)
     data = build_data(plan, seed)
     resume = resume_path(plan.run)
     pl.seed_everything(seed, verbose=False)
-    module = build_module(plan, seed, config)
+    module = build_module(plan, seed, config, encoder, objective)
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
     if plan.compile:
@@ -45,7 +55,7 @@ def train(plan: PretrainPlan, config: Mapping[str, Any]) -> None:
     if plan.run.dry_run:
         callbacks = []
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "pre-training")
-    log.info("pre-training %s: %s", plan.method.name, " + ".join(plan.method.terms))
+    log.info("pre-training %s: %s", plan.method.name, " + ".join(module.loss.terms))
     if trainer.is_global_zero and not plan.run.dry_run:
         if resume is None:
             keep_earlier(plan.run.checkpoint_folder)
@@ -95,22 +105,30 @@ def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
     return PretrainData(samples, compute.batch_size, seed, workers, validation, compute.world_size, **chunks)
 
 
-def build_module(plan: PretrainPlan, seed: int, config: Mapping[str, Any]) -> PretrainModule:
-    """Encoder, CRN where a loss reads it, heads and optimiser settings."""
-    method = plan.method
-    encoder = ShotEncoder.build(plan.encoder.depth, plan.encoder.zero_init_residual, plan.encoder.imagenet_pretrained)
-    crn = fresh_crn(plan.crn, encoder.feature_dim, method.num_shots) if plan.crn else None
+def build_module(
+    plan: PretrainPlan,
+    seed: int,
+    config: Mapping[str, Any],
+    encoder: Callable[[], nn.Module] | None = None,
+    objective: type[PretextObjective] = PretextObjective,
+) -> PretrainModule:
+    """Encoder, CRN where a loss reads it, heads and optimiser settings; `encoder` and `objective` as of `train`."""
+    method, chosen = plan.method, plan.encoder
+    network: Any = (
+        encoder() if encoder else ShotEncoder.build(chosen.depth, chosen.zero_init_residual, chosen.imagenet_pretrained)
+    )
+    crn = fresh_crn(plan.crn, network.feature_dim, method.num_shots) if plan.crn else None
     if crn is not None and "msm" not in method.terms:
         crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked, so it would never get a gradient
-    objective = PretextObjective(
+    loss = objective(
         method.terms,
         num_sparse=len(method.sparse),
         center=method.center,
-        feature_dim=encoder.feature_dim,
+        feature_dim=network.feature_dim,
         hidden_dim=plan.crn.hidden_dim if plan.crn else None,
         temperature=method.temperature,
         num_negatives=method.num_negatives,
     )
-    metadata = {"method": method.name, "terms": list(method.terms), "config": dict(config), "seed": seed}
+    metadata = {"method": method.name, "terms": list(loss.terms), "config": dict(config), "seed": seed}
     neighbors = (method.neighbor_size, method.neighbor_interval)
-    return PretrainModule(encoder, crn, objective, plan.optimizer, seed, metadata, neighbors)
+    return PretrainModule(network, crn, loss, plan.optimizer, seed, metadata, neighbors)

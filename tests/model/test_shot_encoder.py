@@ -91,6 +91,18 @@ def test_the_folded_encoder_in_half_precision_stays_near(small: ShotEncoder) -> 
 
 
 @torch.no_grad()
+def test_an_encoder_of_ones_own_is_frozen_as_it_is() -> None:
+    """BatchNorm stands behind an activation here, so it could not be folded."""
+    own = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    own.feature_dim = 4
+    own(torch.rand(8, 3, 8, 8))  # gives it statistics
+    frozen, images = for_inference(own), torch.rand(5, 3, 8, 8)
+    assert frozen.feature_dim == 4
+    assert not frozen.training and not any(weight.requires_grad for weight in frozen.parameters())
+    torch.testing.assert_close(frozen(images), own.eval()(images))
+
+
+@torch.no_grad()
 def test_shot_features_are_the_mean_over_keyframes_in_32_bit(small: ShotEncoder) -> None:
     keyframes = torch.randn(2, 3, 3, 32, 32)
     features = mean_over_keyframes(small, keyframes)
