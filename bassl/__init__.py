@@ -3,7 +3,8 @@
 Reading order: `pretrain/losses.py` and `pretrain/alignment.py` (the method), `pretrain/objective.py` (which terms a
 method sums), `pretrain/module.py` and `pretrain/train.py` (a run), `dataset/movienet.py` (a sample), `model/` (encoder,
 CRN, heads), `finetune/` (from features to scores), `config/schema.py` (every key). `segment/` and `prepare/` start from
-videos, `drawing/` and `diagnostics/` make pictures, `download/` fetches MovieNet, `sweep/` runs tables of experiments.
+films, which `video/` and `labels/` read; `drawing/` and `diagnostics/` make pictures, `procedural/` makes films,
+`download/` fetches MovieNet, `sweep/` runs tables of experiments.
 
 Imports run one way: entry points -> runs -> modules -> losses, model, dataset; below the runs nothing sees the
 configuration.

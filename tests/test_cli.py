@@ -10,7 +10,7 @@ import pytest
 import bassl
 from bassl import cli
 from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides, typed
-from tests.segment.clips import write_clip
+from tests.video.clips import write_clip
 
 
 @pytest.fixture

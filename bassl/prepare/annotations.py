@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bassl.files import write_atomically
-from bassl.prepare.labels import NO_LABEL, Labels
+from bassl.labels.label_files import NO_LABEL, Labels
 from bassl.prepare.layout import ANNOTATION_NAMES, SPLIT_NAMES, Layout
 from bassl.prepare.splits import Splits
 
@@ -20,7 +20,7 @@ from bassl.prepare.splits import Splits
 class Film:
     """A film as the annotations see it.
 
-    labels: (num_shots,), as in `bassl.prepare.labels`. has_keyframes: whether it can be pre-trained on. digits:
+    labels: (num_shots,), as in `bassl.labels.label_files`. has_keyframes: whether it can be pre-trained on. digits:
     characters of a shot's number in the names of its key-frames.
     """
 

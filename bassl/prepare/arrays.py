@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bassl.errors import InputError
+from bassl.labels.film_names import colliding, film_name_of, safe_film_name
+from bassl.labels.findings import Finding
+from bassl.labels.label_files import NO_LABEL, Labels, write_label_file
 from bassl.prepare.annotations import Film, write_annotations
-from bassl.prepare.findings import Finding
-from bassl.prepare.labels import NO_LABEL, Labels, write_label_file
 from bassl.prepare.layout import Layout, alone, check_shot_frames, write_shot_file
-from bassl.prepare.names import colliding, film_name_of, safe_film_name
 from bassl.prepare.options import EXIT, add_split_options, chosen_splits, finish
 from bassl.prepare.splits import Splits, unplaced, write_split_file
 

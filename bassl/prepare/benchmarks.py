@@ -17,13 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from bassl.errors import InputError
-from bassl.prepare.findings import ERROR, NOTE, Finding
-from bassl.prepare.labels import write_label_file
-from bassl.prepare.layout import Layout, alone, write_shot_file
-from bassl.prepare.movienet import build_annotations
-from bassl.prepare.names import colliding, safe_film_name
-from bassl.prepare.options import EXIT, add_split_options, chosen_splits, finish
-from bassl.prepare.protocols import (
+from bassl.labels.film_names import colliding, safe_film_name
+from bassl.labels.findings import ERROR, NOTE, Finding
+from bassl.labels.label_files import write_label_file
+from bassl.labels.protocols import (
     AGREEMENTS,
     MARKS,
     PROTOCOLS,
@@ -35,8 +32,11 @@ from bassl.prepare.protocols import (
     ends_from_last_shots,
     snap_to_shots,
 )
+from bassl.prepare.layout import Layout, alone, write_shot_file
+from bassl.prepare.movienet import build_annotations
+from bassl.prepare.options import EXIT, add_split_options, chosen_splits, finish
 from bassl.prepare.splits import write_split_file
-from bassl.segment.shot_list import read_shot_list
+from bassl.video.shot_list import read_shot_list
 
 log = logging.getLogger(__name__)
 FORMS = ("auto", "first", "last", "frames")

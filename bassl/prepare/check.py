@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
+from bassl.labels.findings import ERROR, NOTE, WARNING, has_errors
+from bassl.labels.label_files import read_label_file
 from bassl.prepare import consistency
 from bassl.prepare.check_report import Report, as_json, as_text
 from bassl.prepare.consistency import AnnotationFile, read_annotation_file
-from bassl.prepare.findings import ERROR, NOTE, WARNING, has_errors
 from bassl.prepare.inspection import FilmInspection, inspect_film
 from bassl.prepare.keyframe_files import list_film_folders
-from bassl.prepare.labels import read_label_file
 from bassl.prepare.layout import ANNOTATION_NAMES, SPLIT_NAMES, Layout, check_shot_frames
 from bassl.prepare.splits import fit_splits, read_split_file
 from bassl.prepare.stores import check_stores, find_stores

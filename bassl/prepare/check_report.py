@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bassl.prepare.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, text_lines
+from bassl.labels.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, text_lines
 
 
 @dataclass

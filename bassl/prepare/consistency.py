@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.prepare.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.inspection import MIN_SIDE, FilmInspection
 from bassl.prepare.layout import SPLIT_NAMES
 

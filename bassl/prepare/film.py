@@ -21,12 +21,12 @@ import numpy as np
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
-from bassl.segment.settings import ShotSettings
-from bassl.segment.timing import FrameTimes
+from bassl.video.settings import ShotSettings
+from bassl.video.timing import FrameTimes
 
 if TYPE_CHECKING:
-    from bassl.segment.keyframes import ShotKeyframes
-    from bassl.segment.video import FilmReader
+    from bassl.video.keyframes import ShotKeyframes
+    from bassl.video.reader import FilmReader
 
 JPEG_QUALITY = 90
 REPORT_EVERY = 500  # frames
@@ -114,7 +114,7 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
     """
     from PIL import Image
 
-    from bassl.segment.video import FilmReader
+    from bassl.video.reader import FilmReader
 
     layout, partial = Layout.of(job.target), partial_folder(job.target, job.name)
     clear(job.target, job.name)
@@ -145,9 +145,9 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
 
 
 def _shots(job: FilmJob, reader: FilmReader, on_frame: Callable[[], object]) -> Iterator[ShotKeyframes]:
-    from bassl.segment.cuts import CutFinder
-    from bassl.segment.keyframes import detected_shots, given_shots
-    from bassl.segment.video import scan_times
+    from bassl.video.cuts import CutFinder
+    from bassl.video.keyframes import detected_shots, given_shots
+    from bassl.video.reader import scan_times
 
     if job.shots.given is not None:
         return given_shots(reader, job.shots.given.in_film(scan_times(job.source)), on_frame)

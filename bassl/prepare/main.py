@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.prepare.findings import Finding
+from bassl.labels.findings import Finding
+from bassl.labels.scene_lists import UNITS
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout, alone
 from bassl.prepare.movienet import Built, build_annotations, locate
 from bassl.prepare.options import EXIT, add_split_options, chosen_splits, finish
-from bassl.prepare.scenes import UNITS
 from bassl.prepare.splits import write_split_file
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} cannot work; give 1 or more")
     try:
-        import bassl.segment.cuts
-        import bassl.segment.video  # noqa: F401
+        import bassl.video.cuts
+        import bassl.video.reader  # noqa: F401
     except ImportError as error:
         from bassl.segment.analyse import missing_extra
 
@@ -75,7 +75,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
         write_film_list,
     )
     from bassl.prepare.scene_labels import check_source, import_labels
-    from bassl.segment.settings import DetectorSettings
+    from bassl.video.settings import DetectorSettings
 
     target: Path = arguments.target
     detector = DetectorSettings(arguments.detector, arguments.shot_threshold, arguments.shortest, arguments.transnetv2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bassl.console import speak
 from bassl.errors import InputError
-from bassl.prepare.findings import Finding, has_errors, text_lines
+from bassl.labels.findings import Finding, has_errors, text_lines
 from bassl.prepare.layout import SPLIT_NAMES
 from bassl.prepare.splits import Splits, draw_splits, fit_splits, match_splits, read_split_file
 

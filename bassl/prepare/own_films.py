@@ -12,23 +12,18 @@ from typing import Any
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
+from bassl.labels.film_names import colliding, film_name_of, find_film
+from bassl.labels.findings import ERROR, Finding
 from bassl.prepare.film import JPEG_QUALITY, FilmJob, is_done, read_record, sweep
-from bassl.prepare.findings import ERROR, Finding
 from bassl.prepare.layout import Layout
-from bassl.prepare.names import colliding, film_name_of, find_film
 from bassl.prepare.workers import prepare_films
-from bassl.segment.settings import DetectorSettings, ShotSettings
-from bassl.segment.shot_list import ShotList, read_shot_list
+from bassl.video.film_files import SUFFIXES
+from bassl.video.settings import DetectorSettings, ShotSettings
+from bassl.video.shot_list import ShotList, read_shot_list
 
 log = logging.getLogger(__name__)
 TIMES = ("ticks", "time_base", "last_ticks")
 FORMAT, VERSION = "bassl-prepare", 1
-SUFFIXES = frozenset(
-    (
-        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
-        *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
-    )
-)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
+from bassl.labels.film_names import find_film
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.label_files import fit_labels, read_label_file, write_label_file
+from bassl.labels.scene_lists import labels_from_scenes, read_scene_list
 from bassl.prepare.film import read_record, times_of
-from bassl.prepare.findings import ERROR, NOTE, WARNING, Finding
-from bassl.prepare.labels import fit_labels, read_label_file, write_label_file
 from bassl.prepare.layout import Layout
-from bassl.prepare.names import find_film
-from bassl.prepare.scenes import labels_from_scenes, read_scene_list
 
 
 def check_source(source: Path, unit: str) -> None:
@@ -26,7 +26,7 @@ def check_source(source: Path, unit: str) -> None:
 def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -> list[Finding]:
     """Write the label files of prepared films from `source`; a film that it does not name ends up without.
 
-    source: a scene list (`bassl.prepare.scenes`), or a folder with a label file a film (`<shot> <label>`). A film
+    source: a scene list (`bassl.labels.scene_lists`), or a folder with a label file a film (`<shot> <label>`). A film
     whose labels cannot be read is left without, and reported. Raises InputError for a source that cannot be read at
     all.
     """

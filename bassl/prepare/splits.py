@@ -12,9 +12,9 @@ from typing import Any
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.prepare.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.film_names import find_film
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.layout import SPLIT_NAMES
-from bassl.prepare.names import find_film
 
 SYNONYMS = {
     "train": "train",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bassl.errors import InputError
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.consistency import AnnotationFile
-from bassl.prepare.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.layout import SPLIT_NAMES
 
 

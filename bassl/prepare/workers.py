@@ -19,12 +19,12 @@ from typing import Any
 from tqdm import tqdm
 
 from bassl.errors import InputError
+from bassl.labels.findings import ERROR, WARNING, Finding
 from bassl.prepare.film import FilmJob, prepare_film
-from bassl.prepare.findings import ERROR, WARNING, Finding
 
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-PRELOADED = ["bassl.prepare.workers", "bassl.segment.cuts", "bassl.segment.keyframes", "scenedetect", "PIL.Image"]
+PRELOADED = ["bassl.prepare.workers", "bassl.video.cuts", "bassl.video.keyframes", "scenedetect", "PIL.Image"]
 
 
 @dataclass

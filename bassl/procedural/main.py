@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.prepare.findings import Finding
+from bassl.labels.findings import Finding
 from bassl.prepare.options import EXIT, finish
 from bassl.procedural.difficulty import DEFAULT
 

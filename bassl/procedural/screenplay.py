@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bassl.errors import InputError
-from bassl.prepare.labels import NO_LABEL, Labels
+from bassl.labels.label_files import NO_LABEL, Labels
 from bassl.procedural.difficulty import Difficulty
 from bassl.procedural.stage import View, draw_place, draw_view, draw_world
 

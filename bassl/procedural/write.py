@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from bassl.errors import InputError
+from bassl.labels.label_files import write_label_file
 from bassl.prepare.film import JPEG_QUALITY, clear, partial_folder, sweep
-from bassl.prepare.labels import write_label_file
 from bassl.prepare.layout import Layout, alone, keyframe_name, write_shot_file
 from bassl.prepare.movienet import Built, build_annotations
 from bassl.prepare.own_films import settle

@@ -4,9 +4,9 @@
     for scene in segment("film.mp4", load_model("bassl")):
         print(scene)
 
-Reading order: `api` (this), `main` (the command), `analyse` (one pass over a film), `video`, `cuts`,
-`keyframes` (frames, shots, key-frames), `model` (features and scores), `scenes` (what comes out), `output`
-(what is written). Nothing is imported before it is used.
+Reading order: `api` (this), `main` (the command), `analyse` (one pass over a film), `bassl.video` (frames, shots,
+key-frames), `model` (features and scores), `scenes` (what comes out), `output` (what is written). Nothing is
+imported before it is used.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from bassl.segment.api import default_cache, segment, write
     from bassl.segment.model import SceneModel, load_model
     from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
-    from bassl.segment.settings import DetectorSettings
+    from bassl.video.settings import DetectorSettings
 
 _HOMES = {
-    "DetectorSettings": "settings",
-    "Moment": "scenes",
-    "Scene": "scenes",
-    "SceneModel": "model",
-    "Segmentation": "scenes",
-    "Shot": "scenes",
-    "default_cache": "api",
-    "load_model": "model",
-    "segment": "api",
-    "write": "api",
+    "DetectorSettings": "bassl.video.settings",
+    "Moment": "bassl.segment.scenes",
+    "Scene": "bassl.segment.scenes",
+    "SceneModel": "bassl.segment.model",
+    "Segmentation": "bassl.segment.scenes",
+    "Shot": "bassl.segment.scenes",
+    "default_cache": "bassl.segment.api",
+    "load_model": "bassl.segment.model",
+    "segment": "bassl.segment.api",
+    "write": "bassl.segment.api",
 }
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
-from bassl.segment.cache import Cache, FilmShots, Scores, fingerprint, key_of
-from bassl.segment.extras import missing_extra
+from bassl.segment.cache import Cache, FilmShots, Scores, key_of
 from bassl.segment.reference import ModelReference
 from bassl.segment.scenes import AnalysedFilm
-from bassl.segment.settings import ShotSettings
+from bassl.video.extras import missing_extra
+from bassl.video.film_files import fingerprint
+from bassl.video.settings import ShotSettings
 
 if TYPE_CHECKING:
     from bassl.segment.model import SceneModel

@@ -12,9 +12,9 @@ from bassl.segment.cache import Cache, default_folder
 from bassl.segment.companions import look_at_labels
 from bassl.segment.reference import find_model
 from bassl.segment.scenes import FINETUNED, TRAINING_FREE, AnalysedFilm, Segmentation, cut_into_scenes
-from bassl.segment.settings import DetectorSettings, ShotSettings
-from bassl.segment.shot_list import read_shot_list
 from bassl.segment.threshold import choose_threshold
+from bassl.video.settings import DetectorSettings, ShotSettings
+from bassl.video.shot_list import read_shot_list
 
 if TYPE_CHECKING:
     from bassl.segment.model import SceneModel

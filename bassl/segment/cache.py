@@ -24,12 +24,11 @@ import numpy.typing as npt
 
 from bassl.files import write_atomically
 from bassl.segment.scenes import FilmInfo, ModelInfo
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 
 log = logging.getLogger(__name__)
 
 VERSION = 1  # of everything that decides what is computed; raise it when that changes
-NUM_SAMPLES, SAMPLE_BYTES = 16, 65536
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,6 @@ def default_folder() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bassl"
-
-
-def fingerprint(path: Path) -> str:
-    """Hash of a file's size, time of change and sixteen samples of its bytes, first and last among them."""
-    status = path.stat()
-    digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
-    with path.open("rb") as file:
-        for sample in range(NUM_SAMPLES):
-            file.seek(max(0, status.st_size - SAMPLE_BYTES) * sample // (NUM_SAMPLES - 1))
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def key_of(parts: Iterable[Any]) -> str:

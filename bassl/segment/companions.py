@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.prepare.labels import read_label_file
-from bassl.prepare.names import film_name_of, find_film
-from bassl.prepare.scenes import SceneList, read_scene_list
-from bassl.segment.shot_list import ShotList, has_shot_columns, read_shot_list
+from bassl.labels.film_names import film_name_of, find_film
+from bassl.labels.label_files import read_label_file
+from bassl.labels.scene_lists import SceneList, read_scene_list
+from bassl.video.shot_list import ShotList, has_shot_columns, read_shot_list
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")

@@ -24,12 +24,12 @@ from tqdm import tqdm
 from bassl.errors import InputError
 from bassl.segment.background import Abandoned, in_background
 from bassl.segment.cache import FilmShots
-from bassl.segment.cuts import CutFinder
-from bassl.segment.keyframes import ShotKeyframes, detected_shots, given_shots
 from bassl.segment.model import SceneModel
 from bassl.segment.scenes import FilmInfo
-from bassl.segment.settings import ShotSettings
-from bassl.segment.video import FilmReader, scan_times
+from bassl.video.cuts import CutFinder
+from bassl.video.keyframes import ShotKeyframes, detected_shots, given_shots
+from bassl.video.reader import FilmReader, scan_times
+from bassl.video.settings import ShotSettings
 
 log = logging.getLogger(__name__)
 

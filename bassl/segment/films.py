@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.prepare.names import film_name_of
-from bassl.prepare.own_films import SUFFIXES
+from bassl.labels.film_names import film_name_of
+from bassl.video.film_files import SUFFIXES
 
 
 def find_films(given: Sequence[Path], results: Path) -> list[Path]:

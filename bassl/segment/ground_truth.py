@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from bassl.errors import InputError
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
-from bassl.prepare.findings import NOTE
-from bassl.prepare.labels import NO_LABEL, Labels, fit_labels, read_label_file
-from bassl.prepare.names import film_name_of
-from bassl.prepare.protocols import snap_to_shots
-from bassl.prepare.scenes import labels_from_scenes
+from bassl.labels.film_names import film_name_of
+from bassl.labels.findings import NOTE
+from bassl.labels.label_files import NO_LABEL, Labels, fit_labels, read_label_file
+from bassl.labels.protocols import snap_to_shots
+from bassl.labels.scene_lists import labels_from_scenes
 from bassl.segment.companions import TABLES, look_at_labels, named_in, not_named
 from bassl.segment.scenes import AnalysedFilm
-from bassl.segment.shot_list import read_shot_list
-from bassl.segment.timing import FrameTimes
+from bassl.video.shot_list import read_shot_list
+from bassl.video.timing import FrameTimes
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
 from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
-from bassl.segment.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
+from bassl.video.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 
 MANY_SCENES = 60  # above it they are counted, not listed
 EPILOG = f"""\

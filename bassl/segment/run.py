@@ -18,12 +18,12 @@ from bassl.errors import InputError
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
-from bassl.segment.extras import MissingExtra
 from bassl.segment.output.clips import write_clips
 from bassl.segment.output.formats import write_formats
 from bassl.segment.reference import ModelReference
 from bassl.segment.scenes import Segmentation
-from bassl.segment.settings import ShotSettings
+from bassl.video.extras import MissingExtra
+from bassl.video.settings import ShotSettings
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bassl.dataset.shot_files import keyframe_numbers
 from bassl.segment.threshold import Threshold
-from bassl.segment.timecode import TimecodeTrack, short_clock
-from bassl.segment.timing import FrameTimes
+from bassl.video.timecode import TimecodeTrack, short_clock
+from bassl.video.timing import FrameTimes
 
 FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
 KINDS = {
@@ -191,15 +192,6 @@ class Segmentation:
 def counted(number: int, what: str) -> str:
     """`1 shot`, `1,234 shots`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
-    """Key-frames of a shot, at its quarters: first + k * ((last - first) // 4), k = 1, 2, 3.
-
-    So lie 99.3 % of MovieNet's. A shot of fewer than five frames has its first frame three times.
-    """
-    quarter = (last - first) // 4
-    return first + quarter, first + 2 * quarter, first + 3 * quarter
 
 
 def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassl.dataset.annotation import read_annotations
+from bassl.labels.label_files import NO_LABEL
 from bassl.prepare.annotations import Film, write_annotations
-from bassl.prepare.labels import NO_LABEL
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout
 from tests.prepare.making import rows_of
 

@@ -4,9 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
+from bassl.labels.protocols import PROTOCOLS
 from bassl.prepare import arrays, benchmarks, check, main
 from bassl.prepare.check_report import Report, as_json
-from bassl.prepare.protocols import PROTOCOLS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
 PARSERS = {

@@ -14,8 +14,8 @@ from bassl.errors import InputError
 from bassl.prepare import film as film_module
 from bassl.prepare.film import FilmJob, is_done, partial_folder, prepare_film, read_record, sweep, times_of
 from bassl.prepare.workers import PRELOADED
-from bassl.segment.settings import ShotSettings
-from bassl.segment.shot_list import ShotList
+from bassl.video.settings import ShotSettings
+from bassl.video.shot_list import ShotList
 from tests.prepare.clips import make_clip
 from tests.prepare.making import tree_bytes
 

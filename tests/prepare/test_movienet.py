@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bassl.errors import InputError
-from bassl.prepare.findings import ERROR, NOTE, WARNING
+from bassl.labels.findings import ERROR, NOTE, WARNING
 from bassl.prepare.main import main
 from bassl.prepare.movienet import build_annotations, locate
 from tests.prepare.making import all_zero, make_film, rows_of, write_labels, write_split

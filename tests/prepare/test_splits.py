@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassl.errors import InputError
-from bassl.prepare.findings import ERROR, WARNING
+from bassl.labels.findings import ERROR, WARNING
 from bassl.prepare.splits import (
     draw_splits,
     fit_splits,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bassl.errors import InputError
+from bassl.labels.findings import ERROR
 from bassl.prepare import workers
 from bassl.prepare.film import FilmJob, is_done
-from bassl.prepare.findings import ERROR
 from bassl.prepare.workers import prepare_films
-from bassl.segment.settings import ShotSettings
+from bassl.video.settings import ShotSettings
 from tests.prepare.clips import make_clip
 from tests.prepare.making import tree_bytes
 

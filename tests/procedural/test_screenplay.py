@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.prepare.labels import NO_LABEL
+from bassl.labels.label_files import NO_LABEL
 from bassl.prepare.layout import check_shot_frames
 from bassl.procedural.screenplay import SCENE_LENGTHS, SHORTEST_SCENE, Film, write_screenplay
 

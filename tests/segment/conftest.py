@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.segment.clips import write_clip
 from tests.segment.models import SMALL, save_finetuned
+from tests.video.clips import write_clip
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.segment.scenes import FINETUNED, AnalysedFilm, FilmInfo, ModelInfo, Segmentation, cut_into_scenes
 from bassl.segment.threshold import Threshold
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 
 DIM, HIDDEN = 512, 32
 SMALL = {"resize": 64, "crop": 56}  # a test-time transform that takes no time

@@ -14,10 +14,10 @@ from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache
 from bassl.segment.model import load_model
 from bassl.segment.reference import find_model
-from bassl.segment.settings import DetectorSettings, ShotSettings
-from bassl.segment.shot_list import ShotList
-from tests.segment.clips import write_clip
+from bassl.video.settings import DetectorSettings, ShotSettings
+from bassl.video.shot_list import ShotList
 from tests.segment.models import SMALL, save_pretrained
+from tests.video.clips import write_clip
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bassl.segment.cache import Cache, FilmShots, Scores, default_folder, fingerprint, key_of
+from bassl.segment.cache import Cache, FilmShots, Scores, default_folder, key_of
 from bassl.segment.scenes import FilmInfo, ModelInfo
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 
 VARIABLE = FrameTimes(Fraction(30), Fraction(1, 3), 4, np.array([0, 40, 70, 110]), Fraction(1, 1000), 33)
 CONSTANT = FrameTimes(Fraction(24000, 1001), Fraction(0), 4)
@@ -72,24 +71,6 @@ def test_a_cache_that_cannot_be_written_is_no_misfortune(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     Cache(tmp_path / "file").write_scores("key", Scores(np.zeros(1), np.zeros(1), MODEL))
     assert "nothing is kept" in caplog.text
-
-
-def test_a_film_is_known_by_its_bytes_and_its_time_wherever_it_lies(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(bytes(3_000_000))
-    os.utime(path, ns=(1, 1))
-    first = fingerprint(path)
-    moved = path.rename(tmp_path / "b.bin")
-    assert fingerprint(moved) == first
-    with moved.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"x")
-    os.utime(moved, ns=(1, 1))
-    assert fingerprint(moved) != first
-    moved.write_bytes(bytes(3_000_000))
-    assert fingerprint(moved) != first
-    (tmp_path / "empty").touch()
-    assert len(fingerprint(tmp_path / "empty")) == 64
 
 
 def test_keys_differ_with_every_part():

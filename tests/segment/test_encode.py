@@ -10,13 +10,13 @@ from PIL import Image
 
 import bassl.segment.encode as module
 from bassl.errors import InputError
-from bassl.segment.cuts import CutFinder
 from bassl.segment.encode import encode_film
-from bassl.segment.keyframes import detected_shots
 from bassl.segment.model import load_model
-from bassl.segment.settings import DetectorSettings, ShotSettings
-from bassl.segment.video import FilmReader
-from tests.segment.clips import read_number, spans, write_clip
+from bassl.video.cuts import CutFinder
+from bassl.video.keyframes import detected_shots
+from bassl.video.reader import FilmReader
+from bassl.video.settings import DetectorSettings, ShotSettings
+from tests.video.clips import read_number, spans, write_clip
 
 LENGTHS = (30, 40, 25, 35, 30)
 

@@ -9,7 +9,7 @@ import pytest
 from bassl.errors import InputError
 from bassl.segment.ground_truth import evaluate, read_labels
 from bassl.segment.output.tables import write_scenes
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 FILM = Path("/films/a film.mp4")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bassl.segment.main import main
-from tests.segment.clips import write_clip, write_sound
+from tests.video.clips import write_clip, write_sound
 
 
 @pytest.fixture

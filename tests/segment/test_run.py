@@ -7,11 +7,11 @@ import sys
 import pytest
 
 import bassl.segment.run as module
-from bassl.segment.extras import MissingExtra
 from bassl.segment.reference import find_model
 from bassl.segment.run import ModelError, ModelLoader, Options, Task, segment_film, segment_films
-from bassl.segment.settings import ShotSettings
-from tests.segment.clips import write_clip, write_sound
+from bassl.video.extras import MissingExtra
+from bassl.video.settings import ShotSettings
+from tests.video.clips import write_clip, write_sound
 
 FORMATS = ("json", "edl")
 

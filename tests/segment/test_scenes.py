@@ -10,7 +10,7 @@ import pytest
 from bassl.finetune.scenes import scene_ranges
 from bassl.segment.scenes import cut_into_scenes
 from bassl.segment.threshold import Threshold
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 

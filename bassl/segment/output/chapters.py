@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from bassl.segment.scenes import Segmentation
-from bassl.segment.timecode import clock
+from bassl.video.timecode import clock
 
 NANOSECONDS = 10**9
 LARGEST_BASE = 2**31 - 1  # FFmpeg reads it as an int of 32 bits

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bassl.segment.output.marks import SIGNS, is_boundary, scale, verdict
 from bassl.segment.scenes import Segmentation, Shot
-from bassl.segment.timecode import short_clock
+from bassl.video.timecode import short_clock
 
 WIDTH, HEIGHT = 1000, 100
 NUM_TIMES = 5

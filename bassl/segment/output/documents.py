@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bassl import __version__
-from bassl.prepare.labels import NO_LABEL
+from bassl.labels.label_files import NO_LABEL
 from bassl.segment.scenes import KINDS, Moment, Segmentation
 
 FORMAT, VERSION = "bassl-scenes", 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bassl.segment.extras import pyscenedetect
 from bassl.segment.scenes import Moment, Scene, Segmentation, Shot
+from bassl.video.extras import pyscenedetect
 
 
 def at_positions(segmentation: Segmentation, parts: Sequence[Scene | Shot], first: int = 0) -> list[tuple[Any, Any]]:

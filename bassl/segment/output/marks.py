@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from bassl.prepare.labels import NO_LABEL
+from bassl.labels.label_files import NO_LABEL
 from bassl.segment.scenes import FINETUNED, Scene, Segmentation, Shot
 
 HIT, MISSED, FALSE = "hit", "missed", "false"

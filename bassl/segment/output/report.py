@@ -19,7 +19,7 @@ from bassl.segment.output.curve import curve_svg
 from bassl.segment.output.handover import printable
 from bassl.segment.output.marks import SIGNS, WORDS, is_boundary, jump_seconds, scale, verdict
 from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot, counted
-from bassl.segment.timecode import short_clock
+from bassl.video.timecode import short_clock
 
 FILES = Path(__file__).parent / "report_files"
 PLACE = re.compile(r"\{\{(\w+)\}\}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bassl.segment.output.chapters import write_ffmetadata, write_webvtt
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25)]

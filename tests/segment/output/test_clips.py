@@ -13,7 +13,7 @@ import pytest
 
 from bassl.errors import InputError
 from bassl.segment.output.clips import cut_command, find_ffmpeg, write_clips
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 PROGRAM = """\

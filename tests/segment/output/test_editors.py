@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bassl.segment.output.editors import write_fcpxml, write_otio
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(60000, 1001)]

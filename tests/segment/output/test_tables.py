@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bassl.segment.output.tables import write_scenes, write_shots
-from bassl.segment.shot_list import read_shot_list
-from bassl.segment.timing import FrameTimes
+from bassl.video.shot_list import read_shot_list
+from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001)]

@@ -6,10 +6,10 @@ from fractions import Fraction
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.cuts import CutFinder
-from bassl.segment.settings import DetectorSettings
-from bassl.segment.video import FilmReader
-from tests.segment.clips import NTSC_FILM, NTSC_VIDEO, write_clip
+from bassl.video.cuts import CutFinder
+from bassl.video.reader import FilmReader
+from bassl.video.settings import DetectorSettings
+from tests.video.clips import NTSC_FILM, NTSC_VIDEO, write_clip
 
 
 def cuts(path, settings):

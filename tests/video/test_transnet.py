@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.cuts import CutFinder
-from bassl.segment.settings import DetectorSettings
-from bassl.segment.transnet import TransNetV2
-from bassl.segment.video import FilmReader
-from tests.segment.clips import write_clip
+from bassl.video.cuts import CutFinder
+from bassl.video.reader import FilmReader
+from bassl.video.settings import DetectorSettings
+from bassl.video.transnet import TransNetV2
+from tests.video.clips import write_clip
 
 
 class Session:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.settings import THRESHOLDS, DetectorSettings, ShotSettings
-from bassl.segment.shot_list import read_shot_list
+from bassl.video.settings import THRESHOLDS, DetectorSettings, ShotSettings
+from bassl.video.shot_list import read_shot_list
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

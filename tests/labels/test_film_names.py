@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassl.dataset.annotation import FILM_NAME, is_film_name
-from bassl.prepare.names import MAX_BYTES, colliding, film_name_of, find_film, safe_film_name
+from bassl.labels.film_names import MAX_BYTES, colliding, film_name_of, find_film, safe_film_name
 
 MALICIOUS = [
     "../../etc/passwd",

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bassl.segment.cuts import CutFinder
-from bassl.segment.refetch import FrameFetcher
-from bassl.segment.scenes import keyframe_numbers
-from bassl.segment.video import FilmReader, Picture, RgbImage
+from bassl.dataset.shot_files import keyframe_numbers
+from bassl.video.cuts import CutFinder
+from bassl.video.reader import FilmReader, Picture, RgbImage
+from bassl.video.refetch import FrameFetcher
 
 BUFFER = 600  # frames of 150 kB: 90 MB
 LATE = 16  # frames by which a detector may report a cut late without a frame being lost from the buffer

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassl.errors import InputError
-from bassl.prepare.findings import ERROR, NOTE, WARNING
-from bassl.prepare.labels import NO_LABEL, fit_labels, read_label_file, write_label_file
+from bassl.labels.findings import ERROR, NOTE, WARNING
+from bassl.labels.label_files import NO_LABEL, fit_labels, read_label_file, write_label_file
 
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

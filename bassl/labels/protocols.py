@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bassl.errors import InputError
-from bassl.prepare.labels import NO_LABEL, Labels
+from bassl.labels.label_files import NO_LABEL, Labels
 
 IntArray = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.video import FilmReader, likely_rate, scan_times
-from tests.segment.clips import NTSC_FILM, NTSC_VIDEO, picture, read_number, write_clip, write_sound
+from bassl.video.reader import FilmReader, likely_rate, scan_times
+from tests.video.clips import NTSC_FILM, NTSC_VIDEO, picture, read_number, write_clip, write_sound
 
 
 def read(path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.shot_list import read_shot_list
-from bassl.segment.timing import FrameTimes
+from bassl.video.shot_list import read_shot_list
+from bassl.video.timing import FrameTimes
 
 HEADER = (
     "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,End Timecode,End Time (seconds),"

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from bassl.errors import InputError
-from bassl.segment.timing import FrameTimes, measure_times
+from bassl.video.timing import FrameTimes, measure_times
 
 log = logging.getLogger(__name__)
 

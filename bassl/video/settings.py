@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bassl.errors import InputError
-from bassl.segment.cache import fingerprint
-from bassl.segment.shot_list import ShotList
+from bassl.video.film_files import fingerprint
+from bassl.video.shot_list import ShotList
 
 TRANSNET = "transnetv2"
 THRESHOLDS = {"adaptive": 3.0, "content": 27.0, TRANSNET: 0.5}

@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from bassl.segment.cuts import CutFinder
-from bassl.segment.keyframes import detected_shots, given_shots
-from bassl.segment.scenes import keyframe_numbers
-from bassl.segment.settings import DetectorSettings
-from bassl.segment.video import FilmReader
-from tests.segment.clips import read_number, spans, write_clip
+from bassl.dataset.shot_files import keyframe_numbers
+from bassl.video.cuts import CutFinder
+from bassl.video.keyframes import detected_shots, given_shots
+from bassl.video.reader import FilmReader
+from bassl.video.settings import DetectorSettings
+from tests.video.clips import read_number, spans, write_clip
 
 LENGTHS = (24, 61, 17, 40)
 
@@ -53,7 +53,7 @@ def test_frames_that_are_read_again_are_the_same_as_those_that_were_kept(tmp_pat
 def test_the_buffer_never_holds_more_than_it_may(tmp_path, monkeypatch):
     held = []
     path = write_clip(tmp_path / "a.mp4", (300,))
-    import bassl.segment.keyframes as module
+    import bassl.video.keyframes as module
 
     forget = module._forget
     monkeypatch.setattr(module, "_forget", lambda kept, *rest: (forget(kept, *rest), held.append(len(kept))))

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassl.errors import InputError
-from bassl.prepare.findings import NOTE, WARNING
-from bassl.prepare.labels import NO_LABEL
-from bassl.prepare.scenes import labels_from_scenes, read_scene_list, to_frame
-from bassl.segment.timecode import TimecodeTrack
-from bassl.segment.timing import FrameTimes
+from bassl.labels.findings import NOTE, WARNING
+from bassl.labels.label_files import NO_LABEL
+from bassl.labels.scene_lists import labels_from_scenes, read_scene_list, to_frame
+from bassl.video.timecode import TimecodeTrack
+from bassl.video.timing import FrameTimes
 
 FRAMES = np.stack([np.arange(6) * 48, np.arange(6) * 48 + 47], axis=1)  # six shots of 2 s at 24 fps
 TIMES = FrameTimes(Fraction(24), Fraction(0), 288)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from bassl.segment.timecode import TimecodeTrack, clock, frames_per_count, short_clock, timecode, uses_drop_frame
+from bassl.video.timecode import TimecodeTrack, clock, frames_per_count, short_clock, timecode, uses_drop_frame
 
 FILM, VIDEO, DOUBLE = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.refetch import FrameFetcher
-from bassl.segment.video import FilmReader
-from tests.segment.clips import read_number, write_clip
+from bassl.video.reader import FilmReader
+from bassl.video.refetch import FrameFetcher
+from tests.video.clips import read_number, write_clip
 
 
 def fetch(path, *batches):

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from bassl.segment.extras import pyscenedetect
-from bassl.segment.settings import TRANSNET, DetectorSettings
-from bassl.segment.transnet import HEIGHT, WIDTH, TransNetV2
-from bassl.segment.video import Picture
+from bassl.video.extras import pyscenedetect
+from bassl.video.reader import Picture
+from bassl.video.settings import TRANSNET, DetectorSettings
+from bassl.video.transnet import HEIGHT, WIDTH, TransNetV2
 
 LONG_SIDE = 256  # pixels; PySceneDetect's own default
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
-from bassl.segment.timing import FrameTimes
+from bassl.video.timing import FrameTimes
 
 START_FRAME, END_FRAME = "Start Frame", "End Frame"
 START_SECONDS, END_SECONDS = "Start Time (seconds)", "End Time (seconds)"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.prepare.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 
 NO_LABEL = -2
 LABELS = ("0", "1", "-1")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassl.errors import InputError
-from bassl.prepare.labels import NO_LABEL
-from bassl.prepare.protocols import (
+from bassl.labels.label_files import NO_LABEL
+from bassl.labels.protocols import (
     PROTOCOLS,
     Protocol,
     combine,

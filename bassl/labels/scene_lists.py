@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bassl.errors import InputError
-from bassl.prepare.findings import NOTE, WARNING, Finding
-from bassl.prepare.labels import NO_LABEL, Labels
-from bassl.prepare.protocols import snap_to_shots
-from bassl.segment.timecode import TimecodeTrack, frames_per_count, uses_drop_frame
-from bassl.segment.timing import FrameTimes
+from bassl.labels.findings import NOTE, WARNING, Finding
+from bassl.labels.label_files import NO_LABEL, Labels
+from bassl.labels.protocols import snap_to_shots
+from bassl.video.timecode import TimecodeTrack, frames_per_count, uses_drop_frame
+from bassl.video.timing import FrameTimes
 
 UNITS = ("auto", "frames", "seconds", "timecode")
 HEADERS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from bassl.errors import InputError
-from bassl.segment.video import FilmReader, Picture
+from bassl.video.reader import FilmReader, Picture
 
 NEAR = 150  # frames ahead that are cheaper to decode than to jump to
 FURTHER_BACK = (0, 10, 60)  # seconds before a frame to jump to, until one of the jumps lands before it

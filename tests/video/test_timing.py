@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.timing import COMMON_RATES, FrameTimes, measure_times
+from bassl.video.timing import COMMON_RATES, FrameTimes, measure_times
 
 FILM, VIDEO = Fraction(24000, 1001), Fraction(30000, 1001)
 MILLI = Fraction(1, 1000)
