@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from bassl.config.plan import LoopPlan, RunPlan
 from bassl.errors import InputError, RunError
-from bassl.files import write_atomically
+from bassl.files import locked, remove_leftovers, write_atomically
 from bassl.model.checkpoint import find_checkpoint, read_checkpoint
-from bassl.preemption import StopOnSignal
+from bassl.preemption import StopOnSignal, is_between_steps
 
 log = logging.getLogger(__name__)
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -40,7 +43,10 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class SaveLast(Checkpoint):
-    """Saves `last.ckpt` at the end of every epoch and, where set, every so many steps or minutes."""
+    """Saves `last.ckpt` at the end of every epoch and, where set, every so many steps or minutes.
+
+    Never after the last batch of an epoch: Lightning would take the epoch's validation for done on resuming.
+    """
 
     def __init__(self, folder: Path, every_steps: int | None, every_minutes: float | None) -> None:
         self.path, self.every_steps, self.every_minutes = folder / LAST, every_steps, every_minutes
@@ -50,28 +56,33 @@ class SaveLast(Checkpoint):
         """Count from here."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_unused: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save in the middle of an epoch, after whole optimiser steps only."""
+        if trainer.is_last_batch or not is_between_steps(trainer, batch_idx):
+            return
         steps = trainer.global_step - self._saved_step
         due = self.every_steps is not None and steps >= self.every_steps
         if self.every_minutes is not None and steps > 0 and not due:
             late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
             due = trainer.strategy.broadcast(late)  # rank zero's clock decides
         if due:
-            self.save(trainer)
+            self.save(trainer, within_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the whole epoch."""
-        self.save(trainer)
+        self.save(trainer, within_epoch=False)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save a run of no epochs as it was drawn."""
         if trainer.max_epochs == 0:
-            self.save(trainer)
+            self.save(trainer, within_epoch=False)
 
-    def save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer, within_epoch: bool) -> None:
         """Save now; RunError where the weights are not finite any more, so that the last good file stays."""
         refuse_non_finite(trainer)
+        flush_logs(trainer, within_epoch)
         trainer.save_checkpoint(self.path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
@@ -104,6 +115,18 @@ def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[Callback]:
         return []
     last = SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)
     return [last, StopOnSignal(last.save)]
+
+
+def flush_logs(trainer: pl.Trainer, within_epoch: bool) -> None:
+    """Bring the scalars to disk that a resumed run would not log again.
+
+    Lightning logs a step after the callbacks that save it, which a kill may come before; so it is logged here already.
+    """
+    if within_epoch:
+        trainer._logger_connector.update_train_step_metrics()
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.flush()
 
 
 def refuse_non_finite(trainer: pl.Trainer) -> None:
@@ -139,12 +162,47 @@ def resume_path(run: RunPlan) -> Path | None:
     return path
 
 
+def run_seed(run: RunPlan, resume: Path | None) -> int | None:
+    """The seed that is given, else that of the run that is gone on with; None where one has to be drawn."""
+    if resume is None:
+        return run.seed
+    stored = read_checkpoint(resume).metadata.get("bassl", {}).get("seed")
+    if run.seed is not None and run.seed != stored:
+        log.warning("config.SEED=%s, but %s was trained with %s: the rest is drawn anew", run.seed, resume, stored)
+    return stored if run.seed is None else run.seed
+
+
+@contextmanager
+def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
+    """Hold the run's checkpoint folder, and clear it of files that a killed run left half-written.
+
+    is_writer: whether this is the process that writes there; for others, and in a dry run, nothing happens.
+    Raises InputError where another run writes there.
+    """
+    if run.dry_run or not is_writer:
+        yield
+        return
+    folder = run.checkpoint_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder))
+        except BlockingIOError as error:
+            raise InputError(f"another run is writing {folder}; wait for it or set config.EXPR_NAME") from error
+        remove_leftovers(folder)
+        yield
+
+
 def keep_earlier(folder: Path) -> None:
-    """Rename a last.ckpt that a fresh run would overwrite; nothing that was trained is lost."""
-    path = folder / LAST
-    if path.is_file():
+    """Rename checkpoints that a fresh run would overwrite; nothing that was trained is lost."""
+    for path in (folder / LAST, folder / BEST):
+        if not path.is_file():
+            continue
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
-        kept = folder / f"earlier-{stamp}.ckpt"
+        part = "" if path.name == LAST else f"-{path.stem}"
+        numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+        names = (folder / f"earlier-{stamp}{number}{part}.ckpt" for number in numbers)
+        kept = next(name for name in names if not name.exists())
         path.rename(kept)
         log.info(
             "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name

@@ -59,6 +59,20 @@ class _Gather(Function):
         return summed.narrow(0, rank() * num_rows, num_rows)
 
 
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """Mean of a tensor over the ranks, without gradient; of one shape on all. Does not wait for the device.
+
+    What a rank's share of the batch contributes to a loss becomes the loss of the whole batch, as DDP does with
+    gradients.
+    """
+    x = x.detach()
+    if world_size() == 1:
+        return x
+    summed = x.clone()
+    dist.all_reduce(summed)
+    return summed / world_size()
+
+
 def gather_uneven(x: Tensor) -> Tensor:
     """Rows of all ranks, in rank order and without gradient: (own rows, ...) -> (rows of all ranks, ...).
 

@@ -1,13 +1,22 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that one run at a time writes."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
+TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # names that `write_atomically` gives
+LOCK_PATIENCE = 20.0
+"""Seconds to wait for a lock: data workers of a run that was killed hold its locks for some seconds more."""
 
 
 def write_atomically(path: Path, writer: Callable[[Path], Any]) -> None:
@@ -40,6 +49,43 @@ def write_json(path: Path, content: Any) -> None:
     """Write content as indented JSON, by `write_atomically`."""
     text = json.dumps(content, indent=1) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove half-written files that killed runs left in a folder, which no running one may be writing."""
+    for path in folder.glob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file (made if need be) or a folder for this process, which lets go of it when it ends in whatever way.
+
+    Waits up to `LOCK_PATIENCE`. Raises BlockingIOError where another process keeps it.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline, told = time.monotonic() + LOCK_PATIENCE, False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    log.info("another process holds %s; waiting up to %.0f s for it", path, LOCK_PATIENCE)
+                told = True
+                time.sleep(0.2)
+            except OSError as error:  # a file system without locks
+                log.warning("%s cannot be locked (%s); see to it that no other run writes there", path, error.strerror)
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -1,19 +1,20 @@
-"""Stops a run whose loss is no number any more, and says which term it was."""
+"""Stops a run whose loss or gradient is no number any more, and says what it was, and where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bassl.errors import RunError
 
 
 @dataclass(frozen=True)
 class _Watched:
-    """Loss terms of a step on their way to the host."""
+    """Values of a step on their way to the host."""
 
     values: Tensor
     names: tuple[str, ...]
@@ -22,24 +23,35 @@ class _Watched:
 
 
 class FiniteGuard:
-    """Looks at the loss terms of every step without waiting for the device: on CUDA when their copy has arrived.
+    """Looks at the loss terms and the gradient of every step without waiting for the device.
 
-    An overflow that a gradient scaler handles is in the gradients, not in the loss, and is no error here.
+    On CUDA it looks when their copy has arrived. An overflow that a gradient scaler handles is no error: it is in the
+    gradient, which is not looked at where there is a scaler.
     """
 
     def __init__(self) -> None:
         self._pending: list[_Watched] = []
 
     def watch(self, terms: Mapping[str, Tensor], step: int, lr: float, batch: int) -> None:
-        """Take the terms of this step, and raise RunError if those of an earlier step were not finite."""
-        values = torch.stack([term.detach().float() for term in terms.values()])
+        """Take the loss terms of this step, and raise RunError if anything of an earlier step was not finite."""
+        names = tuple(f"loss term {name}" for name in terms)
+        self._take(torch.stack([term.detach().float() for term in terms.values()]), names, step, lr, batch)
+
+    def watch_gradient(self, module: pl.LightningModule) -> None:
+        """Take the gradient that the optimiser is about to apply; call it in `on_before_optimizer_step`."""
+        trainer = module.trainer
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            norm, lr = gradient_norm(module.parameters()), trainer.optimizers[0].param_groups[0]["lr"]
+            self._take(norm[None], ("the gradient",), trainer.global_step, lr, trainer.fit_loop.epoch_loop.batch_idx)
+
+    def _take(self, values: Tensor, names: tuple[str, ...], step: int, lr: float, batch: int) -> None:
         copied = None
         if values.is_cuda:
             values = values.to("cpu", non_blocking=True)
             copied = torch.cuda.Event()
             copied.record()
         where = f"step {step} (batch {batch} of its epoch, learning rate {lr:.3g})"
-        self._pending.append(_Watched(values, tuple(terms), where, copied))
+        self._pending.append(_Watched(values, names, where, copied))
         while self._pending and (self._pending[0].copied is None or self._pending[0].copied.query()):
             self._check(self._pending.pop(0))
 
@@ -52,7 +64,13 @@ class FiniteGuard:
         ]
         if broken:
             raise RunError(
-                f"loss term {', '.join(broken)} is not finite at {watched.where}; the last checkpoint is kept: "
+                f"{', '.join(broken)} is not finite at {watched.where}; the last checkpoint is kept: "
                 "go on from it with config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr, or with "
                 "config.TRAINER.precision=32"
             )
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Euclidean norm of all gradients together, a scalar on their device; not finite if one of them is not."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients).float()

@@ -24,33 +24,44 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 class StopOnSignal(Callback):
     """After a signal, saves at the end of the step and raises Preempted on every rank.
 
-    Ranks ask one another every `every` steps, so that all stop at the same one. Under SLURM a job that got SIGUSR1 is
-    put back into the queue. Handlers are in place while the Trainer trains only.
+    Ranks ask one another every `every` steps, so that all stop at the same one. A signal that comes with an epoch's
+    last batch or during validation is answered when the epoch is whole. Under SLURM a job that got SIGUSR1 is put back
+    into the queue. Handlers are in place while the Trainer trains only; before and after that there is nothing to save,
+    and a signal ends the process.
     """
 
-    def __init__(self, save: Callable[[pl.Trainer], None], every: int = 10) -> None:
+    def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = 10) -> None:
         self._save, self._every = save, every
         self._received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals, also from Lightning, which would leave without saving."""
+        """Take the signals."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._received = number
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_unused: Any) -> None:
-        """Stop if any rank was asked to."""
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop between two steps of an epoch if any rank was asked to."""
+        if trainer.is_last_batch or not is_between_steps(trainer, batch_idx):
+            return
+        if trainer.world_size == 1 or trainer.global_step % self._every == 0:
+            self._stop_if_asked(trainer, within_epoch=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop between two epochs if any rank was asked to."""
+        self._stop_if_asked(trainer, within_epoch=False)
+
+    def _stop_if_asked(self, trainer: pl.Trainer, within_epoch: bool) -> None:
+        asked = self._received is not None
         if trainer.world_size > 1:
-            if trainer.fit_loop.epoch_loop.batch_idx % self._every:
-                return
-            asked = trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
-        else:
-            asked = self._received is not None
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
-            self._save(trainer)
+            self._save(trainer, within_epoch)
             if trainer.is_global_zero and self._received == signal.SIGUSR1:
                 requeue()
             name = signal.Signals(self._received).name if self._received else "a signal to another process"
@@ -63,6 +74,22 @@ class StopOnSignal(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether no gradients are being accumulated after this batch: those would not be in a checkpoint."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def take_signals_from_lightning(trainer: pl.Trainer) -> None:
+    """Leave SIGTERM and SIGUSR1 to the system until `StopOnSignal` takes them.
+
+    Lightning would note a SIGTERM and go on (extraction to its end, training for a batch, then ending with status 0),
+    and have rank zero tell the others in every step whether one came, for which each waits for its device.
+    """
+    connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
+    connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def requeue() -> None:

@@ -30,6 +30,8 @@ from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
 from bassl.files import write_json
+from bassl.launching import EndTogether, settle_port
+from bassl.preemption import take_signals_from_lightning
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
@@ -63,6 +65,8 @@ def set_up_logging() -> None:
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
+        ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
+        ".*Total length of `list` across ranks is zero.*",  # no validation
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -149,7 +153,8 @@ def build_trainer(
     }
     if run.dry_run:
         limits = {"limit_train_batches": 2, "limit_val_batches": 1}
-    return pl.Trainer(
+    settle_port(compute.num_processes, compute.num_nodes)
+    trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=compute.num_processes,
         num_nodes=compute.num_nodes,
@@ -163,7 +168,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=loop.log_every_steps,
         logger=False if run.dry_run else TensorBoardLogger(run.log_folder, name="", version=""),
-        callbacks=[*callbacks, *([bar] if loop.progress_bar else [])],
+        callbacks=[*callbacks, EndTogether(), *([bar] if loop.progress_bar else [])],
         enable_progress_bar=loop.progress_bar,
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_model_summary=False,
@@ -171,6 +176,8 @@ def build_trainer(
         plugins=[AtomicCheckpointIO(), *_slurm()],
         **{name: value for name, value in limits.items() if value is not None},
     )
+    take_signals_from_lightning(trainer)
+    return trainer
 
 
 def _slurm() -> list[SLURMEnvironment]:

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Pre-trains over several machines, called on each: NUM_NODES=2 NODE_RANK=0 MASTER_ADDR=<first> bash scripts/torchrun_pretrain.sh
-# Also in the environment: METHOD (bassl), NUM_PROC_PER_NODE (8), MASTER_PORT (29500). Settings follow as config.KEY=VALUE.
+# Also in the environment: METHOD (bassl), NUM_PROC_PER_NODE (8), MASTER_PORT (29500; on one machine any that is free).
+# Settings follow as config.KEY=VALUE. When a process ends with an error, torchrun ends the others; after a signal to the
+# processes they save, and config.RESUME=true goes on (torchrun's own status is then 1).
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
+meet=(--rdzv-backend=static --rdzv-endpoint="${MASTER_ADDR:-localhost}:${MASTER_PORT:-29500}")
+[ "${NUM_NODES:-1}${MASTER_PORT:-}" != 1 ] || meet=(--standalone)
 
 exec "${PYTHON:-python3}" -m torch.distributed.run \
     --nnodes="${NUM_NODES:-1}" \
     --node-rank="${NODE_RANK:-0}" \
     --nproc-per-node="${NUM_PROC_PER_NODE:-8}" \
-    --rdzv-backend=static \
-    --rdzv-endpoint="${MASTER_ADDR:-localhost}:${MASTER_PORT:-29500}" \
+    "${meet[@]}" \
     "$root/bassl/pretrain/main.py" \
     +method="${METHOD:-bassl}" \
     config.EXPR_NAME="${METHOD:-bassl}" \

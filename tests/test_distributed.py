@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bassl.distributed import gather_uneven, gather_with_grad, is_rank_zero, rank, world_size
+from bassl.distributed import gather_uneven, gather_with_grad, is_rank_zero, mean_over_ranks, rank, world_size
 from bassl.pretrain.alignment import pseudo_boundary
 from bassl.pretrain.losses import nearest_neighbor_matching, nt_xent, shot_scene_matching
 from tests.distributed import run_in_processes
@@ -83,6 +83,8 @@ def check_all() -> dict[str, Any]:
             for dtype in DTYPES
             for call in sizes
         },
+        "mean": mean_over_ranks(torch.tensor([float(rank()), 10.0], requires_grad=True)),
+        "mean_of_broken": mean_over_ranks(torch.tensor([torch.nan if rank() else 1.0, 1.0])),
         "uneven_flat": gather_uneven(torch.full((rank(),), rank())),
         "uneven_grad": gather_uneven(torch.ones(rank(), 2, requires_grad=True)).requires_grad,
     }
@@ -142,12 +144,25 @@ def test_uneven_vectors_are_gathered_without_gradient(ranks: list[dict[str, Any]
         assert not result["uneven_grad"]
 
 
+def test_the_mean_over_ranks_is_the_same_on_all_and_has_no_gradient(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert result["mean"].tolist() == [(len(ranks) - 1) / 2, 10.0]
+        assert not result["mean"].requires_grad
+
+
+def test_what_is_no_number_on_one_rank_is_none_on_all(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert torch.isnan(result["mean_of_broken"]).tolist() == [True, False]
+
+
 def test_a_single_process_is_rank_zero_and_gathers_its_own_rows() -> None:
     rows = data(1, (4, 3)).requires_grad_()
     assert (rank(), world_size(), is_rank_zero()) == (0, 1, True)
     assert gather_with_grad(rows) is rows
     assert torch.equal(gather_uneven(rows), rows)
     assert not gather_uneven(rows).requires_grad
+    assert torch.equal(mean_over_ranks(rows), rows)
+    assert not mean_over_ranks(rows).requires_grad
 
 
 @pytest.mark.parametrize("gather", [gather_with_grad, gather_uneven])

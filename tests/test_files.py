@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bassl.files import write_atomically
+from bassl.files import locked, remove_leftovers, write_atomically
 
 
 def test_a_new_file_appears_with_its_folders(tmp_path: Path) -> None:
@@ -54,3 +54,44 @@ def test_the_target_is_untouched_until_everything_is_written(tmp_path: Path) -> 
 def test_numpy_adds_no_second_suffix(tmp_path: Path) -> None:
     write_atomically(tmp_path / "film.npy", lambda path: np.save(path, np.arange(3)))
     np.testing.assert_array_equal(np.load(tmp_path / "film.npy"), [0, 1, 2])
+
+
+def test_leftovers_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["score.json", ".lock", ".123-xyz.score.json", "123-0a1b2c3d.score.json"]
+    for name in [*kept, ".123-0a1b2c3d.score.json"]:
+        (tmp_path / name).write_text("x")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_one_holds_another_gets_only_after_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassl.files.LOCK_PATIENCE", 0)
+    path = tmp_path if kind == "folder" else tmp_path / "lock"
+    with locked(path), pytest.raises(BlockingIOError), locked(path):
+        pass
+    with locked(path):
+        pass
+
+
+def test_a_lock_that_is_let_go_of_in_time_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = locked(tmp_path)
+    first.__enter__()
+    monkeypatch.setattr("bassl.files.time.sleep", lambda seconds: first.__exit__(None, None, None))
+    with caplog.at_level("INFO"), locked(tmp_path):
+        assert len(caplog.messages) == 1 and "another process holds" in caplog.messages[0]
+
+
+def test_a_file_system_without_locks_is_told_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with locked(tmp_path):
+        assert "cannot be locked (Function not implemented)" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from bassl.diagnostics.scalars import read_scalars
 from bassl.model.checkpoint import read_checkpoint
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
+from tests.soak_jobs import scalars
 
 MODULES = {
     "pretrain": "bassl.pretrain.main",
@@ -67,6 +69,23 @@ def test_validation_before_training_gives_the_same_measures(runs: dict[int, Path
 
 
 @pytest.mark.slow
+def test_every_logged_number_is_that_of_the_whole_batch(runs: dict[int, Path]) -> None:
+    one, two = (
+        {
+            job: {name: value for name, value in scalars(out / job / "logs" / "devel").items() if "train/" in name}
+            for job in ("pretrain", "finetune")
+        }
+        for out in runs.values()
+    )
+    names = {name.split(" at ")[0] for name in one["pretrain"]}
+    assert names == {f"train/{name}" for name in ("loss", "lr", "ssm", "cgm", "pp", "msm")}
+    for job, values in one.items():
+        assert two[job].keys() == values.keys()
+        for name, value in values.items():
+            assert two[job][name] == pytest.approx(value, rel=1e-3, abs=1e-4), (job, name)
+
+
+@pytest.mark.slow
 def test_extraction_gives_the_same_bytes(runs: dict[int, Path]) -> None:
     one, two = ({path.name: path.read_bytes() for path in (out / "features").glob("[!.]*")} for out in runs.values())
     assert sorted(one) == ["index.json", "tt0000001.npy", "tt0000002.npy", "tt0000003.npy"]
@@ -98,3 +117,17 @@ def test_three_processes_score_films_that_do_not_divide(runs: dict[int, Path], t
     one, three = (json.loads((logs / name / "all_score.json").read_text())["test"] for name in ("devel", "three"))
     np.testing.assert_allclose(list(three.values()), list(one.values()), rtol=1e-6)
     assert (logs / "three" / "predictions.csv").read_text() == (logs / "devel" / "predictions.csv").read_text()
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_both_with_its_sentence(
+    runs: dict[int, Path], tiny_movienet: Path, tmp_path: Path
+) -> None:
+    """The second process reads the second film, of which a shot has no key-frame."""
+    data = shutil.copytree(tiny_movienet, tmp_path / "data")
+    for keyframe in range(3):
+        (data / "240P_frames" / "tt0000002" / f"shot_0005_img_{keyframe}.jpg").unlink()
+    overrides = [*extract_overrides(data, runs[1]), f"config.FEATURE_PATH={tmp_path}/features"]
+    done = typed(["-m", MODULES["extract"], *overrides, "+config.LOAD_FROM=devel", *processes(2)], timeout=60)
+    assert done.returncode != 0
+    assert "error: shot 5 of film tt0000002 has no key-frame that can be read" in done.stderr

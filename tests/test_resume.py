@@ -18,6 +18,7 @@ from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides
+from tests.soak_jobs import scalars
 
 LONGER = [
     "config.TRAINER.max_epochs=3",
@@ -68,6 +69,13 @@ def alone(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+def with_features(alone: Path, out: Path) -> Path:
+    """A folder with the pre-training and the features of another."""
+    for part in ("pretrain", "features"):
+        shutil.copytree(alone / part, out / part)
+    return out
+
+
 def tuning() -> list[str]:
     kept = [override for override in LONGER if "KNN" not in override]
     return [*kept, "+config.PRETRAINED_LOAD_FROM=devel"]
@@ -77,7 +85,7 @@ def tuning() -> list[str]:
 def test_pretraining_goes_on_where_it_stopped(
     num_saves: int, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps and an end of epoch save five times an epoch: stops within epochs and between them."""
+    """Three of four steps and the end of the epoch save four times an epoch: stops within epochs and between them."""
     overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *LONGER]
     with monkeypatch.context() as patch:
         stop_after(patch, num_saves)
@@ -87,21 +95,62 @@ def test_pretraining_goes_on_where_it_stopped(
     same_weights(alone / "pretrain" / "ckpt" / "devel", tmp_path / "pretrain" / "ckpt" / "devel")
 
 
-@pytest.mark.parametrize("num_saves", [2, 5])
+@pytest.mark.parametrize("num_saves", [2, 4, 5, 12])
 def test_fine_tuning_goes_on_where_it_stopped(
     num_saves: int, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part in ("pretrain", "features"):
-        shutil.copytree(alone / part, tmp_path / part)
-    overrides = [*finetune_overrides(tiny_movienet, tmp_path), *tuning()]
+    """The twelfth is the last of all: only the report is left to write."""
+    overrides = [*finetune_overrides(tiny_movienet, with_features(alone, tmp_path)), *tuning()]
     with monkeypatch.context() as patch:
         stop_after(patch, num_saves)
         with pytest.raises(Stopped):
             finetune_main.main(overrides)
     assert finetune_main.main([*overrides, "config.RESUME=true"]) == 0
     same_weights(alone / "finetune" / "ckpt" / "devel", tmp_path / "finetune" / "ckpt" / "devel")
-    scores = [folder / "finetune" / "logs" / "devel" / "all_score.json" for folder in (alone, tmp_path)]
-    assert scores[0].read_text() == scores[1].read_text()
+    one, two = (folder / "finetune" / "logs" / "devel" for folder in (alone, tmp_path))
+    assert (one / "all_score.json").read_text() == (two / "all_score.json").read_text()
+    trained = [{name: value for name, value in scalars(logs).items() if "train/" in name} for logs in (one, two)]
+    assert trained[0] == trained[1]
+    assert scalars(one).items() <= scalars(two).items(), "every validation is there"
+
+
+def test_resuming_within_an_epoch_is_not_called_unreliable(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Lightning takes loaders without a state for such; ours is told where to go on. Nor is no validation news."""
+    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *LONGER]
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Stopped):
+            pretrain_main.main(overrides)
+    assert pretrain_main.main([*overrides, "config.RESUME=true", "config.TRAINER.max_epochs=1"]) == 0
+    assert not [warning for warning in recwarn if "not resumable" in str(warning.message)]
+    assert not [warning for warning in recwarn if "across ranks is zero" in str(warning.message)]
+
+
+def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(
+    alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [name for name in pretrain_overrides(tiny_movienet, tmp_path) if "SEED" not in name]
+    monkeypatch.setenv("BASSL_SEED", "0")
+    for drawn, more in ((1, []), (2, ["config.RESUME=true"])):  # 1 is the seed of the run that was left alone
+        del os.environ["BASSL_SEED"]  # a process of its own; the first run sets it
+        with monkeypatch.context() as patch:
+            patch.setattr("bassl.runtime.secrets.randbits", lambda _bits, drawn=drawn: drawn)
+            if not more:
+                stop_after(patch, 2)
+                with pytest.raises(Stopped):
+                    pretrain_main.main([*overrides, *LONGER])
+            else:
+                assert pretrain_main.main([*overrides, *LONGER, *more]) == 0
+    same_weights(alone / "pretrain" / "ckpt" / "devel", tmp_path / "pretrain" / "ckpt" / "devel")
+
+
+def test_another_seed_draws_another_run(alone: Path, tiny_movienet: Path, tmp_path: Path) -> None:
+    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *LONGER, "config.SEED=2"]
+    assert pretrain_main.main(overrides) == 0
+    with pytest.raises(AssertionError):
+        same_weights(alone / "pretrain" / "ckpt" / "devel", tmp_path / "pretrain" / "ckpt" / "devel")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from bassl.config import load
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
-SET_UP = {"quickstart.sh", "test.sh"}  # these install and run everything, which their own tests do
+SET_UP = {"quickstart.sh", "test.sh", "audit.sh"}  # these install and run everything, which their own tests do
 RECORDER = """\
 #!/usr/bin/env bash
 { printf '%s\\x1f' "$(basename "$0")" "$@"; printf '\\x1e'; } >> "$RECORD"
@@ -55,10 +55,11 @@ def finetune(load_from: str, prefix: str, base_lr: str) -> list[str]:
     ]
 
 
-def torchrun(num_nodes: int, rank: int, num_processes: int, endpoint: str) -> list[str]:
+def torchrun(num_nodes: int, rank: int, num_processes: int, endpoint: str | None = None) -> list[str]:
     return [
         *("-m", "torch.distributed.run", f"--nnodes={num_nodes}", f"--node-rank={rank}"),
-        *(f"--nproc-per-node={num_processes}", "--rdzv-backend=static", f"--rdzv-endpoint={endpoint}"),
+        f"--nproc-per-node={num_processes}",
+        *(["--rdzv-backend=static", f"--rdzv-endpoint={endpoint}"] if endpoint else ["--standalone"]),
     ]
 
 
@@ -69,6 +70,7 @@ SLURM = {
     "SLURM_NTASKS_PER_NODE": "8",
     "SLURM_CPUS_PER_TASK": "6",
 }
+SRUN = ["--cpus-per-task=6", "--kill-on-bad-exit=1"]
 COMMANDS = {
     "run_pretrain_bassl.sh": [[PYTHON, *pretrain("bassl")]],
     "run_pretrain_bassl+shotcol.sh": [[PYTHON, *pretrain("bassl_shotcol")]],
@@ -83,8 +85,10 @@ COMMANDS = {
         [PYTHON, *extract("shotcol")],
         [PYTHON, *finetune("shotcol", "finetune_scratch", "0.000025")],
     ],
-    "torchrun_pretrain.sh": [[PYTHON, *torchrun(1, 0, 8, "localhost:29500"), *pretrain("bassl")]],
-    "slurm_pretrain.sh": [["srun", "--cpus-per-task=6", "{bin}/recorder", *pretrain("bassl", 2)]],
+    "torchrun_pretrain.sh": [[PYTHON, *torchrun(1, 0, 8), *pretrain("bassl")]],
+    "slurm_pretrain.sh": [
+        ["srun", *SRUN, "{bin}/recorder", *pretrain("bassl", 2), "config.RESUME=false"],
+    ],
     "ablation.sh": [[PYTHON, "-m", "bassl.sweep.main"]],
     "download_movienet_data.sh": [[PYTHON, "-m", "bassl.download.main"]],
 }
@@ -92,6 +96,10 @@ COMMANDS = {
 
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> Path:
+    return make_stand_ins(tmp_path)
+
+
+def make_stand_ins(tmp_path: Path) -> Path:
     """A folder with stand-ins that write down how they are called."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -218,7 +226,7 @@ def test_slurm_gives_each_gpu_one_task_and_the_method_comes_from_the_environment
     assert text.index("#SBATCH --cpus-per-task") < text.index("set -euo pipefail")
     script, environ = slurm(stand_ins, ROOT, str(ROOT / SPOOLED))
     (command,) = recorded(stand_ins, script, cwd=ROOT, METHOD="temporal", **environ)
-    assert command[3:5] == [f"{ROOT}/bassl/pretrain/main.py", "+method=temporal"]
+    assert command[4:6] == [f"{ROOT}/bassl/pretrain/main.py", "+method=temporal"]
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"slurm_pretrain.sh"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from bassl.dataset.annotation import Annotations
 from bassl.dataset.movienet import FilmChunks, LabelledWindows, PretrainShots, RawWindows, collate_pretrain
 from bassl.dataset.sampler import EpochSampler, balanced_shares, share
 from bassl.distributed import rank, world_size
+
+WORKER_GRACE = 60  # seconds that a data worker goes on after a SIGTERM
 
 
 class TrainingData(pl.LightningDataModule):
@@ -35,7 +38,7 @@ class TrainingData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
-        self._train, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
+        self.train_set, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
         self.num_workers = num_workers
         self._position = (0, 0)
         EpochSampler(num_rows, batch_size, 0, num_processes, seed)  # refuses now what could not work later
@@ -49,7 +52,7 @@ class TrainingData(pl.LightningDataModule):
         sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed)
         sampler.set_epoch(self._position[0])
         sampler.skip_batches(self._position[1])
-        return loader(self._train, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
+        return loader(self.train_set, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
 
 
 class PretrainData(TrainingData):
@@ -66,6 +69,7 @@ class PretrainData(TrainingData):
         **chunks: Any,
     ) -> None:
         super().__init__(train, len(train), batch_size, seed, num_workers, num_processes)
+        self.train_set: PretrainShots = train
         self._validation, self._chunks = validation, chunks
 
     def val_dataloader(self) -> Any:
@@ -140,8 +144,18 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
         collate_fn=collate,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_outlive_signals if num_workers else None,
         **options,
     )
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Leave SIGTERM and SIGUSR1 to the process that trains: SLURM sends them to workers as well.
+
+    A worker that they ended would end the run before it has saved itself.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(WORKER_GRACE))
 
 
 def _as_it_is(batch: Any) -> Any:

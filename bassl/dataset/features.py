@@ -10,14 +10,14 @@ first film (without film list) and again after the last. The reference's layout,
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bassl.dataset.annotation import is_film_name
 from bassl.errors import InputError
-from bassl.files import write_atomically, write_json
+from bassl.files import locked, remove_leftovers, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "bassl-features", 1
@@ -167,20 +167,19 @@ class FeatureWriter:
 
     def __init__(self, folder: Path, dimension: int, dtype: str, identity: Mapping[str, Any]) -> None:
         self.folder, self.dimension, self.dtype, self.identity = folder, dimension, np.dtype(dtype), dict(identity)
-        self._lock: IO[str] | None = None
+        self._held = ExitStack()
 
     def begin(self) -> None:
         """Take the folder: lock it, check what lies there, write the index without films. Rank zero only."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
+            self._held.enter_context(locked(self.folder / ".lock"))
+        except BlockingIOError as error:
             message = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
             raise InputError(message) from error
         try:
             self._take_over()
+            remove_leftovers(self.folder)
         except InputError:
             self.close()
             raise
@@ -226,9 +225,7 @@ class FeatureWriter:
 
     def close(self) -> None:
         """Let go of the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._held.close()
 
     def _index(self, films: Mapping[str, int] | None) -> dict[str, Any]:
         return {

@@ -11,13 +11,14 @@ import torch
 from einops import rearrange
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from bassl.checkpointing import resume_position
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
-from bassl.distributed import gather_uneven, gather_with_grad, world_size
+from bassl.distributed import gather_uneven, gather_with_grad, mean_over_ranks, world_size
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
@@ -84,10 +85,16 @@ class FinetuneModule(pl.LightningModule):
             return balanced_cross_entropy(self(self._features(batch.shots[rows])), labels[rows], counts) * world_size()
 
         loss = sum_over_slices(loss_of, len(labels), self._rows_at_a_time, list(self.parameters()))
-        self._guard.watch({"loss": loss}, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"], batch_idx)
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        whole = mean_over_ranks(loss.float())
+        self._guard.watch({"loss": whole}, self.global_step, lr, batch_idx)
+        self.log("train/loss", whole, prog_bar=True)
+        self.log("train/lr", lr)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Look at the gradient."""
+        self._guard.watch_gradient(self)
 
     @property
     def _rows_at_a_time(self) -> int:
@@ -155,7 +162,9 @@ class FinetuneModule(pl.LightningModule):
         """Adam with cosine decay per step; weight decay spares biases."""
         groups = parameter_groups(self, self._plan.weight_decay)
         kind = torch.optim.Adam if self._plan.name == "adam" else torch.optim.AdamW
-        optimizer = kind(groups, lr=self._plan.lr, fused=True)
+        is_scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        fused = not (is_scaled and self.trainer.gradient_clip_val)  # fused it unscales too late for clipping
+        optimizer = kind(groups, lr=self._plan.lr, fused=fused)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

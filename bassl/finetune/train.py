@@ -11,10 +11,12 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, resume_path
+from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureTable
+from bassl.dataset.fingerprint import fingerprint
+from bassl.dataset.movienet import RawWindows
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
@@ -32,7 +34,6 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     """Fine-tune and evaluate, or only evaluate where the plan names a fine-tuned model, or is zero-shot."""
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=False)
-    seed = draw_seed(plan.run.seed)
     tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
     pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
     if tuned is not None:
@@ -42,6 +43,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
     resume = None if evaluates else resume_path(plan.run)
+    seed = draw_seed(run_seed(plan.run, resume))
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
@@ -70,15 +72,23 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         _evaluate(plan, module, trainer, splits["test"], seed)
     else:
         module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
-        if trainer.is_global_zero and not plan.run.dry_run:
-            if resume is None:
-                keep_earlier(plan.run.checkpoint_folder)
-            for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
-                record_run(folder, config, seed, {"annotations": str(plan.data.annotations)})
-        trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
-        if plan.select_on == "val" and not plan.run.dry_run:
-            _load_best(plan, module)
-            _evaluate(plan, module, trainer, splits["test"], seed)
+        with owned(plan.run, trainer.is_global_zero):
+            if trainer.is_global_zero and not plan.run.dry_run:
+                if resume is None:
+                    keep_earlier(plan.run.checkpoint_folder)
+                windows = splits["train"].windows
+                keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
+                for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
+                    record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
+            trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
+            if plan.run.dry_run:
+                pass
+            elif plan.select_on == "val":
+                _load_best(plan, module)
+                _evaluate(plan, module, trainer, splits["test"], seed)
+            elif "test" not in module.results:  # resumed after the last epoch: nothing was left to train
+                module.trained_epochs = trainer.current_epoch
+                _evaluate(plan, module, trainer, splits["test"], seed)
     if plan.run.dry_run:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
@@ -149,6 +159,7 @@ def build_crn(
         log.info("CRN: from scratch, %d features a shot", dimension)
         return fresh_crn(plan.crn, dimension, num_shots)
     crn = stored_crn(pretrained)
+    crn.set_dropout(plan.crn.dropout)
     _check_fit(crn, pretrained, dimension, num_shots)
     log.info("CRN: from %s", pretrained.path)
     return crn

@@ -67,6 +67,14 @@ class ContextualRelationNetwork(nn.Module):
     def num_shots(self) -> int:
         return self.shot_embedding.num_shots
 
+    def set_dropout(self, share: float) -> None:
+        """Drop that share everywhere from now on; a checkpoint does not say with how much it was trained."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+            elif isinstance(module, SelfAttention):
+                module.dropout = share
+
     def forward(self, shots: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens (B, S + 1, H), CLS first, of shots (B, S, D); mask (B, S), non-zero where a shot is masked.
 

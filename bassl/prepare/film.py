@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import remove_leftovers, write_atomically
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
 from bassl.video.settings import ShotSettings
 from bassl.video.timing import FrameTimes
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 JPEG_QUALITY = 90
 REPORT_EVERY = 500  # frames
-TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # of bassl.files.write_atomically
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,7 @@ def sweep(target: Path) -> None:
         shutil.rmtree(folder)
     places = (target / ".prepare", target / ".prepare" / "films", layout.shots, layout.labels, layout.split.parent)
     for place in (*places, layout.annotations):
-        for path in place.glob(".*"):
-            if TEMPORARY.fullmatch(path.name):
-                path.unlink()
+        remove_leftovers(place)
 
 
 def partial_folder(target: Path, name: str) -> Path:

@@ -25,8 +25,10 @@ from bassl.dataset.sampler import balanced_shares
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
+from bassl.launching import EndTogether, settle_port
 from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
+from bassl.preemption import take_signals_from_lightning
 from bassl.runtime import Device, choose_device, set_up_logging
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -
     annotations = films_to_extract(plan)
     keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
     writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
+    settle_port(plan.compute.num_processes, plan.compute.num_nodes)
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=plan.compute.num_processes,
@@ -55,7 +58,9 @@ def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -
         enable_checkpointing=False,
         use_distributed_sampler=False,
         limit_predict_batches=1 if plan.dry_run else None,
+        callbacks=[EndTogether()],
     )
+    take_signals_from_lightning(trainer)
     module = Extractor(for_inference(network, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
     chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
     try:

@@ -17,7 +17,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
-from bassl.distributed import gather_uneven
+from bassl.distributed import gather_uneven, mean_over_ranks
 from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
@@ -64,8 +64,10 @@ class PretrainModule(pl.LightningModule):
         features = self._encode(apply_views(batch.keyframes, batch.draws))
         terms = self.loss(features, batch.mask, self.crn, generator)
         total = torch.stack(list(terms.values())).sum()
-        self._log_terms(terms, total)
-        self._guard.watch(terms, self.global_step, self.trainer.optimizers[0].param_groups[0]["lr"], batch_idx)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        whole = mean_over_ranks(torch.stack([term.detach().float() for term in terms.values()]))
+        self._log_terms(dict(zip(terms, whole, strict=True)), lr)
+        self._guard.watch(dict(zip(terms, whole, strict=True)), self.global_step, lr, batch_idx)
         return total
 
     def _encode(self, images: Tensor) -> Tensor:
@@ -81,10 +83,15 @@ class PretrainModule(pl.LightningModule):
             self._draws = torch.Generator(self.device)
         return self._draws.manual_seed(derived_seed(*step))
 
-    def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor) -> None:
-        self.log("train/loss", total.detach(), prog_bar=True)
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+    def _log_terms(self, terms: Mapping[str, Tensor], lr: float) -> None:
+        """Log the terms of the batches of all ranks."""
+        self.log("train/loss", torch.stack(list(terms.values())).sum(), prog_bar=True)
+        self.log("train/lr", lr)
+        self.log_dict({f"train/{name}": term for name, term in terms.items()})
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Look at the gradient."""
+        self._guard.watch_gradient(self)
 
     def on_validation_epoch_start(self) -> None:
         """Start afresh."""

@@ -10,11 +10,12 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, keep_earlier, resume_path
+from bassl.checkpointing import checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import PretrainData, usable_workers
+from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
 from bassl.model.shot_encoder import ShotEncoder
@@ -39,9 +40,9 @@ def train(
     """
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
-    seed = draw_seed(plan.run.seed)
-    data = build_data(plan, seed)
     resume = resume_path(plan.run)
+    seed = draw_seed(run_seed(plan.run, resume))
+    data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
     if plan.sync_bn:
@@ -56,15 +57,17 @@ def train(
         callbacks = []
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "pre-training")
     log.info("pre-training %s: %s", plan.method.name, " + ".join(module.loss.terms))
-    if trainer.is_global_zero and not plan.run.dry_run:
-        if resume is None:
-            keep_earlier(plan.run.checkpoint_folder)
-        for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
-            record_run(folder, config, seed, {"annotations": str(plan.data.annotations)})
     is_untrained = plan.loop.max_epochs == 0
-    if plan.knn_validation and (plan.validate_first or is_untrained) and resume is None and not plan.run.dry_run:
-        trainer.validate(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    with owned(plan.run, trainer.is_global_zero):
+        if trainer.is_global_zero and not plan.run.dry_run:
+            if resume is None:
+                keep_earlier(plan.run.checkpoint_folder)
+            splits = ["pretrain", "test"] if plan.knn_validation else ["pretrain"]
+            for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
+                record_run(folder, config, seed, fingerprint(plan.data.annotations, splits, data.train_set.keyframes))
+        if plan.knn_validation and (plan.validate_first or is_untrained) and resume is None and not plan.run.dry_run:
+            trainer.validate(module, datamodule=data, verbose=False)
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     if is_untrained and not plan.run.dry_run:
         log.info("config.TRAINER.max_epochs=0: the weights are saved as they were drawn")
     if plan.run.dry_run:

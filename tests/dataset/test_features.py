@@ -325,6 +325,13 @@ def test_a_damaged_index_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "index.json").read_text() == "{"
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that does not wait for another."""
+    monkeypatch.setattr("bassl.files.LOCK_PATIENCE", 0)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_second_writer_of_this_process_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     first, second = writer_for(tmp_path), writer_for(tmp_path)
     first.begin()
@@ -335,6 +342,7 @@ def test_a_second_writer_of_this_process_is_refused_until_the_first_is_done(tmp_
     second.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_second_writer_of_another_process_is_refused(tmp_path: Path) -> None:
     code = (
         "import fcntl, sys\n"

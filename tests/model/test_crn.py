@@ -202,6 +202,16 @@ def test_dropout_is_on_embeddings_attention_and_both_dense_outputs() -> None:
         assert not torch.equal(crn(shots), crn(shots)), part
 
 
+def test_dropout_of_a_loaded_network_is_that_of_the_run(small: ContextualRelationNetwork) -> None:
+    shots = torch.randn(2, 5, 6)
+    small.train()
+    assert torch.equal(small(shots), small(shots))
+    small.set_dropout(0.3)
+    shares = [module.p for module in small.modules() if isinstance(module, nn.Dropout)]
+    assert shares and set(shares) == {0.3}
+    assert {layer.attention["self"].dropout for layer in small.encoder.layer} == {0.3}
+
+
 def test_weights_start_from_pytorch_defaults_not_berts() -> None:
     crn = ContextualRelationNetwork(hidden_dim=64, num_heads=4, intermediate_dim=128)
     weights = crn.state_dict()

@@ -1,0 +1,60 @@
+"""The folder of a run's checkpoints: one run at a time, no rubbish, and nothing that was trained is overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bassl.checkpointing import keep_earlier, owned
+from bassl.config.plan import RunPlan
+from bassl.errors import InputError
+
+
+def run_in(folder: Path, dry_run: bool = False) -> RunPlan:
+    return RunPlan("devel", 1, dry_run, None, folder / "ckpt", folder / "logs")
+
+
+def test_a_second_run_in_a_folder_is_refused_until_the_first_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bassl.files.LOCK_PATIENCE", 0)
+    run = run_in(tmp_path)
+    with owned(run, True):
+        with pytest.raises(InputError, match=f"another run is writing {run.checkpoint_folder}; wait for it"):
+            owned(run, True).__enter__()
+        with owned(run, False), owned(run_in(tmp_path, dry_run=True), True):
+            pass
+    with owned(run, True):
+        pass
+    assert list(run.checkpoint_folder.iterdir()) == []
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    run.checkpoint_folder.mkdir()
+    names = [".123-0a1b2c3d.last.ckpt", "last.ckpt", ".hidden", "notes.txt"]
+    for name in names:
+        (run.checkpoint_folder / name).write_text("x")
+    with owned(run, False):
+        assert len(list(run.checkpoint_folder.iterdir())) == 4
+    with owned(run, True):
+        assert {path.name for path in run.checkpoint_folder.iterdir()} == set(names[1:])
+
+
+def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
+    with owned(run_in(tmp_path, dry_run=True), True):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_of_earlier_runs_are_kept_also_of_the_same_second(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        for name in ("last.ckpt", "best.ckpt"):
+            (tmp_path / name).write_text(content)
+            os.utime(tmp_path / name, (1e9, 1e9))
+        keep_earlier(tmp_path)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(found.values()) == ["first", "first", "second", "second"]
+    assert all(name.startswith("earlier-2001") and name.endswith(".ckpt") for name in found)
+    assert sum("-best" in name for name in found) == 2
