@@ -29,7 +29,7 @@ from bassl.pretrain import extract_shot_repr as extract
 from bassl.pretrain import main as pretrain
 from tests.movienet import write_movienet
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
-from tests.segment.clips import write_clip
+from tests.video.clips import write_clip
 
 START = 0
 PHASES = (
