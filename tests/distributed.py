@@ -18,7 +18,6 @@ from torch import multiprocessing
 from torch.multiprocessing import ProcessRaisedException
 
 TIMEOUT = 120.0
-multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torch.distributed", "tests.distributed"])
 
 
 def run_in_processes(
@@ -41,7 +40,7 @@ def run_in_processes(
             args=(num_processes, store.port, folder, timeout, function, arguments),
             nprocs=num_processes,
             join=False,
-            start_method="forkserver",  # imports torch once for all the calls of a session
+            start_method="spawn",
         )
         deadline = time.monotonic() + timeout
         try:
