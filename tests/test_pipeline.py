@@ -14,12 +14,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bassl.builders import stored_encoder
+from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.transform import decode_keyframes, transform_keyframes
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
+from bassl.pretrain.knn import same_scene_precision
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
 
 
@@ -73,6 +75,28 @@ def test_pretraining_logs_every_term_learning_rate_throughput_and_knn(ran: Path)
     assert "throughput/samples_per_second" in logged
     total = np.sum([logged[f"train/{term}"] for term in ("ssm", "cgm", "pp", "msm")], axis=0)
     np.testing.assert_allclose(logged["train/loss"], total, rtol=1e-5)
+
+
+def test_learning_rates_follow_their_schedules_step_by_step(ran: Path) -> None:
+    """Pre-training took two steps (no warm-up in so few), fine-tuning three epochs of four; both fall by a cosine."""
+    cases = (("pretrain", 0.3 * 4 / 256, 2), ("finetune", 0.001 * 8 / 256, 12))
+    for job, peak, num_steps in cases:
+        expected = [peak * 0.5 * (1 + np.cos(np.pi * step / num_steps)) for step in range(num_steps)]
+        np.testing.assert_allclose(scalars(ran / job / "logs" / "devel")["train/lr"], expected, rtol=1e-6, err_msg=job)
+
+
+def test_knn_validation_measures_the_films_of_the_test_rows(ran: Path, tiny_movienet: Path) -> None:
+    logged = scalars(ran / "pretrain" / "logs" / "devel")
+    notes = read_annotations(tiny_movienet / "anno" / "anno.test.ndjson")
+    features = torch.from_numpy(FeatureStore.open(ran / "features").film("tt0000003")[notes.shot])
+    expected = same_scene_precision(features, torch.from_numpy(notes.film), torch.from_numpy(notes.scene)).tolist()
+    for k, precision in zip((1, 5, 10, 15, 20), expected, strict=True):
+        if precision == precision:
+            # 4.3 is one of 23 neighbours: the extraction folds BatchNorm, which may turn a near tie
+            assert logged[f"knn/precision@{k}"] == pytest.approx([precision], abs=5)
+        else:
+            assert f"knn/precision@{k}" not in logged
+    assert expected[0] > 30
 
 
 def test_extracted_features_are_the_mean_over_key_frames(ran: Path, tiny_movienet: Path) -> None:

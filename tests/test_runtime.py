@@ -1,17 +1,21 @@
-"""What a run writes down about itself, so that it can be done again."""
+"""Device, precision and seeds of a run, and what it writes down about itself."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
-from bassl import __version__
-from bassl.runtime import PACKAGES, record_run
+from bassl import __version__, runtime
+from bassl.config.plan import ComputePlan
+from bassl.errors import InputError
+from bassl.runtime import PACKAGES, choose_device, derived_seed, draw_seed, record_run
 from tests.runs import ROOT, pretrain_overrides, typed
 
 
@@ -43,3 +47,82 @@ def test_a_run_as_typed_leaves_its_records_beside_checkpoint_and_logs(tiny_movie
         assert len(found["data"]["keyframes"]["first_of_films_sha256"]) == 64
         assert json.loads((tmp_path / "pretrain" / folder / "devel" / "config.json").read_text())["SEED"] == 1
     assert "resumable" not in done.stderr and "across ranks is zero" not in done.stderr
+
+
+def compute(processes: int = 1, accelerator: str = "auto", precision: str = "auto") -> ComputePlan:
+    return ComputePlan(1, processes, accelerator, precision, 4, 4, 1, 0)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, number: int, bfloat16: bool = True) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "accelerator", "words"),
+    [
+        (1, 8, "auto", ["8 processes", "has 1;", "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"]),
+        (4, 8, "cuda", ["8 processes", "has 4;", "config.DISTRIBUTED.NUM_PROC_PER_NODE=4"]),
+        (0, 8, "auto", ["8 processes", "has none", "NUM_PROC_PER_NODE=1", "config.TRAINER.accelerator=cpu"]),
+        (0, 1, "cuda", ["has 0;", "config.TRAINER.accelerator=cpu"]),
+    ],
+)
+def test_more_processes_than_gpus_are_refused_with_the_override_that_works(
+    gpus: int, processes: int, accelerator: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpus(monkeypatch, gpus)
+    with pytest.raises(InputError) as refusal:
+        choose_device(compute(processes, accelerator), cpu_half=True)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "bfloat16", "cpu_half", "cpu_bfloat16", "expected"),
+    [
+        (1, True, False, False, ("cuda", "bf16")),
+        (1, False, False, True, ("cuda", "fp16")),
+        (0, False, True, True, ("cpu", "bf16")),
+        (0, False, True, False, ("cpu", "32")),
+        (0, False, False, True, ("cpu", "32")),  # fine-tuning, as the reference
+    ],
+)
+def test_the_precision_is_the_best_of_the_device_and_said_in_one_line(
+    gpus: int, bfloat16: bool, cpu_half: bool, cpu_bfloat16: bool, expected: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    with_gpus(monkeypatch, gpus, bfloat16)
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: cpu_bfloat16)
+    with caplog.at_level(logging.INFO, logger="bassl.runtime"):
+        device = choose_device(compute(), cpu_half)
+    assert (device.kind, device.precision) == expected
+    assert len(caplog.messages) == 1
+    assert f"precision {expected[1]}" in caplog.messages[0]
+
+
+def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 1)
+    assert choose_device(compute(precision="32"), cpu_half=True).precision == "32"
+    with pytest.raises(InputError, match="precision=fp16 needs a GPU; set bf16 or 32"):
+        choose_device(compute(accelerator="cpu", precision="fp16"), cpu_half=True)
+
+
+def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(runtime.SEED_VARIABLE, raising=False)
+    assert draw_seed(0) == 0
+    assert runtime.SEED_VARIABLE not in runtime.os.environ
+    monkeypatch.setenv(runtime.SEED_VARIABLE, "7")  # as Lightning's other processes find it
+    assert draw_seed(None) == 7
+    monkeypatch.delenv(runtime.SEED_VARIABLE)
+    drawn = draw_seed(None)
+    assert 0 <= drawn < 2**32
+    assert draw_seed(None) == drawn
+
+
+def test_derived_seeds_differ_with_every_part_and_stay_the_same() -> None:
+    seeds = {derived_seed(seed, epoch, batch) for seed in range(3) for epoch in range(3) for batch in range(3)}
+    assert len(seeds) == 27
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derived_seed(1, 2, 3) == derived_seed(1, 2, 3)

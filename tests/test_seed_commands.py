@@ -7,6 +7,9 @@ document says, and from another folder without it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,13 @@ def from_elsewhere(command: str, overrides: list[str], env: dict[str, str], cwd:
     return done.stderr
 
 
+def side_by_side(*jobs: Callable[[], None]) -> None:
+    """Run two jobs at a time, which is what two cores hold: a command waits for nothing but its own core."""
+    with ThreadPoolExecutor(2) as pool:
+        for job in [pool.submit(job) for job in jobs]:
+            job.result()
+
+
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """`python3` is the interpreter of the tests."""
@@ -106,20 +116,33 @@ def test_every_command_of_the_document_runs_from_where_it_says(
 ) -> None:
     pretrain = [*pretrain_overrides(tiny_movienet, tmp_path), "config.TEST.KNN_VALIDATION=false"]
     tune = [*finetune_overrides(tiny_movienet, tmp_path), "config.TRAINER.max_epochs=1"]
-    assert "ssm + cgm + pp + msm" in as_in_the_document(PRETRAIN_BASSL, pretrain, env)
-    assert "ssm + cgm + pp + msm" in as_in_the_document(PRETRAIN_LOSSES, pretrain, env)
-    assert "pre-training shotcol: shotcol" in as_in_the_document(PRETRAIN_SHOTCOL, pretrain, env)
+    said = {
+        PRETRAIN_BASSL: "ssm + cgm + pp + msm",
+        PRETRAIN_LOSSES: "ssm + cgm + pp + msm",
+        PRETRAIN_SHOTCOL: "pre-training shotcol: shotcol",
+    }
+
+    def check(command: str) -> None:
+        assert said[command] in as_in_the_document(command, pretrain, env)
+
+    side_by_side(*(partial(check, command) for command in said))
     made = sorted(path.name for path in (tmp_path / "pretrain" / "ckpt").iterdir())
     assert made == ["Simclr_NN", "bassl", "bassl_all_pretext_tasks"]
-    as_in_the_document(EXTRACT, extract_overrides(tiny_movienet, tmp_path), env)
-    assert "CRN: from " in as_in_the_document(FINETUNE_BASSL, tune, env)
     (tmp_path / "pretrain" / "ckpt" / "Simclr_NN").rename(tmp_path / "pretrain" / "ckpt" / "shotcol_pretrain")
     own = [override.replace("/features", "/shotcol_features") for override in tune]
     make = [
         override.replace("/features", "/shotcol_features") for override in extract_overrides(tiny_movienet, tmp_path)
     ]
-    as_in_the_document(EXTRACT.replace("LOAD_FROM=bassl", "LOAD_FROM=shotcol_pretrain"), make, env)
-    assert "CRN: from scratch" in as_in_the_document(FINETUNE_SHOT_LEVEL, own, env)
+
+    def bassl() -> None:
+        as_in_the_document(EXTRACT, extract_overrides(tiny_movienet, tmp_path), env)
+        assert "CRN: from /" in as_in_the_document(FINETUNE_BASSL, tune, env)
+
+    def shot_level() -> None:
+        as_in_the_document(EXTRACT.replace("LOAD_FROM=bassl", "LOAD_FROM=shotcol_pretrain"), make, env)
+        assert "CRN: from scratch" in as_in_the_document(FINETUNE_SHOT_LEVEL, own, env)
+
+    side_by_side(bassl, shot_level)
     for name in ("transfer_finetune_bassl", "finetune_scratch_shotcol_pretrain"):
         assert "AP" in json.loads((tmp_path / "finetune" / "logs" / name / "all_score.json").read_text())["test"]
 

@@ -89,6 +89,11 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     one_of("config.MODEL.scorer", config.MODEL.scorer, ("crn", "similarity", "crn+similarity"))
     at_least("config.MODEL.similarity.hidden_size", config.MODEL.similarity.hidden_size, 1)
     one_of("config.TEST.SELECT_ON", config.TEST.SELECT_ON, ("last", "val"))
+    if config.TEST.SELECT_ON == "val" and config.TRAINER.max_epochs < config.TEST.VAL_FREQ:
+        raise InputError(
+            f"config.TEST.VAL_FREQ={config.TEST.VAL_FREQ} is more than the {config.TRAINER.max_epochs} epochs of "
+            "config.TRAINER.max_epochs, so val could choose none; set it to 1"
+        )
     one_of("config.TEST.UNCERTAIN_LABEL", config.TEST.UNCERTAIN_LABEL, ("positive", "masked"))
     neighbors = config.LOSS.sampling_method.params
     if neighbors.neighbor_size < 1 or neighbors.neighbor_interval < 1:

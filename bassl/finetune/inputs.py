@@ -78,6 +78,11 @@ def read_splits(
     splits = {}
     for name, notes in rows.items():
         notes = notes.with_num_shots(lengths, source)
+        if name == "val" and not (notes.label == 1 if plan.uncertain == "masked" else notes.label != 0).any():
+            raise InputError(
+                f"{plan.data.annotations / 'anno.val.ndjson'} has no scene end, so it can choose no epoch; "
+                "set config.TEST.SELECT_ON=last"
+            )
         if name == "train" and plan.uncertain == "masked":
             notes = notes.select(notes.label >= 0)
         first = None if table is None else table.first[[films.index(film) for film in notes.films]]

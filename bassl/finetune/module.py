@@ -39,7 +39,7 @@ class FinetuneModule(pl.LightningModule):
     encoder: the frozen shot encoder. It reads key-frames where `table` is None, and is only stored with the
     checkpoint otherwise; it is never in the optimiser nor in DDP. evaluations: the splits to score, in the order of
     the data module's loaders. results: metrics of each, by name, of the last time it ran; predictions: what they were
-    computed from.
+    computed from. trained_epochs, scored_step: epochs behind the weights, and the optimiser step that was scored last.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FinetuneModule(pl.LightningModule):
         )  # a list hides it from DDP
         self._guard = FiniteGuard()
         self.evaluations: list[Split] = []
-        self.trained_epochs = 0
+        self.trained_epochs, self.scored_step = 0, -1
         self._table, self._plan, self._seed = table, optimizer, seed
         self._threshold, self._fps, self._uncertain = threshold, fps, uncertain
         self._scored: list[list[tuple[Tensor, Tensor]]] = []
@@ -143,9 +143,14 @@ class FinetuneModule(pl.LightningModule):
             )
             for name, value in self.results[evaluation.name].items():
                 self.log(f"{evaluation.name}/{name}", value, prog_bar=name == "AP")
+        self.scored_step = self.global_step
         if not self.trainer.testing:
             self.trained_epochs = self.current_epoch + 1
         self._choose_threshold()
+
+    def on_train_epoch_end(self) -> None:
+        """Count the epoch, also one that is not scored."""
+        self.trained_epochs = self.current_epoch + 1
 
     def _choose_threshold(self) -> None:
         """Store the threshold with the best F1 on val, and val's metrics, with the checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -50,8 +51,9 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
+    config = as_built(config, scorer)
     metadata = {
-        "config": dict(config),
+        "config": config,
         "seed": seed,
         "neighbor_size": plan.neighbor_size,
         "neighbor_interval": plan.neighbor_interval,
@@ -81,14 +83,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                     record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
             trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
-            if plan.run.dry_run:
-                pass
-            elif plan.select_on == "val":
-                _load_best(plan, module)
-                _evaluate(plan, module, trainer, splits["test"], seed)
-            elif "test" not in module.results:  # resumed after the last epoch: nothing was left to train
-                module.trained_epochs = trainer.current_epoch
-                _evaluate(plan, module, trainer, splits["test"], seed)
+            if not plan.run.dry_run:
+                _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
     if plan.run.dry_run:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
@@ -160,9 +156,31 @@ def build_crn(
         return fresh_crn(plan.crn, dimension, num_shots)
     crn = stored_crn(pretrained)
     crn.set_dropout(plan.crn.dropout)
+    crn.pooling = plan.crn.pooling  # pre-training reads every token
     _check_fit(crn, pretrained, dimension, num_shots)
-    log.info("CRN: from %s", pretrained.path)
+    log.info("CRN: from %s, with its sizes %s", pretrained.path, crn_sizes(crn))
     return crn
+
+
+def crn_sizes(crn: ContextualRelationNetwork) -> dict[str, int]:
+    """What a CRN's size keys (`params.trn` of the configuration) would have to be for it."""
+    return {
+        "hidden_size": crn.hidden_dim,
+        "num_hidden_layers": crn.num_layers,
+        "num_attention_heads": crn.num_heads,
+        "intermediate_size": crn.intermediate_dim,
+    }
+
+
+def as_built(config: Mapping[str, Any], scorer: BoundaryScorer) -> dict[str, Any]:
+    """The configuration with the sizes of the scorer's CRN, which a transferred one brings along.
+
+    It is stored with the weights, from which nobody could tell the number of attention heads.
+    """
+    built = copy.deepcopy(dict(config))
+    if scorer.crn is not None:
+        built["MODEL"]["contextual_relation_network"]["params"]["trn"] |= crn_sizes(scorer.crn)
+    return built
 
 
 def _check_fit(
@@ -198,6 +216,22 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
 def _evaluate(plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int) -> None:
     module.evaluations = [test]
     trainer.test(module, datamodule=_data(plan, None, [test], seed), verbose=False)
+
+
+def _finish(
+    plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int, resumed: bool
+) -> None:
+    """Score test with the weights that count: the best on val, or the last, which VAL_FREQ may have passed over."""
+    if plan.select_on == "val":
+        if "val" in module.results or (resumed and (plan.run.checkpoint_folder / BEST).is_file()):
+            _load_best(plan, module)
+        else:
+            log.warning("the run ended before val was scored; the last weights are scored instead of the best")
+    elif module.scored_step == trainer.global_step:
+        return
+    elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train
+        module.trained_epochs = trainer.current_epoch
+    _evaluate(plan, module, trainer, test, seed)
 
 
 def _load_best(plan: FinetunePlan, module: FinetuneModule) -> None:

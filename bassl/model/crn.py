@@ -52,7 +52,8 @@ class ContextualRelationNetwork(nn.Module):
                 f"hidden dimension {hidden_dim} is not divisible by {num_heads} attention heads; "
                 "choose a number of heads that divides it"
             )
-        self.hidden_dim = hidden_dim
+        self.hidden_dim, self.num_layers = hidden_dim, num_layers
+        self.num_heads, self.intermediate_dim = num_heads, intermediate_dim
         self.pooling = _known(pooling)
         self.shot_embedding = ShotEmbedding(input_dim, hidden_dim, num_shots, dropout, layer_norm_eps)
         self.encoder = BertEncoder(

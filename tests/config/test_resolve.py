@@ -237,6 +237,14 @@ def test_fine_tuning_says_what_it_lacks(overrides: list[str], said: str) -> None
         resolve_finetune(load("finetune", overrides))
 
 
+def test_an_evaluation_that_never_comes_cannot_select_on_val() -> None:
+    rare = ["config.TEST.VAL_FREQ=5", "config.TRAINER.max_epochs=4"]
+    with pytest.raises(InputError, match=r"config\.TEST\.VAL_FREQ=5 is more than the 4 epochs"):
+        finetune_plan(*rare, "config.TEST.SELECT_ON=val")
+    assert finetune_plan(*rare).loop.eval_every_epochs == 5
+    assert finetune_plan("config.TEST.VAL_FREQ=4", rare[1], "config.TEST.SELECT_ON=val").select_on == "val"
+
+
 def test_extraction_asks_for_a_model() -> None:
     with pytest.raises(InputError, match=r"Set config\.LOAD_FROM="):
         resolve_extract(load("extract"))

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as torchvision
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 from bassl.dataset.blur import gaussian_blur
@@ -39,6 +41,19 @@ def test_point_of_light_becomes_the_gaussian() -> None:
     row = torch.tensor([0.0] * 7 + weights + [0.0] * 7) / sum(weights)
     blurred = gaussian_blur(image, column((1.0,)), 1.0)[0, 0]
     torch.testing.assert_close(blurred, row[:, None] * row)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 2.0])
+def test_the_radius_means_what_it_means_to_pillow(radius: float) -> None:
+    """Pillow's GaussianBlur is three box blurs: away from the edge within 3 levels of 255, on noise, which is worst."""
+    noise = (planes(48, 48)[:, :1] * 255).round()
+    picture = Image.fromarray(noise[:, 0].permute(1, 2, 0).to(torch.uint8).numpy())
+    theirs = torch.from_numpy(np.array(picture.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32))
+    ours = gaussian_blur(noise, column((radius,)), radius)[:, 0].permute(1, 2, 0)
+    inside = (ours - theirs)[8:-8, 8:-8]
+    assert inside.square().mean().sqrt() < 3
+    wrong = gaussian_blur(noise, column((1.3 * radius,)), 1.3 * radius)[:, 0].permute(1, 2, 0)
+    assert (wrong - theirs)[8:-8, 8:-8].square().mean() > 2 * inside.square().mean()
 
 
 def test_bound_on_the_radius_does_not_change_the_result() -> None:

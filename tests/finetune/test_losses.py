@@ -30,6 +30,12 @@ def test_by_hand() -> None:
     assert loss.item() == pytest.approx(math.log(2), rel=1e-4)
 
 
+def test_the_constant_behind_the_counts_is_the_references() -> None:
+    loss = balanced_cross_entropy(torch.zeros(4, 2), torch.tensor([0, 0, 1, 0]))
+    expected = 0.5 * math.log(2) * (3 / (3 + 1e-5) + 1 / (1 + 1e-5))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)  # without it 7e-6 more
+
+
 @pytest.mark.parametrize("num_positives", [0, 1, 5, 16])
 def test_equals_the_written_out_sum_also_without_one_of_the_classes(num_positives: int) -> None:
     logits = data(3, (16, 2))

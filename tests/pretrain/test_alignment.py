@@ -11,8 +11,8 @@ from bassl.pretrain.alignment import cosines, pseudo_boundary
 from tests.reference import SEED, fill_value, golden, scene_like
 
 
-def warped_boundary(costs: np.ndarray) -> int:
-    """Dynamic time warping written out for costs (2, S): last dense shot on the sparse path's first row.
+def warped_path(costs: np.ndarray) -> list[tuple[int, int]]:
+    """Dynamic time warping written out for costs (2, S): the pairs of its path, from the last to the first.
 
     Of equally good predecessors the diagonal one is followed, which leaves the first row as late as possible.
     """
@@ -25,12 +25,18 @@ def warped_boundary(costs: np.ndarray) -> int:
                 if previous_row >= 0 and previous_shot >= 0:
                     candidate = total[previous_row, previous_shot] + costs[row, shot]
                     total[row, shot] = min(total[row, shot], candidate)
-    row, shot = num_rows - 1, num_shots - 1
-    while row == num_rows - 1:
+    path = [(num_rows - 1, num_shots - 1)]
+    while path[-1] != (0, 0):
+        row, shot = path[-1]
         options = {(row - 1, shot - 1): 0, (row - 1, shot): 1, (row, shot - 1): 2}
         inside = [(total[place], order, place) for place, order in options.items() if min(place) >= 0]
-        row, shot = min(inside)[2]
-    return shot
+        path.append(min(inside)[2])
+    return path
+
+
+def warped_boundary(costs: np.ndarray) -> int:
+    """Last dense shot on the first row of the path."""
+    return max(shot for row, shot in warped_path(costs) if row == 0)
 
 
 def written_out(sparse: Tensor, dense: Tensor) -> list[int]:
@@ -140,8 +146,10 @@ def test_boundary_never_waits_for_the_device() -> None:
 @pytest.mark.parametrize("method, num_sparse", [("bassl", 2), ("bassl_shotcol", 3)])
 def test_boundaries_are_those_of_the_reference(method: str, num_sparse: int) -> None:
     embeddings = nce_embeddings(scene_like(SEED, num_sparse))
-    boundary = pseudo_boundary(embeddings[:, :2], embeddings[:, num_sparse:])
-    assert boundary.tolist() == golden()[f"{method}/boundary_idx"].tolist()
+    sparse, dense = embeddings[:, :2], embeddings[:, num_sparse:]
+    assert pseudo_boundary(sparse, dense).tolist() == golden()[f"{method}/boundary_idx"].tolist()
+    paths = [warped_path(costs) for costs in (1 - cosines(sparse, dense)).clamp(min=0).numpy()]
+    assert [len(path) for path in paths] == golden()[f"{method}/path_len"].tolist()
 
 
 @pytest.mark.parametrize(

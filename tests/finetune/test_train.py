@@ -1,0 +1,162 @@
+"""Fine-tuning runs on a small feature store: which weights are scored, and what a transferred CRN brings along."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bassl.builders import stored_scorer
+from bassl.config.load import load
+from bassl.config.plan import FinetunePlan
+from bassl.config.resolve import resolve_finetune
+from bassl.dataset.window import clipped_window
+from bassl.finetune import main as finetune_main
+from bassl.finetune.train import build_crn
+from bassl.model.checkpoint import read_checkpoint
+from bassl.model.crn import ContextualRelationNetwork
+from tests.movienet import FILMS
+from tests.runs import SMALL_CRN, finetune_overrides
+
+DIMENSION = 48
+TRN = "config.MODEL.contextual_relation_network.params.trn"
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of random features in the reference's layout."""
+    folder, rng = tmp_path_factory.mktemp("store"), np.random.default_rng(0)
+    for film, num_shots in FILMS.items():
+        (folder / film).mkdir()
+        for shot in range(num_shots):
+            np.save(folder / film / f"shot_{shot:04d}.npy", rng.standard_normal(DIMENSION).astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a pre-trained CRN of 4 heads, which its config.json alone says."""
+    folder = tmp_path_factory.mktemp("pretrained") / "four_heads"
+    folder.mkdir()
+    torch.manual_seed(0)
+    crn = ContextualRelationNetwork(DIMENSION, 32, 2, 4, 64)
+    torch.save({"state_dict": {f"crn.{n}": v for n, v in crn.state_dict().items()}}, folder / "last.ckpt")
+    trn = {"num_attention_heads": 4, "pooling_method": "cls"}
+    tree = {"MODEL": {"contextual_relation_network": {"params": {"trn": trn}}}}
+    (folder / "config.json").write_text(json.dumps(tree))
+    return folder
+
+
+def run(data: Path, out: Path, features: Path, *more: str) -> int:
+    return finetune_main.main([*finetune_overrides(data, out), f"config.FEATURE_PATH={features}", *more])
+
+
+def scores(out: Path, name: str = "devel") -> dict[str, Any]:
+    return json.loads((out / "finetune" / "logs" / name / "all_score.json").read_text())
+
+
+def without_sizes(overrides: list[str]) -> list[str]:
+    return [override for override in overrides if override not in SMALL_CRN]
+
+
+def probabilities(out: Path, name: str = "devel") -> np.ndarray:
+    with (out / "finetune" / "logs" / name / "predictions.csv").open(newline="") as file:
+        return np.array([float(row["probability"]) for row in csv.DictReader(file)])
+
+
+@pytest.mark.parametrize(
+    ("limits", "epoch"),
+    [
+        (["config.TEST.VAL_FREQ=2", "config.TRAINER.max_epochs=3"], 3),
+        (["config.TEST.VAL_FREQ=9"], 2),
+        (["config.TRAINER.max_steps=6"], 2),  # four batches an epoch
+    ],
+)
+def test_the_last_weights_are_scored_also_where_no_evaluation_fell_on_them(
+    limits: list[str], epoch: int, features: Path, tiny_movienet: Path, tmp_path: Path
+) -> None:
+    assert run(tiny_movienet, tmp_path, features, *limits) == 0
+    assert scores(tmp_path)["epoch"] == epoch
+    assert run(tiny_movienet, tmp_path, features, "+config.LOAD_FROM=devel", "config.EXPR_NAME=again") == 0
+    assert scores(tmp_path, "again") == scores(tmp_path)
+
+
+def test_the_scores_are_the_softmax_of_the_stored_model_on_the_clipped_windows(
+    features: Path, tiny_movienet: Path, tmp_path: Path
+) -> None:
+    assert run(tiny_movienet, tmp_path, features) == 0
+    scorer = stored_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel")).eval()
+    film, num_shots = list(FILMS.items())[2]
+    shots = torch.from_numpy(np.stack([np.load(path) for path in sorted((features / film).iterdir())]))
+    windows = torch.stack([shots[clipped_window(shot, num_shots)] for shot in range(num_shots - 1)])
+    with torch.no_grad():
+        expected = scorer(windows).softmax(1)[:, 1]
+    assert expected.std() > 0.001
+    np.testing.assert_allclose(probabilities(tmp_path), expected, atol=2e-6)
+
+
+def test_a_transferred_crn_keeps_its_heads_when_the_tuned_model_is_read_again(
+    features: Path, pretrained: Path, tiny_movienet: Path, tmp_path: Path
+) -> None:
+    typed = without_sizes(finetune_overrides(tiny_movienet, tmp_path))  # the sizes are the checkpoint's
+    typed += [f"config.FEATURE_PATH={features}", f"config.PRETRAINED_CKPT_PATH={pretrained.parent}"]
+    assert finetune_main.main([*typed, "+config.PRETRAINED_LOAD_FROM=four_heads"]) == 0
+    stored = json.loads((tmp_path / "finetune" / "ckpt" / "devel" / "config.json").read_text())
+    trn = stored["MODEL"]["contextual_relation_network"]["params"]["trn"]
+    assert {name: trn[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")} == {
+        "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64,
+    }  # fmt: skip
+    assert finetune_main.main([*typed, "+config.LOAD_FROM=devel", "config.EXPR_NAME=again"]) == 0
+    assert scores(tmp_path, "again") == scores(tmp_path)
+    scorer = stored_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel"))
+    assert scorer.crn is not None
+    assert scorer.crn.num_heads == scorer.crn.encoder.layer[0].attention["self"].num_heads == 4
+
+
+def plan_of(*overrides: str) -> FinetunePlan:
+    return resolve_finetune(load("finetune", ["config.PRETRAINED_LOAD_FROM=bassl", *overrides]))
+
+
+def test_dropout_and_pooling_of_a_transferred_crn_are_those_of_the_fine_tuning(pretrained: Path) -> None:
+    checkpoint = read_checkpoint(pretrained)
+    for typed, dropout, pooling in (
+        ([], 0.1, "center"),
+        ([f"{TRN}.hidden_dropout_prob=0.3", f"{TRN}.pooling_method=avg"], 0.3, "avg"),
+    ):
+        crn = build_crn(plan_of(*typed), checkpoint, DIMENSION, 17)
+        assert crn.pooling == pooling
+        dropouts = {part.p for part in crn.modules() if isinstance(part, torch.nn.Dropout)}
+        assert dropouts == {dropout} == {crn.encoder.layer[0].attention["self"].dropout}
+
+
+def test_transfer_may_be_forbidden_and_demanded(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = read_checkpoint(pretrained)
+    plan = plan_of(*SMALL_CRN)
+    before = checkpoint.state_dict["crn.shot_embedding.shot_embedding.weight"]
+    moved = build_crn(replace(plan, transfer=False), checkpoint, DIMENSION, 17)
+    assert not torch.equal(moved.shot_embedding.shot_embedding.weight, before)
+    kept = build_crn(replace(plan, transfer=True), checkpoint, DIMENSION, 17)
+    assert torch.equal(kept.shot_embedding.shot_embedding.weight, before)
+    with pytest.raises(ValueError, match="transfer=true, but the feature store has no CRN"):
+        build_crn(replace(plan, transfer=True, pretrained=None), None, DIMENSION, 17)
+
+
+def test_val_without_a_scene_end_is_refused_before_anything_is_trained(
+    features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_movienet, data, ignore=shutil.ignore_patterns("240P_frames"))
+    path = data / "anno" / "anno.val.ndjson"
+    rows = [json.loads(line) | {"boundary_label": 0} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(data, tmp_path, features, "config.TEST.SELECT_ON=val") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(path) in said and "config.TEST.SELECT_ON=last" in said
+    assert not (tmp_path / "finetune").exists()

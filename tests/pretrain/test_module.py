@@ -1,0 +1,64 @@
+"""The optimiser and the schedule that the plan of a run asks for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bassl.config.load import load
+from bassl.config.resolve import resolve_pretrain
+from bassl.optim import LARS
+from bassl.pretrain.module import PretrainModule
+from bassl.pretrain.train import build_module
+
+SMALL = ["+method=instance", "config.MODEL.shot_encoder.resnet.depth=18"]
+
+
+def module_of(*overrides: str) -> PretrainModule:
+    module = build_module(resolve_pretrain(load("pretrain", [*SMALL, *overrides])), seed=0, config={})
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=40)
+    module._trainer = trainer
+    return module
+
+
+def test_pretraining_runs_lars_with_the_published_settings() -> None:
+    module = module_of()
+    found: Any = module.configure_optimizers()
+    optimizer = found["optimizer"]
+    assert type(optimizer) is LARS
+    decayed, spared = optimizer.param_groups
+    for group, weight_decay in ((decayed, 1e-6), (spared, 0.0)):
+        settings = {name: group[name] for name in ("momentum", "weight_decay", "trust_coefficient", "eps")}
+        assert settings == {
+            "momentum": 0.9, "weight_decay": weight_decay, "trust_coefficient": 0.001, "eps": 1e-8,
+        }  # fmt: skip
+        assert group["initial_lr"] == pytest.approx(0.3)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    assert {("bn" in names[id(p)] or "bias" in names[id(p)]) for p in spared["params"]} == {True}
+    assert {("bn" in names[id(p)] or "bias" in names[id(p)]) for p in decayed["params"]} == {False}
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_the_learning_rate_warms_up_over_a_tenth_of_the_steps_and_then_falls_to_zero() -> None:
+    found: Any = module_of("config.TRAIN.BATCH_SIZE.effective_batch_size=512").configure_optimizers()
+    optimizer, schedule = found["optimizer"], found["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    rates = []
+    for _ in range(41):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert rates[:5] == pytest.approx([0.0, 0.15, 0.3, 0.45, 0.6])
+    assert rates[22] == pytest.approx(0.3)  # half way from step 4 to step 40
+    assert rates[40] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_sgd_is_the_other_choice() -> None:
+    module = module_of("config.TRAIN.OPTIMIZER.name=sgd", "config.TRAIN.OPTIMIZER.momentum=0.8")
+    found: Any = module.configure_optimizers()
+    optimizer = found["optimizer"]
+    assert type(optimizer) is torch.optim.SGD
+    assert [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.8, 1e-6), (0.8, 0.0)]
