@@ -116,16 +116,17 @@ class SweepFolder:
         return [(row, seed) for row, seed in _read(path)["runs"]] if path.is_file() else []
 
     def _refuse_other_settings(self, run: Run, step: Step) -> None:
-        """What has left nothing yet may change; what has, may not."""
+        """What has left nothing yet may change; what has, may not. Keys that only one version of the code knows are left
+        out."""
         record = self.record(run, step)
         if not record.settings or (record.status != DONE and not step.output.exists()):
             return
         now, then = _as_stored(step.settings), record.settings
-        for key in [*now, *then]:
-            if now.get(key) != then.get(key):
+        for key in [key for key in now if key in then]:
+            if now[key] != then[key]:
                 raise InputError(
-                    f"{run.name} in {self.root} was made with {key}={then.get(key)} ({step.name}), now it is "
-                    f"{now.get(key)}; name another --output, or remove that folder"
+                    f"{run.name} in {self.root} was made with {key}={then[key]} ({step.name}), now it is {now[key]}; "
+                    "name another --output, or remove that folder"
                 )
 
 

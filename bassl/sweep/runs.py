@@ -28,6 +28,7 @@ MODULES = {
 }
 STEPS = tuple(MODULES)
 """Steps of a run in their order; zero_shot is left out where pre-training has no boundary (PP) head."""
+TRAINING = ("config.TRAIN.", "config.TRAINER.max_")
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "pretrain": resolve_pretrain,
     "extract": resolve_extract,
@@ -108,7 +109,10 @@ def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: P
             plans[step] = RESOLVERS[job](config)
         except InputError as error:
             raise InputError(f"row {row}, {step}: {error}") from error
-        steps.append(Step(step, arguments, deciding(config), output))
+        decided = deciding(config)
+        if step == "zero_shot":  # trains nothing
+            decided = {key: value for key, value in decided.items() if not key.startswith(TRAINING)}
+        steps.append(Step(step, arguments, decided, output))
     return Run(row, seed, tuple(steps), _annotations(plans["pretrain"], plans["extract"], plans["finetune"]))
 
 

@@ -50,6 +50,12 @@ def test_a_step_that_left_nothing_may_be_tried_under_other_settings_and_one_that
             sweep.begin("mine", [other])
 
 
+def test_a_key_that_came_or_went_with_a_version_refuses_nothing(sweep: SweepFolder) -> None:
+    begun(sweep, {"config.OLD": 1, "config.B": 3}, DONE)
+    with sweep.taken():
+        sweep.begin("mine", [pretended_run(sweep.root, "a", [], settings={"config.NEW": 1, "config.B": 3})])
+
+
 def test_rows_and_seeds_may_be_added(sweep: SweepFolder) -> None:
     begun(sweep, {"config.B": 3}, DONE)
     begun(sweep, {"config.B": 4}, DONE, row="b")

@@ -50,6 +50,11 @@ def test_the_boundary_head_is_scored_where_there_is_one(tmp_path: Path) -> None:
     assert zero_shot.zero_shot
     assert zero_shot.pretrained == composed(run, "pretrain", resolve_pretrain).run.checkpoint_folder
     assert zero_shot.run.log_folder == tmp_path / "zero_shot" / "logs" / run.name
+    _, _, zero_shot_step, finetune = run.steps
+    rate = "config.TRAIN.OPTIMIZER.lr.base_lr"
+    assert rate in finetune.settings
+    assert rate not in zero_shot_step.settings  # another one changes nothing in it
+    assert zero_shot_step.settings["config.TEST.UNCERTAIN_LABEL"] == "positive"
 
 
 def test_the_command_line_beats_the_experiment_and_a_row_stays_what_it_is(
