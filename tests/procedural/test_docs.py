@@ -26,6 +26,7 @@ def test_every_documented_command_is_understood() -> None:
     assert (len(drawing), len(others)) == (1, 5)
     for arguments in drawing:
         main._parser().parse_args(arguments)
+    assert commands("python3 -m bassl.procedural.baselines") == [["films"]]
     for name, *arguments in others:
         assert name in COMMANDS
         if name != "check-data":
