@@ -97,9 +97,7 @@ def _read(path: Path) -> Pixels:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m bassl.procedural.baselines", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a data set in MovieNet's layout")
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     try:
         found = baseline_precisions(Layout.of(arguments.folder))
     except InputError as error:
@@ -107,6 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sys.stdout.write("".join(f"{name:18}{100 * value:7.2f}\n" for name, value in found.items()))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m bassl.procedural.baselines", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a data set in MovieNet's layout")
+    return parser
 
 
 if __name__ == "__main__":

@@ -51,12 +51,7 @@ def contact_sheet(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m bassl.procedural.contact_sheet", description=__doc__)
-    parser.add_argument("file", type=Path, help="picture to write, .jpg or .png")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--difficulty", type=float, nargs="+", default=[0, 0.5, 1], help="default: 0 0.5 1")
-    parser.add_argument("--scenes", type=int, default=4, help="a film; default: %(default)s")
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     try:
         films = [
             (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))
@@ -68,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m bassl.procedural.contact_sheet", description=__doc__)
+    parser.add_argument("file", type=Path, help="picture to write, .jpg or .png")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--difficulty", type=float, nargs="+", default=[0, 0.5, 1], help="default: 0 0.5 1")
+    parser.add_argument("--scenes", type=int, default=4, help="a film; default: %(default)s")
+    return parser
 
 
 if __name__ == "__main__":
