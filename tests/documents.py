@@ -165,6 +165,7 @@ def _bassl(arguments: list[str]) -> None:
 def _script(arguments: list[str]) -> None:
     """A script hands its arguments on to the last of our programs that it names."""
     script, *rest = arguments
+    assert (ROOT / script).is_file(), script
     text = (ROOT / script).read_text(encoding="utf-8")
     programs = re.findall(r'-m (bassl\.[\w.]+)|"\$root/(bassl/[\w/]+\.py)"', text)
     if not programs:
