@@ -116,8 +116,7 @@ class SweepFolder:
         return [(row, seed) for row, seed in _read(path)["runs"]] if path.is_file() else []
 
     def _refuse_other_settings(self, run: Run, step: Step) -> None:
-        """What has left nothing yet may change; what has, may not. Keys that only one version of the code knows are left
-        out."""
+        """What has left nothing may change, what has may not; keys of one version of the code only do not count."""
         record = self.record(run, step)
         if not record.settings or (record.status != DONE and not step.output.exists()):
             return
