@@ -27,8 +27,9 @@ def module_of(name: str = "adam", weight_decay: float = 0.0, warmup: float = 0.0
     module = FinetuneModule(fill(BoundaryScorer(crn)), None, table, plan, seed=0, metadata={})
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
     trainer: Any = SimpleNamespace(
-        optimizers=[optimizer], current_epoch=0, global_step=0, global_rank=0, estimated_stepping_batches=20
-    )
+        optimizers=[optimizer], current_epoch=0, global_step=0, global_rank=0, estimated_stepping_batches=20,
+        precision_plugin=None, gradient_clip_val=None,
+    )  # fmt: skip
     module._trainer = trainer
     module.log = lambda *_arguments, **_options: None  # type: ignore[method-assign,assignment]
     return module
