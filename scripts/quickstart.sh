@@ -29,7 +29,7 @@ python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \
     config.CKPT_PATH="$out/pretrain/ckpt" \
     config.FEATURE_PATH="$out/features"
 
-echo "3/3  fine-tuning on the labels of shots 0-69, scoring shots 92-134"
+echo "3/3  fine-tuning on the labels of shots 0-69, choosing epoch and threshold on shots 70-91, scoring shots 92-134"
 python "$root/bassl/finetune/main.py" "${small[@]}" \
     +config.PRETRAINED_LOAD_FROM=quickstart \
     config.EXPR_NAME=quickstart \
@@ -40,6 +40,7 @@ python "$root/bassl/finetune/main.py" "${small[@]}" \
     config.LOG_PATH="$out/finetune/logs" \
     config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
     config.TRAIN.OPTIMIZER.lr.base_lr=0.0001 \
+    config.TEST.SELECT_ON=val \
     config.TRAINER.max_epochs=10 \
     config.TRAINER.log_every_n_steps=1 \
     "$@"
