@@ -28,7 +28,7 @@ MODULES = {
 }
 STEPS = tuple(MODULES)
 """Steps of a run in their order; zero_shot is left out where pre-training has no boundary (PP) head."""
-TRAINING = ("config.TRAIN.", "config.TRAINER.max_")
+TRAINING = ("config.TRAIN.", "config.TRAINER.max_", "config.TEST.SELECT_ON")
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "pretrain": resolve_pretrain,
     "extract": resolve_extract,

@@ -109,3 +109,12 @@ def test_what_decides_a_step_leaves_the_sweeps_own_keys_out_and_anchors_paths(
     assert first.steps[0].settings["config.DATA_PATH"] == str(tmp_path / "films")
     assert first.steps[0].settings["config.TRAINER.max_epochs"] == 3
     assert "config.SEED" not in first.steps[0].settings
+
+
+def test_how_fine_tuning_trains_and_chooses_decides_nothing_about_zero_shot_scores(tmp_path: Path) -> None:
+    experiment = Experiment(name="x", about="x", rows={"a": ["+method=bassl"]}, data="big_buck_bunny")
+    typed = ["finetune:config.TRAIN.OPTIMIZER.lr.base_lr=0.004", "finetune:config.TEST.SELECT_ON=val"]
+    (plain,), (other,) = (plan_runs(experiment, given, tmp_path, [0], ["a"]) for given in ([], typed))
+    settings = [{step.name: step.settings for step in run.steps} for run in (plain, other)]
+    assert settings[0]["zero_shot"] == settings[1]["zero_shot"]
+    assert settings[0]["finetune"] != settings[1]["finetune"]
