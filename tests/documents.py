@@ -168,7 +168,9 @@ def _script(arguments: list[str]) -> None:
     assert (ROOT / script).is_file(), script
     text = (ROOT / script).read_text(encoding="utf-8")
     programs = re.findall(r'-m (bassl\.[\w.]+)|"\$root/(bassl/[\w/]+\.py)"', text)
-    if not programs:
+    if "python -m pytest" in text:
+        _module("pytest", rest)
+    elif not programs:
         assert not rest, arguments
     elif (program := "".join(programs[-1])) in ENTRY_POINTS:
         load(ENTRY_POINTS[program], rest)
