@@ -29,7 +29,7 @@ python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \
     config.CKPT_PATH="$out/pretrain/ckpt" \
     config.FEATURE_PATH="$out/features"
 
-echo "3/3  fine-tuning on the labels of shots 0-69, choosing epoch and threshold on shots 70-91, scoring shots 92-134"
+echo "3/3  fine-tuning on the labels of shots 0-69, choosing the epoch on shots 70-91, scoring shots 92-134"
 python "$root/bassl/finetune/main.py" "${small[@]}" \
     +config.PRETRAINED_LOAD_FROM=quickstart \
     config.EXPR_NAME=quickstart \
@@ -53,6 +53,6 @@ One film with 11 scene ends is a smoke signal that everything runs and learns, a
   picture      $out/finetune/logs/quickstart/timeline.png
   checkpoints  $out/pretrain/ckpt/quickstart  $out/finetune/ckpt/quickstart
   curves       tensorboard --logdir $out
-Next: bash scripts/test.sh, or your own data (README, "Prepare data").
+Next: bash scripts/test.sh, or your own data (README, "Your own films as a training set").
 Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; key-frames resized
 END
