@@ -16,7 +16,7 @@ class StandardError(logging.Handler):
         """Write one line."""
         try:
             sys.stderr.write(self.format(record) + "\n")
-        except Exception:
+        except (OSError, ValueError):  # it is closed, or cannot encode the line
             self.handleError(record)
 
 
