@@ -19,13 +19,16 @@ from benchmarks.table import RESULTS, number, verdict
 README = Path(__file__).parents[1] / "README.md"
 STORED = RESULTS / "cpu.json"
 PLACE = re.compile(r"(<!-- speed: [^\n]*-->\n)(.*?)(<!-- end of speed -->)", re.DOTALL)
+NO_SPEED = ("cost_check",)
+"""Benchmarks about something else than speed: benchmarks/README.md alone shows their rows."""
 HEAD = ("work", "unit", "here", "reference's way", "ratio", "goal")
 
 
 def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown of stored results: which machine, then a line for each work with a ratio or a goal."""
-    machines = {describe(found["machine"]) for found in results.values()}
-    rows = [row for found in results.values() for row in found["rows"] if row["ratio"] is not None or row["goal"]]
+    about_speed = [found for name, found in results.items() if name not in NO_SPEED]
+    machines = {describe(found["machine"]) for found in about_speed}
+    rows = [row for found in about_speed for row in found["rows"] if row["ratio"] is not None or row["goal"]]
     lines = [HEAD, *(("---",) * len(HEAD),), *(_cells(row) for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{'; '.join(sorted(machines))}.\n\n{table}\n"

@@ -22,6 +22,7 @@ from bassl.pretrain.knn import KS, FilmwisePrecision
 from benchmarks import (
     alignment,
     cold_start,
+    cost_check,
     extraction,
     feeding,
     film_by_film_in_loops,
@@ -62,6 +63,18 @@ def test_quick_mode_of_each_gives_numbers(name: str, quick: Settings) -> None:
         assert (row.reached is None) == (row.goal == "")
         assert row.ratio is None or row.ratio > 0
     assert table({"date": "today"}, {name: rows}).count("\n") >= len(rows)
+
+
+@pytest.mark.parametrize(
+    ("took", "ratio", "reached"),
+    [(2.0, 1.0, True), (1.0, 2.0, False), (4.0, 0.5, False), (0.0, None, False), (-1.0, None, False)],
+)
+def test_a_prediction_is_compared_with_what_a_busy_machine_measured(
+    took: float, ratio: float | None, reached: bool
+) -> None:
+    row = cost_check.prediction("a run", 2.0, took)
+    assert (row.ratio, row.reached) == (ratio, reached)
+    assert ("measure again" in row.note) == (ratio is None)
 
 
 def test_samples_of_both_sides_are_the_same_views() -> None:
