@@ -20,10 +20,10 @@ from bassl.config.plan import LoopPlan, RunPlan
 from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
 from bassl.model.checkpoint import find_checkpoint, read_checkpoint
+from bassl.model.checkpoint_names import BEST, LAST
 from bassl.preemption import StopOnSignal, is_between_steps
 
 log = logging.getLogger(__name__)
-LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -154,7 +154,8 @@ def resume_path(run: RunPlan) -> Path | None:
             log.info("config.RESUME=true: no %s yet, starting afresh", path)
             return None
     else:
-        path = find_checkpoint(Path(run.resume).expanduser().resolve())
+        path = Path(run.resume).expanduser().resolve()
+        path = path / LAST if (path / LAST).is_file() else find_checkpoint(path)
     stored = read_checkpoint(path)
     if "loops" not in stored.metadata:
         raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot go on from it")

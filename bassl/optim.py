@@ -81,9 +81,7 @@ class LARS(Optimizer):
             return
         updates: list[Tensor] = [weight.grad for weight in weights]  # type: ignore[misc]
         if group["weight_decay"]:
-            updates = _scaled(
-                weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"]
-            )
+            updates = _scaled(weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"])
         if group["momentum"]:
             buffers = [self._momentum_buffer(weight) for weight in weights]
             torch._foreach_mul_(buffers, group["momentum"])
@@ -128,7 +126,5 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> 
     if total_steps < 1:
         raise InputError(f"a schedule of {total_steps} steps is empty; train for at least one step")
     if not 0 <= warmup_steps <= total_steps:
-        raise InputError(
-            f"warmup_steps {warmup_steps} must lie between 0 and the {total_steps} steps of the run"
-        )
+        raise InputError(f"warmup_steps {warmup_steps} must lie between 0 and the {total_steps} steps of the run")
     return LambdaLR(optimizer, lambda step: warmup_cosine_factor(step, total_steps, warmup_steps))

@@ -41,6 +41,7 @@ python "$root/bassl/finetune/main.py" "${small[@]}" \
     config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
     config.TRAIN.OPTIMIZER.lr.base_lr=0.0001 \
     config.TEST.SELECT_ON=val \
+    config.TEST.THRESHOLD=val \
     config.TRAINER.max_epochs=10 \
     config.TRAINER.log_every_n_steps=1 \
     "$@"

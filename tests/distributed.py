@@ -18,6 +18,8 @@ from torch import multiprocessing
 from torch.multiprocessing import ProcessRaisedException
 
 TIMEOUT = 120.0
+PRELOADED = ["torch", "torchvision", "pytorch_lightning", "bassl.pretrain.module", "bassl.finetune.module"]
+"""Imported once in the server that the processes are forked from, and not by each of them."""
 
 
 def run_in_processes(
@@ -33,6 +35,7 @@ def run_in_processes(
             that lost their connection to it.
         TimeoutError: not done after `timeout` seconds; the processes are killed.
     """
+    multiprocessing.set_forkserver_preload(PRELOADED)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.start_processes(
@@ -40,7 +43,7 @@ def run_in_processes(
             args=(num_processes, store.port, folder, timeout, function, arguments),
             nprocs=num_processes,
             join=False,
-            start_method="spawn",
+            start_method="forkserver",
         )
         deadline = time.monotonic() + timeout
         try:

@@ -20,9 +20,7 @@ SHOTS_A_SCENE = (3, 7)
 Pixels = npt.NDArray[np.uint8]
 
 
-def write_movienet(
-    folder: Path, films: Mapping[str, int] = FILMS, seed: int = 0, coded: bool = False
-) -> Path:
+def write_movienet(folder: Path, films: Mapping[str, int] = FILMS, seed: int = 0, coded: bool = False) -> Path:
     """Write key-frames, annotations, shot files and labels of some films below `folder`, and return it.
 
     films: shots of each film, by name. The first film is the train split, the second val, the third test, and
@@ -116,9 +114,7 @@ def write_keyframes(
 def code(film: int, shot: int, keyframe: int) -> Pixels:
     """A plain picture whose colour tells the key-frame."""
     assert max(film - 3, shot - 42, keyframe - 2) <= 0, (film, shot, keyframe)
-    return np.broadcast_to(
-        np.array([6 * shot, 100 * keyframe, 80 * film], np.uint8), (HEIGHT, WIDTH, 3)
-    ).copy()
+    return np.broadcast_to(np.array([6 * shot, 100 * keyframe, 80 * film], np.uint8), (HEIGHT, WIDTH, 3)).copy()
 
 
 def decoded(image: Any) -> tuple[int, int, int]:

@@ -79,9 +79,7 @@ def check_all() -> dict[str, Any]:
         "weighted": weighted_gather(),
         "steps": {name: train_step(name) for name in LOSSES},
         "uneven": {
-            (dtype, call): gather_uneven(rows_of(rank(), call[rank()], dtype))
-            for dtype in DTYPES
-            for call in sizes
+            (dtype, call): gather_uneven(rows_of(rank(), call[rank()], dtype)) for dtype in DTYPES for call in sizes
         },
         "mean": mean_over_ranks(torch.tensor([float(rank()), 10.0], requires_grad=True)),
         "mean_of_broken": mean_over_ranks(torch.tensor([torch.nan if rank() else 1.0, 1.0])),
@@ -97,9 +95,7 @@ def ranks(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 def test_every_rank_knows_its_place(ranks: list[dict[str, Any]]) -> None:
-    assert [result["place"] for result in ranks] == [
-        (index, len(ranks), index == 0) for index in range(len(ranks))
-    ]
+    assert [result["place"] for result in ranks] == [(index, len(ranks), index == 0) for index in range(len(ranks))]
 
 
 def test_rows_are_gathered_in_rank_order_on_every_rank(ranks: list[dict[str, Any]]) -> None:
@@ -116,9 +112,7 @@ def test_gradient_of_gathered_rows_is_summed_over_the_ranks(ranks: list[dict[str
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_ranks_with_a_share_of_the_batch_train_like_one_process(
-    ranks: list[dict[str, Any]], name: str
-) -> None:
+def test_ranks_with_a_share_of_the_batch_train_like_one_process(ranks: list[dict[str, Any]], name: str) -> None:
     alone = train_step(name)
     assert set(alone) == {"loss", "weight", "bias"}
     assert alone["loss"] > 0.1

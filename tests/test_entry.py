@@ -48,9 +48,7 @@ def started(capsys: pytest.CaptureFixture[str], job: str, *argv: str) -> tuple[i
 def run_without_torch(*argv: str) -> subprocess.CompletedProcess[str]:
     """Run `main` of a module in a fresh interpreter in which importing torch fails."""
     code = f"{FORBID_TORCH}from {argv[0]} import main\nsys.exit(main({list(argv[1:])!r}))"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
 
 
 def test_a_mistake_is_one_line_on_stderr_and_status_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,15 +128,11 @@ def test_help_lists_every_key_with_default_and_meaning(flag: str, capsys: pytest
         for name, entry in known_keys(job).items():
             (row,) = [number for number, line in enumerate(lines) if line.startswith(f"  {name}=")]
             assert lines[row + 1].strip() == entry.metadata["meaning"]
-        assert ("+method=bassl|bassl_shotcol|instance|shotcol|temporal" in printed) is (
-            "method" in GROUPS[job]
-        )
+        assert ("+method=bassl|bassl_shotcol|instance|shotcol|temporal" in printed) is ("method" in GROUPS[job])
 
 
 @pytest.mark.parametrize("flags", [["--cfg"], ["--cfg", "job"]])
-def test_cfg_prints_the_configuration_as_yaml_and_stops(
-    flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cfg_prints_the_configuration_as_yaml_and_stops(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for job in JOBS:
         argv = [*flags, "config.DATA_PATH=/data: #1", "config.DISTRIBUTED.NUM_PROC_PER_NODE=2"]
         status, printed, said = started(capsys, job, *argv)
@@ -180,9 +174,7 @@ statuses = [
 assert "torch" not in sys.modules
 assert statuses == [2, 2, 2, 2, 2, 0], statuses
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 5
@@ -203,8 +195,6 @@ def test_scripts_start_by_path_from_anywhere_and_answer_a_mistake(tmp_path: Path
 
 def test_a_reader_of_help_that_goes_away_makes_no_noise() -> None:
     command = f"'{sys.executable}' -m bassl.pretrain.main --help | head -n 1"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1

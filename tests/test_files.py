@@ -65,9 +65,7 @@ def test_leftovers_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_one_holds_another_gets_only_after_it(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_one_holds_another_gets_only_after_it(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bassl.files.LOCK_PATIENCE", 0)
     path = tmp_path if kind == "folder" else tmp_path / "lock"
     with locked(path), pytest.raises(BlockingIOError), locked(path):

@@ -133,6 +133,7 @@ def features(tmp_path: Path) -> Path:
     return tmp_path / "features"
 
 
+@pytest.mark.slow
 def test_an_overflow_that_the_scaler_handles_is_no_error_and_survives_a_restart(
     scaler: torch.amp.GradScaler, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

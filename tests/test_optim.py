@@ -19,9 +19,7 @@ def small_net() -> nn.Sequential:
     return fill(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))).train()
 
 
-def slow_lars(
-    weights: list[Tensor], steps: Steps, lr: float, momentum: float, weight_decay: float
-) -> list[Tensor]:
+def slow_lars(weights: list[Tensor], steps: Steps, lr: float, momentum: float, weight_decay: float) -> list[Tensor]:
     """LARS a tensor at a time, in 64 bit; `steps` holds the gradients of every step."""
     weights = [weight.double() for weight in weights]
     velocity: list[Tensor | float] = [0.0 for _ in weights]
@@ -41,9 +39,7 @@ def slow_lars(
     return weights
 
 
-def fast_lars(
-    weights: list[Tensor], steps: Steps, lr: float, momentum: float, weight_decay: float
-) -> list[Tensor]:
+def fast_lars(weights: list[Tensor], steps: Steps, lr: float, momentum: float, weight_decay: float) -> list[Tensor]:
     parameters = [nn.Parameter(weight.clone()) for weight in weights]
     optimizer = LARS(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
     for gradients in steps:
@@ -68,9 +64,7 @@ def test_twenty_steps_are_the_references() -> None:
         optimizer.step()
         scheduler.step()
     assert rates == recorded["lars/lr"].tolist()
-    torch.testing.assert_close(
-        torch.tensor(losses), torch.tensor(recorded["lars/loss"]).float(), rtol=1e-5, atol=0
-    )
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(recorded["lars/loss"]).float(), rtol=1e-5, atol=0)
     parameters = dict(net.named_parameters())
     assert len(parameters) == 6
     for name, parameter in parameters.items():

@@ -165,6 +165,27 @@ def test_selection_on_val_keeps_the_best_epoch_and_stores_a_threshold(ran: Path,
     assert found["epoch"] == 1 + int(np.argmax(logged)) == best.epoch + 1
     assert found["val"]["AP"] == pytest.approx(max(logged), rel=1e-6)
     assert 0 <= found["threshold_from_val"] <= 1
+    assert found["threshold"] == 0.5
+
+
+def test_the_threshold_that_val_chose_is_that_of_scores_and_of_an_evaluation_alone(
+    ran: Path, tiny_movienet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["config.EXPR_NAME=chosen", "config.TEST.SELECT_ON=val", "config.TEST.THRESHOLD=val"]
+    more += ["config.TRAINER.max_epochs=6"]
+    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
+    found = scores(ran, "chosen")
+    assert found["threshold"] == found["threshold_from_val"] != 0.5
+    with (ran / "finetune" / "logs" / "chosen" / "predictions.csv").open() as file:
+        rows = [(float(row["probability"]) - found["threshold"], row["label"] != "0") for row in csv.DictReader(file)]
+    clear = [(above > 0) == label for above, label in rows if abs(above) > 1e-6]  # the table holds six digits
+    assert len(clear) > 15
+    assert sum(clear) <= round(found["test"]["Accuracy"] * len(rows)) <= sum(clear) + len(rows) - len(clear)
+    again = ["config.EXPR_NAME=again", "config.TEST.THRESHOLD=val"]
+    assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=chosen", *again) == 0
+    assert scores(ran, "again")["test"] == found["test"], "of the epoch that val chose, not of the last"
+    status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", *again)
+    refused(status, capsys, "stores no threshold", "SELECT_ON=val")
 
 
 def test_features_of_another_encoder_train_a_crn_from_scratch(ran: Path, tiny_movienet: Path, tmp_path: Path) -> None:
@@ -178,7 +199,10 @@ def test_features_of_another_encoder_train_a_crn_from_scratch(ran: Path, tiny_mo
     assert state["crn.shot_embedding.shot_embedding.weight"].shape == (32, 48)
 
 
-@pytest.mark.parametrize("method", ["shotcol", "temporal", "instance", "bassl+shotcol"])
+@pytest.mark.parametrize(
+    "method",
+    ["bassl+shotcol", *(pytest.param(name, marks=pytest.mark.slow) for name in ("shotcol", "temporal", "instance"))],
+)
 def test_every_method_trains_extracts_and_fine_tunes(method: str, tiny_movienet: Path, tmp_path: Path) -> None:
     assert pretrain(tiny_movienet, tmp_path, f"config.LOSS.sampling_method.name={method}") == 0
     assert extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel") == 0
@@ -285,7 +309,7 @@ def test_features_of_another_checkpoint_are_never_mixed(
     ran: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(ran / "features", tmp_path / "features")
-    assert pretrain(tiny_movienet, tmp_path, "config.SEED=2", "config.TEST.KNN_VALIDATION=false") == 0
+    assert pretrain(tiny_movienet, tmp_path, "config.SEED=2", "config.TRAINER.max_epochs=0") == 0
     capsys.readouterr()
     refused(
         extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel"), capsys, "made differently", "config.FEATURE_PATH"

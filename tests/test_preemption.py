@@ -52,8 +52,12 @@ def signalled(monkeypatch: pytest.MonkeyPatch, step: str, call: int) -> None:
 
 @pytest.mark.parametrize(
     ("step", "call", "saved"),
-    [("training_step", 1, 1), ("training_step", 2, 1), ("training_step", 4, 2), ("validation_step", 1, 2)],
-    ids=["first_half_of_a_step", "second_half", "last_step_of_an_epoch", "validation"],
+    [
+        pytest.param("training_step", 1, 1, id="first_half_of_a_step"),
+        pytest.param("training_step", 2, 1, id="second_half", marks=pytest.mark.slow),
+        pytest.param("training_step", 4, 2, id="last_step_of_an_epoch", marks=pytest.mark.slow),
+        pytest.param("validation_step", 1, 2, id="validation"),
+    ],
 )
 def test_a_signal_at_any_moment_saves_whole_steps_and_the_rest_follows_bit_for_bit(
     step: str,

@@ -160,9 +160,7 @@ def test_a_script_has_the_house_form(name):
 
 @pytest.mark.parametrize("folder", ["elsewhere", "bassl"])
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_a_script_runs_exactly_its_command_from_anywhere_and_passes_arguments_on(
-    name, folder, stand_ins, tmp_path
-):
+def test_a_script_runs_exactly_its_command_from_anywhere_and_passes_arguments_on(name, folder, stand_ins, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     cwd = {"elsewhere": tmp_path / "elsewhere", "bassl": ROOT / "bassl"}[folder]
     script, environ = Path(os.path.relpath(ROOT / "scripts" / name, cwd)), {}
@@ -252,9 +250,7 @@ def test_the_interpreter_is_the_active_one_else_that_of_the_repository(name, act
     commands = recorded(stand_ins, Path("scripts") / name, cwd=root, **environ)
     program = PYTHON if active == "PYTHON" else str(places[active])
     assert [command[0] for command in commands] == [program] * len(COMMANDS[name])
-    assert [command[1:] for command in commands] == [
-        command[1:] for command in expected(name, stand_ins, root)
-    ]
+    assert [command[1:] for command in commands] == [command[1:] for command in expected(name, stand_ins, root)]
 
 
 def test_the_download_script_says_where_to_look_when_it_has_no_address(tmp_path):

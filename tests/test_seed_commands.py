@@ -170,6 +170,7 @@ def test_the_documents_one_typo_is_answered_with_the_right_key(env: dict[str, st
     )
 
 
+@pytest.mark.slow
 def test_eight_processes_on_a_machine_without_gpus_are_one_error_that_names_the_override(
     env: dict[str, str], tiny_movienet: Path
 ) -> None:

@@ -229,7 +229,7 @@ class FinetunePlan:
     neighbor_size: int
     neighbor_interval: int
     select_on: str
-    threshold: float
+    threshold: float | None
     uncertain: str
     fps: float
     test_transform: TestTransformPlan

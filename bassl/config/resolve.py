@@ -147,11 +147,25 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
         neighbor_size=neighbors.neighbor_size,
         neighbor_interval=neighbors.neighbor_interval,
         select_on=config.TEST.SELECT_ON,
-        threshold=share("config.TEST.THRESHOLD", config.TEST.THRESHOLD),
+        threshold=_threshold(config),
         uncertain=config.TEST.UNCERTAIN_LABEL,
         fps=positive("config.TEST.FPS", config.TEST.FPS),
         test_transform=_test_transform(config.TRANSFORM.test),
     )
+
+
+def _threshold(config: DictConfig) -> float | None:
+    """The probability from which a shot counts as a boundary; None for the one that val chooses."""
+    key, value = "config.TEST.THRESHOLD", config.TEST.THRESHOLD
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return share(key, value)
+    if value != "val":
+        raise InputError(f"{key}={value} is neither a number from 0 to 1 nor val")
+    if config.ZERO_SHOT:
+        raise InputError(f"{key}=val, but a zero-shot evaluation reads no val: give a number, or leave it at 0.5")
+    if config.TEST.SELECT_ON != "val" and not config.LOAD_FROM:
+        raise InputError(f"{key}=val needs config.TEST.SELECT_ON=val, which scores val after each epoch")
+    return None
 
 
 def _run(config: DictConfig, job: str) -> plans.RunPlan:

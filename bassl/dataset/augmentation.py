@@ -142,9 +142,9 @@ def crop(images: Tensor | Sequence[Tensor], box: npt.ArrayLike, size: int) -> Te
     code for uint8.
     """
     top, left, height, width = (int(value) for value in np.asarray(box))
-    cut = torch.stack(
-        [image.permute(1, 2, 0)[top : top + height, left : left + width] for image in images]
-    ).permute(0, 3, 1, 2)
+    cut = torch.stack([image.permute(1, 2, 0)[top : top + height, left : left + width] for image in images]).permute(
+        0, 3, 1, 2
+    )
     return torch.nn.functional.interpolate(cut, (size, size), mode="bilinear", antialias=True)
 
 

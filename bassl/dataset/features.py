@@ -149,7 +149,6 @@ class FeatureTable:
                 self._gathered[dtype] = torch.empty((num_rows, self.values.shape[1]), dtype=dtype)
         return self._gathered[dtype][:num_rows]
 
-
     def mean(self, first: np.ndarray, num_shots: np.ndarray) -> torch.Tensor:
         """Mean feature (D,) of the shots of some films, given by their first rows and lengths."""
         total = torch.zeros(self.values.shape[1], dtype=torch.float64)

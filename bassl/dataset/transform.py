@@ -39,9 +39,7 @@ def decode_keyframe(path: str | Path) -> Tensor:
     except FileNotFoundError as error:
         raise InputError(f"key-frame {path} does not exist; check the folder of the key-frames") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            f"key-frame {path} cannot be decoded; it is broken or no image: replace it"
-        ) from error
+        raise InputError(f"key-frame {path} cannot be decoded; it is broken or no image: replace it") from error
     if image.ndim != 3 or image.dtype != torch.uint8:
         raise InputError(f"key-frame {path} is not one image of 8 bits a channel; replace it")
     return image
@@ -77,9 +75,7 @@ def resize_and_crop(images: Tensor, resize: int = TEST_RESIZE, crop: int = TEST_
     Raises InputError for a crop larger than the resized image.
     """
     if not 0 < crop <= resize:
-        raise InputError(
-            f"a crop of {crop} pixels does not fit into a short side of {resize}; make it smaller"
-        )
+        raise InputError(f"a crop of {crop} pixels does not fit into a short side of {resize}; make it smaller")
     height, width = images.shape[-2:]
     short = min(height, width)
     resized = _resize(images, (resize * height // short, resize * width // short))
@@ -87,9 +83,7 @@ def resize_and_crop(images: Tensor, resize: int = TEST_RESIZE, crop: int = TEST_
     return resized[..., top : top + crop, left : left + crop]
 
 
-def normalize(
-    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-) -> Tensor:
+def normalize(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """(images / 255 - mean) / std: uint8 (N, 3, H, W) -> float32 of that shape, channels-last in memory."""
     num_images, _, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * 3).to(torch.float32)

@@ -22,9 +22,7 @@ SPARSE_NAMES = ("edge", "edge+center")
 IntArray = npt.NDArray[np.int64]
 
 
-def pretrain_window(
-    center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1
-) -> IntArray:
+def pretrain_window(center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1) -> IntArray:
     """Pre-training window of 2 * neighbor_size + 1 shots, (W,): moved where it sticks out of the film.
 
     Past the left end it moves right until it starts at shot 0, past the right end it moves left until it
@@ -51,9 +49,7 @@ def sparse_positions(name: str, window_length: int) -> tuple[int, ...]:
     return edges if name == "edge" else (*edges, window_length // 2)
 
 
-def clipped_window(
-    center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1
-) -> IntArray:
+def clipped_window(center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1) -> IntArray:
     """Fine-tuning window of 2 * neighbor_size + 1 shots, (W,): centred, the film's edge shots repeat.
 
     Raises InputError for a film without shots or a centre outside it.
@@ -86,15 +82,11 @@ def draw_temporal_neighbor(
     candidates = np.unique(clipped_window(center, num_shots, neighbor_size, interval))
     candidates = candidates[candidates != center]
     if len(candidates) == 0:
-        raise InputError(
-            f"a film of {num_shots} shot has no neighbour to draw; leave it out of the annotations"
-        )
+        raise InputError(f"a film of {num_shots} shot has no neighbour to draw; leave it out of the annotations")
     return int(rng.choice(candidates))
 
 
-def draw_mask(
-    length: int, rng: np.random.Generator, probability: float = MASK_PROBABILITY
-) -> npt.NDArray[np.float32]:
+def draw_mask(length: int, rng: np.random.Generator, probability: float = MASK_PROBABILITY) -> npt.NDArray[np.float32]:
     """Mask of masked shot modelling, (length,), 1 for hidden shots: each with `probability`, at least one."""
     mask = rng.random(length) < probability
     fallback = rng.integers(length)
@@ -109,6 +101,4 @@ def _check(center: int, num_shots: int, neighbor_size: int, interval: int) -> No
     if not 0 <= center < num_shots:
         raise InputError(f"shot {center} lies outside its film of {num_shots} shots; check the annotations")
     if neighbor_size < 1 or interval < 1:
-        raise InputError(
-            f"neighbor_size {neighbor_size} and neighbor_interval {interval} must both be 1 or more"
-        )
+        raise InputError(f"neighbor_size {neighbor_size} and neighbor_interval {interval} must both be 1 or more")

@@ -53,7 +53,7 @@ def precision_recall(run: FinishedRun, film: int, num_examples: int) -> Figure:
     curve = precision_recall_curve(rows.probability, rows.label)
     ap = average_precision(rows.probability, rows.label)
     chance = float(rows.label.mean())
-    return precision_recall_figure(curve.recall, curve.precision, curve.threshold, chance, ap, plan.threshold)
+    return precision_recall_figure(curve.recall, curve.precision, curve.threshold, chance, ap, run.threshold)
 
 
 def neighbors(run: FinishedRun, film: int, num_examples: int) -> Figure:
@@ -112,7 +112,7 @@ def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:
         run.predictions,
         run.keyframes,
         by_index,
-        threshold=plan.threshold,
+        threshold=run.threshold,
         fps=plan.fps,
         max_films=max_films,
     )

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bassl.checkpointing import BEST
 from bassl.config.load import load
 from bassl.config.plan import DataPlan, FinetunePlan, PretrainPlan
 from bassl.config.resolve import resolve_finetune, resolve_pretrain
@@ -28,6 +27,7 @@ from bassl.errors import InputError
 from bassl.finetune.inputs import open_store
 from bassl.finetune.metrics import ShotPredictions
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
+from bassl.model.checkpoint_names import BEST
 from bassl.model.heads import NCEHead
 
 
@@ -58,6 +58,21 @@ class FinishedRun:
     def plan(self) -> PretrainPlan | FinetunePlan:
         """The run's plan, from the `config.json` in its log folder."""
         return recorded_plan(self.folder, self.overrides)
+
+    @cached_property
+    def threshold(self) -> float:
+        """Probability from which a shot counted as a boundary; of fine-tuning alone."""
+        assert isinstance(self.plan, FinetunePlan), "a pre-training run predicts nothing"
+        if self.plan.threshold is not None:
+            return self.plan.threshold
+        path = self.folder / "all_score.json"
+        try:
+            return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} does not say which threshold val chose ({error!r}); evaluate the run again, or give "
+                "config.TEST.THRESHOLD=<number>"
+            ) from error
 
     @property
     def data(self) -> DataPlan:

@@ -57,9 +57,7 @@ def parse_source(text: str) -> Source:
         raise InputError(f"{text!r} has sha256={checks['sha256']}; write 64 hexadecimal digits")
     if not re.fullmatch(r"[1-9][0-9]*", checks.get("size", "1")):
         raise InputError(f"{text!r} has size={checks['size']}; write a number of bytes")
-    return Source(
-        url, int(checks["size"]) if "size" in checks else None, checks.get("sha256", "").lower() or None
-    )
+    return Source(url, int(checks["size"]) if "size" in checks else None, checks.get("sha256", "").lower() or None)
 
 
 def read_sources(path: Path) -> dict[str, list[str]]:

@@ -111,9 +111,7 @@ def fetch(source: Source, path: Path, patience: Patience, report: Report = ignor
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and source.size in (None, _length(path)) and _has_digest(path, source):
         return
-    _persist(
-        lambda: _transfer(source, part, patience.timeout, report), source.url, lambda: _length(part), patience
-    )
+    _persist(lambda: _transfer(source, part, patience.timeout, report), source.url, lambda: _length(part), patience)
     if not _has_digest(part, source):
         _forget(part)
         raise DownloadError(
@@ -198,9 +196,7 @@ def _open(
 ) -> Response:
     headers = {"User-Agent": "bassl", "Accept-Encoding": "identity", **headers}
     try:
-        response: Response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=timeout
-        )
+        response: Response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
         return response
     except urllib.error.HTTPError as error:
         with error:

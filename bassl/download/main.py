@@ -98,9 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", type=Path, default=TARGET, metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("--keep-archives", action="store_true", help="do not delete what has been unpacked")
     parser.add_argument("--retries", type=int, default=5, help="attempts without a byte, default %(default)s")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds without a byte, default %(default)s"
-    )
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, default %(default)s")
     return parser
 
 
@@ -110,9 +108,7 @@ def _alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(
-                f"another download into {path.parents[1]} is running; wait until it ends"
-            ) from error
+            raise InputError(f"another download into {path.parents[1]} is running; wait until it ends") from error
         yield
 
 

@@ -39,7 +39,9 @@ class FinetuneModule(pl.LightningModule):
     encoder: the frozen shot encoder. It reads key-frames where `table` is None, and is only stored with the
     checkpoint otherwise; it is never in the optimiser nor in DDP. evaluations: the splits to score, in the order of
     the data module's loaders. results: metrics of each, by name, of the last time it ran; predictions: what they were
-    computed from. trained_epochs, scored_step: epochs behind the weights, and the optimiser step that was scored last.
+    computed from. threshold: probability from which a shot counts as a boundary; None for the one with the best F1
+    on val, which is stored in `metadata` whenever val is scored. trained_epochs, scored_step: epochs behind the
+    weights, and the optimiser step that was scored last.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class FinetuneModule(pl.LightningModule):
         optimizer: OptimizerPlan,
         seed: int,
         metadata: Mapping[str, Any],
-        threshold: float = 0.5,
+        threshold: float | None = 0.5,
         fps: float = 24.0,
         uncertain: str = "positive",
     ) -> None:
@@ -97,6 +99,11 @@ class FinetuneModule(pl.LightningModule):
         self._guard.watch_gradient(self)
 
     @property
+    def threshold(self) -> float:
+        """Probability from which a shot counts as a boundary; 0.5 as long as val was to choose it and has not."""
+        return float(self.metadata.get("threshold", 0.5)) if self._threshold is None else self._threshold
+
+    @property
     def _rows_at_a_time(self) -> int:
         if self._table is None:
             return RAW_WINDOWS
@@ -138,26 +145,23 @@ class FinetuneModule(pl.LightningModule):
             notes = evaluation.annotations
             found = ShotPredictions(notes.film[row], notes.shot[row], probability.astype(np.float64), notes.label[row])
             self.predictions[evaluation.name] = found
+            if evaluation.name == "val":
+                rows = found.deduplicated(self._uncertain)
+                self.metadata["threshold"] = best_f1_threshold(rows.probability, rows.label)
             self.results[evaluation.name] = scene_metrics(
-                found, evaluation.frames, self._threshold, self._fps, uncertain=self._uncertain
+                found, evaluation.frames, self.threshold, self._fps, uncertain=self._uncertain
             )
             for name, value in self.results[evaluation.name].items():
                 self.log(f"{evaluation.name}/{name}", value, prog_bar=name == "AP")
         self.scored_step = self.global_step
         if not self.trainer.testing:
             self.trained_epochs = self.current_epoch + 1
-        self._choose_threshold()
+        if "val" in self.results and not self.trainer.testing:
+            self.metadata["val"] = self.results["val"]
 
     def on_train_epoch_end(self) -> None:
         """Count the epoch, also one that is not scored."""
         self.trained_epochs = self.current_epoch + 1
-
-    def _choose_threshold(self) -> None:
-        """Store the threshold with the best F1 on val, and val's metrics, with the checkpoint."""
-        if "val" in self.results and not self.trainer.testing:
-            found = self.predictions["val"].deduplicated(self._uncertain)
-            threshold = best_f1_threshold(found.probability, found.label)
-            self.metadata |= {"threshold": threshold, "val": self.results["val"]}
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step

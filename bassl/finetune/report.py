@@ -57,6 +57,7 @@ def write_report(
         "kind": kind,
         "epoch": module.trained_epochs,
         split.name: {name: _number(value) for name, value in results.items()},
+        "threshold": module.threshold,
         "val": module.metadata.get("val"),
         "training_free": {name: _number(value) for name, value in baseline.items()},
         "threshold_from_val": module.metadata.get("threshold"),
@@ -82,7 +83,7 @@ def draw_timelines(folder: Path, module: FinetuneModule, split: Split, plan: Fin
     keyframes = Keyframes(plan.data.keyframes, split.annotations)
     predictions = module.predictions[split.name]
     pictures = draw_film_timelines(
-        folder, predictions, keyframes, split.frames, threshold=plan.threshold, fps=plan.fps, max_films=MAX_TIMELINES
+        folder, predictions, keyframes, split.frames, threshold=module.threshold, fps=plan.fps, max_films=MAX_TIMELINES
     )
     log.info("picture: %s", pictures[0])
 

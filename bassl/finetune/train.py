@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import BEST, SaveBest, checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureTable
@@ -24,6 +24,7 @@ from bassl.finetune.module import FinetuneModule
 from bassl.finetune.report import FINETUNED, ZERO_SHOT, draw_timelines, similarity_results, write_report
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint_names import BEST
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.runtime import build_trainer, choose_device, draw_seed, record_run, set_up_logging
 
@@ -39,6 +40,11 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
     if tuned is not None:
         plan = with_stored_window(plan, tuned)
+        if plan.threshold is None and "threshold" not in tuned.metadata.get("bassl", {}):
+            raise InputError(
+                f"{tuned.path} stores no threshold, because its training did not score val: "
+                "give config.TEST.THRESHOLD=<number>, or fine-tune with config.TEST.SELECT_ON=val"
+            )
     store = open_store(plan, tuned, pretrained)
     evaluates = tuned is not None or plan.zero_shot
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]

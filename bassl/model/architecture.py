@@ -50,9 +50,7 @@ class Architecture:
         return "head_sbd" in self.heads
 
 
-def infer_architecture(
-    state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
-) -> Architecture:
+def infer_architecture(state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Architecture:
     """Architecture of a checkpoint's state dict.
 
     Number of attention heads and pooling leave no trace in the tensors; they come from the config tree's

@@ -22,12 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from bassl.errors import InputError
+from bassl.model.checkpoint_names import NAMES
 from bassl.model.unpickling import RefusedGlobal, load_restricted, plain
 
 logger = logging.getLogger(__name__)
-
-NAMES = ("last.ckpt", "model-v1.ckpt")
-"""Names that a folder's checkpoint may have, the preferred one first: ours, and the reference's."""
 
 TOLERATED = frozenset({"num_batches_tracked", "pos_ids", "attention_mask", "position_ids"})
 """Buffers without a learned value: a checkpoint may hold or lack them, whatever the model does."""
@@ -102,9 +100,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if state_dict is None:
         state_dict, content = content, {}
     if not isinstance(state_dict, Mapping):
-        raise InputError(
-            f"the state_dict in {path} is a {type(state_dict).__name__}; choose a file with named tensors"
-        )
+        raise InputError(f"the state_dict in {path} is a {type(state_dict).__name__}; choose a file with named tensors")
     wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, Tensor)]
     if wrong or not state_dict:
         raise InputError(
@@ -225,9 +221,7 @@ def _config_beside(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON ({error}); repair it or move it away") from error
     if not isinstance(config, dict):
-        raise InputError(
-            f"{file} holds a {type(config).__name__}, not a config tree; repair it or move it away"
-        )
+        raise InputError(f"{file} holds a {type(config).__name__}, not a config tree; repair it or move it away")
     return config
 
 

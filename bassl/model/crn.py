@@ -44,9 +44,7 @@ class ContextualRelationNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if num_layers < 1:
-            raise InputError(
-                f"a contextual relation network needs 1 layer or more, got {num_layers}; raise it"
-            )
+            raise InputError(f"a contextual relation network needs 1 layer or more, got {num_layers}; raise it")
         if hidden_dim % num_heads:
             raise InputError(
                 f"hidden dimension {hidden_dim} is not divisible by {num_heads} attention heads; "
@@ -56,9 +54,7 @@ class ContextualRelationNetwork(nn.Module):
         self.num_heads, self.intermediate_dim = num_heads, intermediate_dim
         self.pooling = _known(pooling)
         self.shot_embedding = ShotEmbedding(input_dim, hidden_dim, num_shots, dropout, layer_norm_eps)
-        self.encoder = BertEncoder(
-            num_layers, hidden_dim, num_heads, intermediate_dim, dropout, layer_norm_eps
-        )
+        self.encoder = BertEncoder(num_layers, hidden_dim, num_heads, intermediate_dim, dropout, layer_norm_eps)
 
     @property
     def input_dim(self) -> int:
@@ -113,9 +109,7 @@ class ShotEmbedding(nn.Module):
     commutes, so that no second copy of the wide features is made.
     """
 
-    def __init__(
-        self, input_dim: int, hidden_dim: int, num_shots: int, dropout: float, layer_norm_eps: float
-    ) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, num_shots: int, dropout: float, layer_norm_eps: float) -> None:
         super().__init__()
         self.input_dim = input_dim
         self.num_shots = num_shots
@@ -171,8 +165,7 @@ class BertEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layer = nn.ModuleList(
-            BertLayer(hidden_dim, num_heads, intermediate_dim, dropout, layer_norm_eps)
-            for _ in range(num_layers)
+            BertLayer(hidden_dim, num_heads, intermediate_dim, dropout, layer_norm_eps) for _ in range(num_layers)
         )
 
     def forward(self, tokens: Tensor, position: int | None = None) -> Tensor:

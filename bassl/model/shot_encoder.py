@@ -44,18 +44,14 @@ class ShotEncoder(ResNet):
         self.feature_dim = 512 * block.expansion
 
     @classmethod
-    def build(
-        cls, depth: int = 50, zero_init_residual: bool = True, imagenet_pretrained: bool = False
-    ) -> ShotEncoder:
+    def build(cls, depth: int = 50, zero_init_residual: bool = True, imagenet_pretrained: bool = False) -> ShotEncoder:
         """An encoder with new weights, or with torchvision's ImageNet weights (the first version of each).
 
         Raises:
             InputError: a depth that has no ResNet; ImageNet weights that can be neither found nor downloaded.
         """
         if depth not in RESNETS:
-            raise InputError(
-                f"there is no ResNet of depth {depth}; choose one of {', '.join(map(str, RESNETS))}"
-            )
+            raise InputError(f"there is no ResNet of depth {depth}; choose one of {', '.join(map(str, RESNETS))}")
         encoder = cls(*RESNETS[depth], zero_init_residual=zero_init_residual)
         if imagenet_pretrained:
             encoder.load_state_dict(_imagenet_weights(depth))

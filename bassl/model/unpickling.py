@@ -57,9 +57,7 @@ STAND_IN_NAMES = frozenset(
 )
 """Single names that become stand-ins."""
 
-NEVER_IN_A_MODULE_PATH = frozenset(
-    {"builtins", "importlib", "io", "nt", "os", "posix", "shutil", "subprocess", "sys"}
-)
+NEVER_IN_A_MODULE_PATH = frozenset({"builtins", "importlib", "io", "nt", "os", "posix", "shutil", "subprocess", "sys"})
 """A path through one of these (`pytorch_lightning.os`) is an attack, not a class of the package."""
 
 

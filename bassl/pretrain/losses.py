@@ -100,9 +100,7 @@ def draw_group_pairs(
     return same, other
 
 
-def contextual_group_matching(
-    tokens: Tensor, center: int, same: Tensor, other: Tensor, classify: Classifier
-) -> Tensor:
+def contextual_group_matching(tokens: Tensor, center: int, same: Tensor, other: Tensor, classify: Classifier) -> Tensor:
     """CGM: do two shots belong to one scene? Cross-entropy over 2B pairs, (B, S, H), (B,), (B,) -> scalar.
 
     `tokens` is the CRN's output without CLS, `same` and `other` come from `draw_group_pairs`. `classify` maps
@@ -124,16 +122,12 @@ def draw_non_boundaries(
     boundary: Tensor, num_shots: int, num_negatives: int, generator: torch.Generator | None = None
 ) -> Tensor:
     """Shots for PP other than the boundary, drawn without replacement: (B,) -> (B, num_negatives)."""
-    assert 1 <= num_negatives < num_shots, (
-        f"num_negatives must lie in 1..{num_shots - 1}, got {num_negatives}"
-    )
+    assert 1 <= num_negatives < num_shots, f"num_negatives must lie in 1..{num_shots - 1}, got {num_negatives}"
     chance = torch.rand(len(boundary), num_shots, generator=generator, device=boundary.device)
     return chance.scatter(1, boundary[:, None], -1.0).topk(num_negatives, dim=1).indices
 
 
-def pseudo_boundary_prediction(
-    tokens: Tensor, boundary: Tensor, negatives: Tensor, classify: Classifier
-) -> Tensor:
+def pseudo_boundary_prediction(tokens: Tensor, boundary: Tensor, negatives: Tensor, classify: Classifier) -> Tensor:
     """PP: is this shot the last of its scene? Cross-entropy, (B, S, H), (B,), (B, N) -> scalar.
 
     `tokens` is the CRN's output without CLS, `negatives` comes from `draw_non_boundaries`. `classify` maps

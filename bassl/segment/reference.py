@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bassl.errors import InputError
+from bassl.model.checkpoint_names import NAMES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOTS = (PACKAGE / "finetune" / "ckpt", PACKAGE / "pretrain" / "ckpt")
 """Folders whose sub-folders are models that can be named, the preferred first."""
 IMAGENET = "imagenet"
 """The encoder that is not ours: torchvision's ResNet-50, trained on ImageNet."""
-NAMES = ("best.ckpt", "last.ckpt", "model-v1.ckpt")
-"""Checkpoints of a folder, the preferred first: the epoch that validation chose, the last, the reference's."""
 
 
 @dataclass(frozen=True)

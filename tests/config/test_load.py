@@ -166,9 +166,7 @@ def test_a_key_may_carry_a_plus_or_two_whether_or_not_it_has_a_default() -> None
 def test_a_value_reaches_the_configuration(sign: str) -> None:
     assert value_of("extract", "config.LOAD_FROM", f"{sign}config.LOAD_FROM=bassl") == "bassl"
     assert value_of("pretrain", "config.SEED", f"{sign}config.SEED=0") == 0
-    scale = value_of(
-        "pretrain", "config.TRANSFORM.train.scale", f"{sign}config.TRANSFORM.train.scale=[0.5,1]"
-    )
+    scale = value_of("pretrain", "config.TRANSFORM.train.scale", f"{sign}config.TRANSFORM.train.scale=[0.5,1]")
     assert scale == [0.5, 1.0]
 
 
@@ -322,9 +320,7 @@ VALUES = st.one_of(
 
 @settings(max_examples=50)
 @given(st.sampled_from(sorted(JOBS)), st.lists(argument_text(max_size=30), min_size=1, max_size=3))
-def test_arguments_that_are_no_settings_raise_nothing_but_an_input_error(
-    job: str, arguments: list[str]
-) -> None:
+def test_arguments_that_are_no_settings_raise_nothing_but_an_input_error(job: str, arguments: list[str]) -> None:
     with pytest.raises(InputError):
         load(job, arguments)
 

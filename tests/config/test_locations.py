@@ -62,9 +62,7 @@ def test_no_accepted_name_leaves_its_folder(name: str) -> None:
     assert len(name.encode()) <= LONGEST_NAME
 
 
-def test_a_path_is_absolute_and_the_default_only_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_is_absolute_and_the_default_only_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert checked_path("here", tmp_path / "other") == tmp_path / "here"
     assert checked_path(None, tmp_path / "other") == tmp_path / "other"

@@ -161,9 +161,7 @@ def test_the_contrast_of_two_views_belongs_to_the_shot_level_methods(method: str
 def test_a_shot_level_method_refuses_a_crn(method: str) -> None:
     overrides = [f"{NAME}={method}"]
     assert plan_of(*overrides, f"{CRN}=false") == plan_of(*overrides)
-    assert refusal_of(*overrides, f"{CRN}=true").startswith(
-        f"{CRN}=true, but no loss of this run reads the CRN"
-    )
+    assert refusal_of(*overrides, f"{CRN}=true").startswith(f"{CRN}=true, but no loss of this run reads the CRN")
 
 
 def test_the_crn_of_bassl_may_be_confirmed_from_the_command_line() -> None:

@@ -15,9 +15,7 @@ DOCUMENT = Path(bassl.__file__).parents[1] / "docs" / "config.md"
 def test_the_documented_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     reference.main()
     printed = capsys.readouterr().out
-    assert DOCUMENT.read_text(encoding="utf-8") == printed, (
-        "run `python3 -m bassl.config.reference > docs/config.md`"
-    )
+    assert DOCUMENT.read_text(encoding="utf-8") == printed, "run `python3 -m bassl.config.reference > docs/config.md`"
 
 
 def test_every_key_has_one_row_in_the_table_of_its_job() -> None:

@@ -85,7 +85,11 @@ REFUSED = [
     ("finetune", "config.TRAIN.OPTIMIZER.name=lars", "=lars is unknown; choose one of adam, adamw"),
     ("finetune", "config.TEST.SELECT_ON=test", "=test is unknown; choose one of last, val"),
     ("finetune", "config.TEST.UNCERTAIN_LABEL=negative", "=negative is unknown; choose one of positive, masked"),
-    ("finetune", "config.TEST.THRESHOLD=2", "=2.0 must lie between 0 and 1"),
+    ("finetune", "config.TEST.THRESHOLD=2", "=2 must lie between 0 and 1"),
+    ("finetune", "config.TEST.THRESHOLD=best", "=best is neither a number from 0 to 1 nor val"),
+    ("finetune", "config.TEST.THRESHOLD=true", "=True is neither a number from 0 to 1 nor val"),
+    ("finetune", "config.TEST.THRESHOLD=null", "=None is neither a number from 0 to 1 nor val"),
+    ("finetune", "config.TEST.THRESHOLD=val", "=val needs config.TEST.SELECT_ON=val"),
     ("finetune", "config.TEST.FPS=0", "=0.0 must be a number above 0"),
     ("finetune", "config.LOSS.sampling_method.params.neighbor_size=0", "must be at least 1"),
     ("finetune", "config.PRETRAINED_LOAD_FROM=..", "='..' cannot name a folder"),
@@ -237,6 +241,14 @@ def test_fine_tuning_says_what_it_lacks(overrides: list[str], said: str) -> None
         resolve_finetune(load("finetune", overrides))
 
 
+def test_val_may_choose_the_threshold_of_a_run_that_scores_it_or_of_one_that_did() -> None:
+    chosen = "config.TEST.THRESHOLD=val"
+    assert finetune_plan(chosen, "config.TEST.SELECT_ON=val").threshold is None
+    assert finetune_plan(chosen, "config.LOAD_FROM=tuned").threshold is None
+    with pytest.raises(InputError, match="reads no val: give a number"):
+        finetune_plan(chosen, "config.TEST.SELECT_ON=val", "config.ZERO_SHOT=true")
+
+
 def test_an_evaluation_that_never_comes_cannot_select_on_val() -> None:
     rare = ["config.TEST.VAL_FREQ=5", "config.TRAINER.max_epochs=4"]
     with pytest.raises(InputError, match=r"config\.TEST\.VAL_FREQ=5 is more than the 4 epochs"):
@@ -277,9 +289,7 @@ def test_a_batch_that_cannot_be_shared_out_is_answered_with_the_nearest_that_can
     by = "1 process" if processes == 1 else f"{processes} processes"
     by += f" x {accumulate} micro-batches" if accumulate > 1 else ""
     assert str(refusal.value) == f"{BATCH} {effective} is not divisible by {by}; try {nearest}"
-    assert (
-        pretrain_plan(f"{BATCH}={nearest}", *overrides).compute.batch_size * processes * accumulate == nearest
-    )
+    assert pretrain_plan(f"{BATCH}={nearest}", *overrides).compute.batch_size * processes * accumulate == nearest
 
 
 def test_the_proposed_batch_is_the_nearest_of_all() -> None:
@@ -297,9 +307,7 @@ def test_the_proposed_batch_is_the_nearest_of_all() -> None:
 def test_a_single_sample_has_no_negatives() -> None:
     alone = [f"{BATCH}=1", f"{PROCESSES}=1"]
     for method in ("bassl", "bassl_shotcol", "shotcol", "temporal", "instance"):
-        with pytest.raises(
-            InputError, match=f"no negatives for the contrastive loss; set {BATCH} to 2 or more"
-        ):
+        with pytest.raises(InputError, match=f"no negatives for the contrastive loss; set {BATCH} to 2 or more"):
             pretrain_plan(f"+method={method}", *alone)
     assert pretrain_plan(*alone, "config.LOSS.shot_scene_matching.enabled=false").compute.batch_size == 1
     assert pretrain_plan(f"{BATCH}=2", f"{PROCESSES}=2").compute.batch_size == 1
@@ -341,7 +349,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(job: str, override: str,
 
 
 def test_the_table_of_refusals_is_whole() -> None:
-    assert len(REFUSED) == 54
+    assert len(REFUSED) == 58
     assert len(INDIVISIBLE) == 9
 
 

@@ -77,9 +77,7 @@ def other_value(job: str, key: str, default: Any) -> str:
 
 
 def context_of(key: str) -> list[str]:
-    return next(
-        (extra for start, extra in CONTEXT.items() if key == start or key.startswith(f"{start}.")), []
-    )
+    return next((extra for start, extra in CONTEXT.items() if key == start or key.startswith(f"{start}.")), [])
 
 
 def every_key() -> list[tuple[str, str]]:

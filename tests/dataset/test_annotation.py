@@ -143,9 +143,7 @@ def test_a_better_source_lengthens_a_film(tmp_path: Path) -> None:
     notes = read(tmp_path, *rows_of("a", range(10)), *rows_of("b", range(5)))
     assert notes.with_num_shots({"a": 11, "other": 3}, "shots").num_shots.tolist() == [11, 5]
     assert notes.num_shots.tolist() == [10, 5]
-    with pytest.raises(
-        InputError, match=r"film a has a row for shot 9, but shots holds only 9 shots \(0 to 8\)"
-    ):
+    with pytest.raises(InputError, match=r"film a has a row for shot 9, but shots holds only 9 shots \(0 to 8\)"):
         notes.with_num_shots({"a": 9}, "shots")
 
 
@@ -175,9 +173,7 @@ def test_a_wrong_field_is_refused_with_file_line_and_value(field: str, value: An
 
 @pytest.mark.parametrize("field", sorted(GOOD))
 def test_a_missing_field_is_named(field: str, tmp_path: Path) -> None:
-    path = write_ndjson(
-        tmp_path / "anno.test.ndjson", [{key: value for key, value in GOOD.items() if key != field}]
-    )
+    path = write_ndjson(tmp_path / "anno.test.ndjson", [{key: value for key, value in GOOD.items() if key != field}])
     assert refusal_of(path).startswith(f"{path}, line 1: {field} None must be ")
 
 

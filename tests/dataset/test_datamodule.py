@@ -52,9 +52,7 @@ def test_training_batches_of_all_ranks_are_the_epochs(
     batch_size, parts = 12 // world_size, []
     for rank in range(world_size):
         as_rank(monkeypatch, rank, world_size)
-        parts.append(
-            [shots_of(batch) for batch in pretrain_data(coded_keyframes, batch_size).train_dataloader()]
-        )
+        parts.append([shots_of(batch) for batch in pretrain_data(coded_keyframes, batch_size).train_dataloader()])
     drawn = [list(chain.from_iterable(batches)) for batches in zip(*parts, strict=True)]
     rows = [key.row for key in EpochSampler(len(notes), 12, 0, 1, SEED)]
     expected = [(int(notes.film[row]), int(notes.shot[row])) for row in rows]
@@ -118,9 +116,7 @@ def test_films_are_shared_out_by_their_rows(test_rows: Annotations, monkeypatch:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-def test_each_row_is_evaluated_once(
-    world_size: int, test_rows: Annotations, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_row_is_evaluated_once(world_size: int, test_rows: Annotations, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = LabelledWindows(test_rows, np.array([0, 40, 64]))
     few = LabelledWindows(test_rows.select(np.arange(4)), np.array([0, 40, 64]))
     seen: list[list[int]] = [[], []]

@@ -88,9 +88,7 @@ def test_the_index_says_what_the_store_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["shot_{:04d}.npy", "{:04d}.npy", "{}.npy"])
 @pytest.mark.parametrize("shape", [(DIM,), (1, DIM)])
-def test_one_file_a_shot_as_the_reference_has_it_is_read(
-    name: str, shape: tuple[int, ...], tmp_path: Path
-) -> None:
+def test_one_file_a_shot_as_the_reference_has_it_is_read(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     store = FeatureStore.open(write_per_shot(tmp_path, name, shape))
     assert (store.dimension, store.num_shots, store.model) == (DIM, FILMS, None)
     for film in FILMS:
@@ -117,9 +115,7 @@ def test_a_shot_of_another_dimension_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_folder_without_features_is_refused_with_the_command_that_makes_them(
-    exists: bool, tmp_path: Path
-) -> None:
+def test_a_folder_without_features_is_refused_with_the_command_that_makes_them(exists: bool, tmp_path: Path) -> None:
     folder = tmp_path / "bassl"
     if exists:
         folder.mkdir()
@@ -214,11 +210,7 @@ def test_a_changed_byte_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, position: int, value: int, per_shot: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
-    path = (
-        write_per_shot(folder) / "a_film" / "shot_0001.npy"
-        if per_shot
-        else written_store(folder) / "a_film.npy"
-    )
+    path = write_per_shot(folder) / "a_film" / "shot_0001.npy" if per_shot else written_store(folder) / "a_film.npy"
     content = bytearray(path.read_bytes())
     content[position % len(content)] = value
     path.write_bytes(content)
@@ -242,9 +234,7 @@ def test_a_table_holds_the_films_in_the_given_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("stored", "kept"), [
     (np.float16, torch.float16), (np.float32, torch.float32), (np.float64, torch.float32),
 ])  # fmt: skip
-def test_a_table_keeps_half_precision_and_gathers_in_32_bit(
-    stored: type, kept: torch.dtype, tmp_path: Path
-) -> None:
+def test_a_table_keeps_half_precision_and_gathers_in_32_bit(stored: type, kept: torch.dtype, tmp_path: Path) -> None:
     (tmp_path / "film").mkdir()
     np.save(tmp_path / "film" / "shot_0000.npy", np.arange(DIM, dtype=stored))
     table = FeatureStore.open(tmp_path).table(["film"])

@@ -62,9 +62,7 @@ def test_a_film_without_key_frames_is_named_before_work_starts(own_keyframes: Ke
         own_keyframes.check()
     path = own_keyframes.root / "tt2" / "shot_0000_img_0.jpg"
     said = str(refusal.value)
-    assert said.startswith(
-        f"key-frame {path} does not exist (1 of 2 films lack theirs); set config.DATA_PATH"
-    )
+    assert said.startswith(f"key-frame {path} does not exist (1 of 2 films lack theirs); set config.DATA_PATH")
     assert "scripts/download_movienet_data.sh" in said
 
 

@@ -208,9 +208,7 @@ def test_collated_samples_are_stacked_and_channels_last(coded_keyframes: Keyfram
 
 def test_temporal_needs_films_of_two_shots_and_says_so_before_work_starts(coded_keyframes: Keyframes) -> None:
     notes = replace(coded_keyframes.annotations, num_shots=np.array([40, 24, 1]))
-    with pytest.raises(
-        InputError, match="film tiny has a single shot, so the method temporal finds no other shot"
-    ):
+    with pytest.raises(InputError, match="film tiny has a single shot, so the method temporal finds no other shot"):
         PretrainShots(notes, coded_keyframes, SETTINGS, seed=0, sampling="temporal")
     assert len(PretrainShots(notes, coded_keyframes, SETTINGS, seed=0, sampling="instance")) == 69
 
@@ -269,9 +267,7 @@ def test_chunks_carry_the_scenes_of_their_shots(coded_movienet: Path) -> None:
 def notes_of(labels: list[int], scenes: list[int], films: list[int], shots: list[int]) -> Annotations:
     counts = np.array([100] * (max(films) + 1))
     columns = [np.asarray(column) for column in (films, shots, labels, scenes)]
-    return Annotations(
-        tuple(f"film{index}" for index in range(len(counts))), *columns, counts, counts * 0 + 4
-    )
+    return Annotations(tuple(f"film{index}" for index in range(len(counts))), *columns, counts, counts * 0 + 4)
 
 
 def test_scenes_are_as_annotated_or_counted_from_the_labels() -> None:
@@ -342,10 +338,7 @@ def test_raw_windows_hold_the_test_time_transform_of_the_files(tiny_movienet: Pa
     keyframes = Keyframes(tiny_movienet / "240P_frames", notes)
     batch = RawWindows(notes, keyframes, resize=20, crop=16, neighbor_size=2)[SampleKey(1, 0)]
     slow = torch.stack(
-        [
-            torch.stack([decode_keyframe(keyframes.path(0, shot, k)) for k in range(3)])
-            for shot in (0, 0, 0, 1, 2)
-        ]
+        [torch.stack([decode_keyframe(keyframes.path(0, shot, k)) for k in range(3)]) for shot in (0, 0, 0, 1, 2)]
     )
     expected: Tensor = transform_keyframes(slow.flatten(0, 1), 20, 16)
     found = transform_keyframes(batch.shots.flatten(0, 1), 16, 16)

@@ -11,9 +11,7 @@ from bassl.errors import InputError
 NUM_ROWS, EFFECTIVE, SEED = 100, 12, 3
 
 
-def global_batches(
-    world_size: int, epoch: int = 0, skip: int = 0, num_rows: int = NUM_ROWS
-) -> list[list[int]]:
+def global_batches(world_size: int, epoch: int = 0, skip: int = 0, num_rows: int = NUM_ROWS) -> list[list[int]]:
     """Rows of each batch of all ranks, in rank order."""
     batch_size, parts = EFFECTIVE // world_size, []
     for rank in range(world_size):
@@ -50,8 +48,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 def test_rows_are_left_out_at_random_and_not_always_the_same() -> None:
     dropped = [
-        set(range(NUM_ROWS)) - {row for batch in global_batches(1, epoch) for row in batch}
-        for epoch in range(4)
+        set(range(NUM_ROWS)) - {row for batch in global_batches(1, epoch) for row in batch} for epoch in range(4)
     ]
     assert [len(rows) for rows in dropped] == [4] * 4
     assert len({frozenset(rows) for rows in dropped}) == 4
@@ -93,9 +90,7 @@ def test_an_epoch_that_has_begun_is_not_changed_by_the_next() -> None:
                "config.TRAIN.BATCH_SIZE.effective_batch_size to 10 or less"),
     (3, 1, 8, "a batch of 8 samples does not fit the 3 samples there are; use 3 processes or fewer"),
 ])  # fmt: skip
-def test_a_batch_larger_than_the_data_is_refused(
-    num_rows: int, batch_size: int, world_size: int, said: str
-) -> None:
+def test_a_batch_larger_than_the_data_is_refused(num_rows: int, batch_size: int, world_size: int, said: str) -> None:
     with pytest.raises(InputError) as refusal:
         EpochSampler(num_rows, batch_size, 0, world_size, SEED)
     assert str(refusal.value) == said
@@ -110,9 +105,7 @@ def test_shares_cover_each_item_once_and_in_order(num_items: int, world_size: in
 
 
 @given(st.lists(st.integers(0, 500), max_size=40), st.integers(1, 9))
-def test_balanced_shares_cover_each_item_once_and_differ_by_one_item_at_most(
-    sizes: list[int], world_size: int
-) -> None:
+def test_balanced_shares_cover_each_item_once_and_differ_by_one_item_at_most(sizes: list[int], world_size: int) -> None:
     shares = balanced_shares(np.asarray(sizes, dtype=np.int64), world_size)
     assert len(shares) == world_size
     assert sorted(item for items in shares for item in items) == list(range(len(sizes)))

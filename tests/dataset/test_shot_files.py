@@ -42,17 +42,13 @@ def test_first_and_last_frame_of_each_shot_are_read(tmp_path: Path) -> None:
     assert frames.dtype == np.int64
 
 
-@pytest.mark.parametrize(
-    "content", ["0 46\n47 87", "0 46 1\r\n47 87 1\r\n", " 0\t46 \n47 87\n", "0 46\n47 87\n\n"]
-)
+@pytest.mark.parametrize("content", ["0 46\n47 87", "0 46 1\r\n47 87 1\r\n", " 0\t46 \n47 87\n", "0 46\n47 87\n\n"])
 def test_columns_behind_the_second_and_the_ends_of_lines_do_not_matter(content: str, tmp_path: Path) -> None:
     assert read_shot_frames(written(tmp_path, content)).tolist() == [[0, 46], [47, 87]]
 
 
 @pytest.mark.parametrize(("content", "line", "said"), MALFORMED)
-def test_a_malformed_line_is_refused_by_file_and_number(
-    content: str, line: int, said: str, tmp_path: Path
-) -> None:
+def test_a_malformed_line_is_refused_by_file_and_number(content: str, line: int, said: str, tmp_path: Path) -> None:
     path = written(tmp_path, content)
     message = refusal_of(path)
     assert message.startswith(f"{path}, line {line}: ")

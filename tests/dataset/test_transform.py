@@ -69,9 +69,7 @@ def test_normalize_equals_torchvisions() -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "mode, options", [("RGB", {}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {})]
-)
+@pytest.mark.parametrize("mode, options", [("RGB", {}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {})])
 def test_jpeg_of_any_colours_is_decoded_to_rgb_as_by_pillow(
     tmp_path: Path, mode: str, options: dict[str, object]
 ) -> None:

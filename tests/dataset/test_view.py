@@ -21,10 +21,7 @@ def draws(seed: int = 0, num_samples: int = NUM_SAMPLES, **changes: object) -> V
     settings = AugmentationSettings(**changes)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     return stack_views(
-        [
-            join_views([draw_view(count, 60, 80, settings, rng) for count in (2, 5)])
-            for _ in range(num_samples)
-        ]
+        [join_views([draw_view(count, 60, 80, settings, rng) for count in (2, 5)]) for _ in range(num_samples)]
     )
 
 
@@ -91,9 +88,7 @@ def test_a_samples_views_do_not_depend_on_its_batch() -> None:
     pixels, drawn = images(), draws()
     views = apply_views(pixels, drawn)
     for sample in range(NUM_SAMPLES):
-        alone = apply_views(
-            pixels[sample : sample + 1], ViewDraw(*(field[sample : sample + 1] for field in drawn))
-        )
+        alone = apply_views(pixels[sample : sample + 1], ViewDraw(*(field[sample : sample + 1] for field in drawn)))
         torch.testing.assert_close(alone[0], views[sample], rtol=0, atol=1e-5)
 
 
@@ -140,9 +135,7 @@ def test_pixels_that_leave_the_range_are_clamped_between_operations() -> None:
 
 def test_no_value_is_read_back_from_the_device() -> None:
     with FakeTensorMode():  # a fake tensor has no value to read
-        views = apply_views(
-            torch.empty(NUM_SAMPLES, NUM_IMAGES, 3, HEIGHT, WIDTH, dtype=torch.uint8), draws()
-        )
+        views = apply_views(torch.empty(NUM_SAMPLES, NUM_IMAGES, 3, HEIGHT, WIDTH, dtype=torch.uint8), draws())
     assert views.shape == (NUM_SAMPLES, NUM_IMAGES, 3, HEIGHT, WIDTH)
 
 

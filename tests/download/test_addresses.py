@@ -55,13 +55,9 @@ def test_two_addresses_that_end_alike_get_different_names():
 
 def test_options_come_before_the_file_and_the_file_before_the_environment(tmp_path):
     path = tmp_path / "sources.json"
-    path.write_text(
-        json.dumps({"annotations": ["https://file/a", "https://file/b"], "keyframes": ["https://file/k"]})
-    )
+    path.write_text(json.dumps({"annotations": ["https://file/a", "https://file/b"], "keyframes": ["https://file/k"]}))
     environ = {"BASSL_KEYFRAMES_URL": "https://env/k", "BASSL_SCENE318_URL": "https://env/s1  https://env/s2"}
-    items = list_items(
-        {"keyframes": ["https://option/k", "https://option/k"], "annotations": None}, path, environ
-    )
+    items = list_items({"keyframes": ["https://option/k", "https://option/k"], "annotations": None}, path, environ)
     assert [(item.folder, item.source.url) for item in items] == [
         ("240P_frames", "https://option/k"),
         ("anno", "https://file/a"),
@@ -73,9 +69,7 @@ def test_options_come_before_the_file_and_the_file_before_the_environment(tmp_pa
 
 
 def test_no_address_at_all_is_one_error_that_says_where_to_look():
-    with pytest.raises(
-        InputError, match=r"(?s)no address is given; add --keyframes URL.*movienet.*drive.google.com"
-    ):
+    with pytest.raises(InputError, match=r"(?s)no address is given; add --keyframes URL.*movienet.*drive.google.com"):
         list_items({}, None, {})
 
 

@@ -136,9 +136,7 @@ def test_a_call_that_is_killed_goes_on_and_ends_the_same(server, target, tmp_pat
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_a_call_stopped_while_files_are_moved_goes_on_and_ends_the_same(
-    server, target, tmp_path, monkeypatch, after
-):
+def test_a_call_stopped_while_files_are_moved_goes_on_and_ends_the_same(server, target, tmp_path, monkeypatch, after):
     url = add(server, tmp_path / "packed", "a.tar", MORE_FRAMES)
     (target / "240P_frames" / "tt1").mkdir(parents=True)
     (target / "240P_frames" / "tt1" / "old").write_bytes(b"old")
@@ -208,9 +206,7 @@ def test_addresses_may_come_from_a_file_or_the_environment(server, target, tmp_p
     assert placed(target) == FRAMES | SCENE318
 
 
-def test_a_disk_without_room_is_told_before_anything_is_fetched(
-    server, target, tmp_path, monkeypatch, capsys
-):
+def test_a_disk_without_room_is_told_before_anything_is_fetched(server, target, tmp_path, monkeypatch, capsys):
     url = add(server, tmp_path / "packed", "a.tar", FRAMES)
     size = (tmp_path / "packed" / "a.tar").stat().st_size
     usage = namedtuple("usage", "total used free")

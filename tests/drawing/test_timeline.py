@@ -237,7 +237,7 @@ def test_times_are_written_as_clocks() -> None:
     ]  # fmt: skip
 
 
-def test_fifty_pictures_leave_no_figure_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twenty_pictures_leave_no_figure_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: weakref.WeakSet[Figure] = weakref.WeakSet()
     made = 0
 
@@ -249,8 +249,8 @@ def test_fifty_pictures_leave_no_figure_behind(tmp_path: Path, monkeypatch: pyte
         return figure
 
     monkeypatch.setattr("bassl.drawing.figure.new_figure", tracked)
-    for number in range(50):
+    for number in range(20):
         draw_timeline(tmp_path / "film.png", title="film", probability=[0.9, 0.1], label=[number % 2, 1])
     gc.collect()
-    assert (made, len(alive)) == (50, 0)
+    assert (made, len(alive)) == (20, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["film.png"]

@@ -42,9 +42,7 @@ def take(predictions: ShotPredictions, rows: np.ndarray) -> ShotPredictions:
 
 def one_film(probability: list[float], label: list[int], film: int = 0) -> ShotPredictions:
     num_shots = len(label)
-    return ShotPredictions(
-        np.full(num_shots, film), np.arange(num_shots), np.array(probability), np.array(label)
-    )
+    return ShotPredictions(np.full(num_shots, film), np.arange(num_shots), np.array(probability), np.array(label))
 
 
 def joined(*films: ShotPredictions) -> ShotPredictions:
@@ -136,9 +134,7 @@ def test_all_equal_probabilities_give_the_share_of_positives_and_half_the_area()
 def test_average_precision_is_the_sum_over_distinct_thresholds(seed: int) -> None:
     probability, label = tied_ranking(seed)
     assert len(np.unique(probability)) < 15
-    assert average_precision(probability, label) == pytest.approx(
-        loop_average_precision(probability, label), rel=1e-12
-    )
+    assert average_precision(probability, label) == pytest.approx(loop_average_precision(probability, label), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -164,9 +160,7 @@ def test_precision_recall_curve_has_one_point_per_distinct_probability() -> None
 def test_best_f1_threshold_beats_every_other_one(seed: int) -> None:
     probability, label = tied_ranking(seed)
     f1 = {
-        float(threshold): scene_metrics(one_film(list(probability), list(label)), None, float(threshold))[
-            "F1"
-        ]
+        float(threshold): scene_metrics(one_film(list(probability), list(label)), None, float(threshold))["F1"]
         for threshold in np.unique(probability)
     }
     best = max(f1.values())
@@ -179,9 +173,7 @@ def test_best_f1_threshold_has_its_hand_value() -> None:
 
 
 def test_film_metrics_average_over_films_and_pooled_ones_over_shots() -> None:
-    both = joined(
-        one_film([0.9, 0.1, 0.1, 0.1], [1, 0, 0, 0], film=3), one_film([0.2, 0.8, 0.3], [1, 0, 1], film=5)
-    )
+    both = joined(one_film([0.9, 0.1, 0.1, 0.1], [1, 0, 0, 0], film=3), one_film([0.2, 0.8, 0.3], [1, 0, 1], film=5))
     found = scene_metrics(both, {3: equal_shots(4, 100), 5: equal_shots(3, 100)})
     second_ap = 0.5 * 1 / 2 + 0.5 * 2 / 3
     assert found["mAP"] == pytest.approx((1 + second_ap) / 2)

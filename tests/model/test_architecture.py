@@ -43,9 +43,7 @@ def whole_model(entry: str) -> nn.Module:
         else:
             parts["loss"] = nn.ModuleDict({"head_nce": NCEHead()})
         if "crn" in parts and "loss" in parts:
-            parts["loss"].update(
-                {"head_msm": MSMHead(), "head_pp": boundary_head(), "head_cgm": group_head()}
-            )
+            parts["loss"].update({"head_msm": MSMHead(), "head_pp": boundary_head(), "head_cgm": group_head()})
         return nn.ModuleDict(parts)
 
 
@@ -114,9 +112,7 @@ def test_sizes_are_read_off_a_small_network_and_its_config() -> None:
     architecture = infer_architecture(state_dict, config)
     assert architecture == Architecture(None, 6, CrnArchitecture(6, 8, 3, 12, 5, 2, "cls"), ())
     built = build_crn(architecture)
-    assert {n: t.shape for n, t in built.state_dict().items()} == {
-        n: t.shape for n, t in crn.state_dict().items()
-    }
+    assert {n: t.shape for n, t in built.state_dict().items()} == {n: t.shape for n, t in crn.state_dict().items()}
     assert built.pooling == "cls"
     assert built.encoder.layer[0].attention["self"].num_heads == 2
 

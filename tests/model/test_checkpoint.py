@@ -79,9 +79,7 @@ def test_a_missing_checkpoint_says_where_and_how_to_get_one(
 
 
 def test_a_missing_file_is_told_from_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"there is no such file; run pretrain/main\.py with config.EXPR_NAME=run"
-    ):
+    with pytest.raises(InputError, match=r"there is no such file; run pretrain/main\.py with config.EXPR_NAME=run"):
         read_checkpoint(tmp_path / "run" / "last.ckpt")
 
 
@@ -146,18 +144,14 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, keep: float, zipped
     assert str(file) in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"<html>404</html>", b"\x1f\x8b\x08 a tar.gz", b"\x89HDF\r\n", bytes(2000)]
-)
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"\x1f\x8b\x08 a tar.gz", b"\x89HDF\r\n", bytes(2000)])
 def test_a_file_of_another_kind_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "last.ckpt").write_bytes(content)
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not valid JSON"), ("[1]", "holds a list, not a config")]
-)
+@pytest.mark.parametrize(("text", "message"), [("{", "is not valid JSON"), ("[1]", "holds a list, not a config")])
 def test_a_broken_config_beside_it_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
     save(tmp_path, {"w": torch.eye(2)})
     (tmp_path / "config.json").write_text(text)
@@ -219,17 +213,13 @@ def test_every_mismatch_is_listed_and_nothing_is_loaded() -> None:
 
 def test_a_long_list_of_mismatches_is_cut_and_counted() -> None:
     target = nn.Sequential(*(nn.Linear(1, 1) for _ in range(6)))
-    with pytest.raises(
-        InputError, match=r"12 missing: 0\.weight, 0\.bias, 1\.weight, 1\.bias and 8 more; 1 left"
-    ):
+    with pytest.raises(InputError, match=r"12 missing: 0\.weight, 0\.bias, 1\.weight, 1\.bias and 8 more; 1 left"):
         load_weights(target, {"other": torch.zeros(1)})
 
 
 def test_a_part_that_the_checkpoint_lacks_is_named() -> None:
     given = {"shot_encoder.conv1.weight": torch.zeros(1), "loss.head_nce.model.0.bias": torch.zeros(1)}
-    with pytest.raises(
-        InputError, match=r"holds nothing called crn\.\*, only shot_encoder\.conv1, loss\.head_nce"
-    ):
+    with pytest.raises(InputError, match=r"holds nothing called crn\.\*, only shot_encoder\.conv1, loss\.head_nce"):
         load_weights(nn.Linear(2, 2), given, prefix="crn.")
 
 
@@ -255,9 +245,7 @@ def test_buffers_without_a_learned_value_may_be_there_or_not() -> None:
 def test_a_parameter_with_two_names_is_given_by_either(absent: str) -> None:
     source, target = MSMHead(4, 3), MSMHead(4, 3)
     nn.init.normal_(source.predictions.bias)
-    given = {
-        name: tensor for name, tensor in stored(source, "loss.head_msm.").items() if not name.endswith(absent)
-    }
+    given = {name: tensor for name, tensor in stored(source, "loss.head_msm.").items() if not name.endswith(absent)}
     load_weights(target, given, prefix="loss.head_msm.")
     assert torch.equal(target.predictions.decoder.bias, source.predictions.bias)
     without_both = {name: tensor for name, tensor in given.items() if not name.endswith("r.bias")}

@@ -56,9 +56,7 @@ def written_out(crn: ContextualRelationNetwork, shots: Tensor, mask: Tensor | No
     windows = []
     for b, window in enumerate(shots):
         rows = [
-            weights["shot_embedding.mask_embedding.weight"][1]
-            if mask is not None and mask[b, s]
-            else window[s]
+            weights["shot_embedding.mask_embedding.weight"][1] if mask is not None and mask[b, s] else window[s]
             for s in range(len(window))
         ]
         x = torch.stack([torch.stack(rows).mean(0), *rows])
@@ -66,9 +64,7 @@ def written_out(crn: ContextualRelationNetwork, shots: Tensor, mask: Tensor | No
         x = norm("shot_embedding.LayerNorm", x)
         for number in range(len(crn.encoder.layer)):
             layer = f"encoder.layer.{number}"
-            query, key, value = (
-                linear(f"{layer}.attention.self.{part}", x) for part in ("query", "key", "value")
-            )
+            query, key, value = (linear(f"{layer}.attention.self.{part}", x) for part in ("query", "key", "value"))
             width = x.shape[1] // num_heads
             attended = torch.zeros_like(x)
             for head in range(num_heads):
@@ -76,9 +72,7 @@ def written_out(crn: ContextualRelationNetwork, shots: Tensor, mask: Tensor | No
                 for token in range(len(x)):
                     scores = torch.stack([query[token, part] @ k for k in key[:, part]]) / math.sqrt(width)
                     attended[token, part] = torch.softmax(scores, 0) @ value[:, part]
-            x = norm(
-                f"{layer}.attention.output.LayerNorm", x + linear(f"{layer}.attention.output.dense", attended)
-            )
+            x = norm(f"{layer}.attention.output.LayerNorm", x + linear(f"{layer}.attention.output.dense", attended))
             inner = linear(f"{layer}.intermediate.dense", x)
             inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
             x = norm(f"{layer}.output.LayerNorm", x + linear(f"{layer}.output.dense", inner))
@@ -250,9 +244,7 @@ def test_an_unknown_pooling_is_refused_with_the_known_ones(small: ContextualRela
         small.pool(torch.zeros(1, 6, 8), "mean")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"), [({"num_heads": 7}, "768 .* 7 attention"), ({"num_layers": 0}, "got 0")]
-)
+@pytest.mark.parametrize(("wrong", "message"), [({"num_heads": 7}, "768 .* 7 attention"), ({"num_layers": 0}, "got 0")])
 def test_impossible_sizes_are_refused(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ContextualRelationNetwork(**wrong)

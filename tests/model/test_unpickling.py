@@ -39,9 +39,7 @@ def lightning_1_3(**hyper_parameters: Any) -> dict[str, Any]:
             },
             EarlyStopping: {"wait_count": 3, "patience": 2**40},
         },
-        "optimizer_states": [
-            {"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.3}]}
-        ],
+        "optimizer_states": [{"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.3}]}],
         "hyper_parameters": hyper_parameters,
     }
 
@@ -174,9 +172,7 @@ def test_a_file_that_calls_code_is_refused_by_name_and_runs_nothing(
 ) -> None:
     file = tmp_path / "model.ckpt"
     torch.save(lightning_1_3(x=attacks(victim)[name]), file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(
-        InputError, match=f"was not loaded: the file names {name}, .*ask its author"
-    ) as refused:
+    with pytest.raises(InputError, match=f"was not loaded: the file names {name}, .*ask its author") as refused:
         read_checkpoint(file)
     assert str(file) in str(refused.value)
     assert not victim.exists()
@@ -215,9 +211,7 @@ def call(module: str, name: str, argument: str, protocol: int = 2) -> bytes:
         ("bassl.files", "write_atomically", 2),
     ],
 )
-def test_no_chain_of_names_reaches_code(
-    tmp_path: Path, victim: Path, module: str, name: str, protocol: int
-) -> None:
+def test_no_chain_of_names_reaches_code(tmp_path: Path, victim: Path, module: str, name: str, protocol: int) -> None:
     file = with_pickle(tmp_path / "model.ckpt", call(module, name, f"touch {victim}", protocol))
     with pytest.raises(InputError, match=f"the file names {module}.{name}"):
         read_checkpoint(file)

@@ -95,6 +95,7 @@ def killed_at(step: int, work: FilmJob) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_done_again_a_film_is_the_same(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4")
     prepare_film(job(tmp_path, "whole"))

@@ -40,9 +40,7 @@ def loop_precision(features: Tensor, film: Tensor, scene: Tensor, k: int) -> flo
         if scene_size < k:
             continue
         num_queries += 1
-        cosine = {
-            shot: float(torch.cosine_similarity(features[query], features[shot], dim=0)) for shot in others
-        }
+        cosine = {shot: float(torch.cosine_similarity(features[query], features[shot], dim=0)) for shot in others}
         nearest = sorted(others, key=lambda shot: -cosine[shot])[:k]
         found += sum(1 for shot in nearest if scene[shot] == scene[query])
     return 100 * found / (k * num_queries) if num_queries else float("nan")

@@ -116,9 +116,7 @@ def test_nt_xent_and_its_gradient_are_those_of_the_written_out_sum() -> None:
     first, second = (units(seed, 7, 5).double().requires_grad_() for seed in (1, 2))
     fast, slow = nt_xent(first, second, 0.3), slow_nt_xent(first, second, 0.3)
     assert fast.item() == pytest.approx(slow.item(), rel=1e-12)
-    pairs = zip(
-        torch.autograd.grad(fast, (first, second)), torch.autograd.grad(slow, (first, second)), strict=True
-    )
+    pairs = zip(torch.autograd.grad(fast, (first, second)), torch.autograd.grad(slow, (first, second)), strict=True)
     for of_fast, of_slow in pairs:
         torch.testing.assert_close(of_fast, of_slow)
 
@@ -194,9 +192,7 @@ def test_matching_shots_and_scenes_and_its_gradient_are_those_of_the_written_out
     slow = sum(slow_nt_xent(sparse[:, side], scenes[:, side], 0.3) for side in (0, 1)) / 2
     fast = shot_scene_matching(sparse, dense, boundary, 0.3)
     assert fast.item() == pytest.approx(slow.item(), rel=1e-12)
-    pairs = zip(
-        torch.autograd.grad(fast, (sparse, dense)), torch.autograd.grad(slow, (sparse, dense)), strict=True
-    )
+    pairs = zip(torch.autograd.grad(fast, (sparse, dense)), torch.autograd.grad(slow, (sparse, dense)), strict=True)
     for of_fast, of_slow in pairs:
         torch.testing.assert_close(of_fast, of_slow)
 
@@ -329,9 +325,7 @@ def test_matching_groups_by_hand() -> None:
     assert loss.item() == pytest.approx((cross_entropy([0, 1], 1) + cross_entropy([0, 0], 0)) / 2)
 
 
-def slow_group_matching(
-    tokens: Tensor, center: int, same: list[int], other: list[int], classify: nn.Module
-) -> float:
+def slow_group_matching(tokens: Tensor, center: int, same: list[int], other: list[int], classify: nn.Module) -> float:
     terms = []
     for shots, mate, stranger in zip(tokens, same, other, strict=True):
         for partner, label in ((mate, 1), (stranger, 0)):
@@ -402,9 +396,7 @@ def test_negatives_are_uniform_over_the_shots_that_are_not_the_boundary() -> Non
         assert counts[boundary] == 0
         spread = math.sqrt(num_draws / 16 * 15 / 16)
         assert all(
-            abs(counts[shot].item() - num_draws / 16) < 5 * spread
-            for shot in range(NUM_SHOTS)
-            if shot != boundary
+            abs(counts[shot].item() - num_draws / 16) < 5 * spread for shot in range(NUM_SHOTS) if shot != boundary
         )
 
 
@@ -452,9 +444,7 @@ def test_expected_boundary_prediction_is_that_of_the_reference(
         # the nth of the shots that are not the boundary
         negatives = (nth + (nth >= boundary).long())[:, None]
         with torch.no_grad():
-            losses.append(
-                pseudo_boundary_prediction(tokens[method], boundary, negatives, boundary_classifier)
-            )
+            losses.append(pseudo_boundary_prediction(tokens[method], boundary, negatives, boundary_classifier))
     assert len(losses) == 16
     assert torch.stack(losses).mean().item() == approx(recorded(f"{method}/pp_loss_expected"))
 
@@ -467,9 +457,7 @@ def test_boundary_prediction_over_draws_is_that_of_the_reference(
     with torch.no_grad():
         for _ in range(RECORDED_DRAWS):
             negatives = draw_non_boundaries(boundary, NUM_SHOTS, 1, generator)
-            losses.append(
-                pseudo_boundary_prediction(tokens[method], boundary, negatives, boundary_classifier)
-            )
+            losses.append(pseudo_boundary_prediction(tokens[method], boundary, negatives, boundary_classifier))
     over_draws = torch.stack(losses).double()
     spread = recorded(f"{method}/pp_loss_std")
     error = spread / math.sqrt(RECORDED_DRAWS)
@@ -501,9 +489,7 @@ def test_modelling_masked_shots_is_the_error_of_the_shots_cut_out(dtype: torch.d
     cut_out = F.mse_loss(predicted[mask], target[mask])
     weighted = masked_shot_modeling(predicted, target, mask.to(dtype))
     torch.testing.assert_close(weighted, cut_out)
-    torch.testing.assert_close(
-        torch.autograd.grad(weighted, predicted), torch.autograd.grad(cut_out, predicted)
-    )
+    torch.testing.assert_close(torch.autograd.grad(weighted, predicted), torch.autograd.grad(cut_out, predicted))
 
 
 def test_target_of_masked_shot_modelling_has_no_gradient() -> None:
@@ -546,9 +532,7 @@ def test_no_loss_and_no_draw_waits_for_the_device() -> None:
         losses = [
             shot_scene_matching(sparse, dense, boundary, TEMPERATURE),
             nearest_neighbor_matching(sparse[:, 0], dense, CENTER, TEMPERATURE),
-            contextual_group_matching(
-                dense, CENTER, *draw_group_pairs(boundary, NUM_SHOTS, CENTER), nn.Linear(16, 2)
-            ),
+            contextual_group_matching(dense, CENTER, *draw_group_pairs(boundary, NUM_SHOTS, CENTER), nn.Linear(16, 2)),
             pseudo_boundary_prediction(dense, boundary, negatives, nn.Linear(8, 2)),
             masked_shot_modeling(dense, dense, torch.rand(4, NUM_SHOTS).round()),
         ]

@@ -137,9 +137,7 @@ def test_all_combinations_of_losses_are_here() -> None:
     assert {method for method, _ in COMBINATIONS} == set(METHODS) == set(SPARSE)
     assert {term for _, terms in COMBINATIONS for term in terms} == set(TERMS)
     for method, terms in COMBINATIONS:
-        switches = [
-            f"config.LOSS.{loss}.enabled={str(term in terms).lower()}" for loss, term in LOSS_TERMS.items()
-        ]
+        switches = [f"config.LOSS.{loss}.enabled={str(term in terms).lower()}" for loss, term in LOSS_TERMS.items()]
         plan: MethodPlan = resolve_pretrain(
             load("pretrain", [f"config.LOSS.sampling_method.name={method}", *switches])
         ).method
@@ -147,9 +145,7 @@ def test_all_combinations_of_losses_are_here() -> None:
 
 
 @pytest.mark.parametrize(("method", "terms"), COMBINATIONS)
-def test_every_combination_gives_its_terms_and_trains_every_parameter(
-    method: str, terms: tuple[str, ...]
-) -> None:
+def test_every_combination_gives_its_terms_and_trains_every_parameter(method: str, terms: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     objective, crn = objective_of(method, terms), crn_of(terms)
     features = views(method).requires_grad_()
@@ -158,9 +154,7 @@ def test_every_combination_gives_its_terms_and_trains_every_parameter(
     assert all(term.shape == () and math.isfinite(term.item()) and term.item() > 0 for term in named.values())
     sum(named.values()).backward()
     trained = {**dict(objective.named_parameters()), **(dict(crn.named_parameters("crn")) if crn else {})}
-    without = [
-        name for name, parameter in trained.items() if parameter.requires_grad and parameter.grad is None
-    ]
+    without = [name for name, parameter in trained.items() if parameter.requires_grad and parameter.grad is None]
     assert without == []
     assert features.grad is not None
     assert features.grad.norm() > 0
@@ -231,9 +225,7 @@ def test_the_nearest_neighbour_term_is_that_of_the_reference_with_and_without_ed
 
 
 @pytest.mark.parametrize("method", ["instance", "temporal"])
-def test_the_contrast_of_two_views_is_that_of_the_reference(
-    method: str, recorded_model: nn.ModuleDict
-) -> None:
+def test_the_contrast_of_two_views_is_that_of_the_reference(method: str, recorded_model: nn.ModuleDict) -> None:
     x = data(SEED + 5, (8, 2, 2048)).abs()
     x[:, 1] = x[:, 0] + 0.3 * x[:, 1]
     x.requires_grad_()
@@ -247,9 +239,7 @@ def test_the_contrast_of_two_views_is_that_of_the_reference(
     ("method", "term"), [("bassl", "pp"), ("bassl", "cgm"), ("bassl_shotcol", "pp"), ("bassl_shotcol", "cgm")]
 )
 @torch.no_grad()
-def test_terms_with_draws_have_the_mean_of_the_reference(
-    method: str, term: str, recorded_model: nn.ModuleDict
-) -> None:
+def test_terms_with_draws_have_the_mean_of_the_reference(method: str, term: str, recorded_model: nn.ModuleDict) -> None:
     num_draws, num_sparse = 200, 2 if method == "bassl" else 3
     objective = recorded_objective(recorded_model, (term,), num_sparse)
     x, generator = scene_like(SEED, num_sparse), seeded()
@@ -327,9 +317,7 @@ FEW = [
 ]
 
 
-@pytest.mark.parametrize(
-    "chosen", [FEW, pytest.param(COMBINATIONS, marks=pytest.mark.slow)], ids=["few", "all"]
-)
+@pytest.mark.parametrize("chosen", [FEW, pytest.param(COMBINATIONS, marks=pytest.mark.slow)], ids=["few", "all"])
 def test_two_processes_train_like_one(chosen: list[tuple[str, tuple[str, ...]]]) -> None:
     """With very different numbers of masked shots on the two ranks."""
     ranks = run_in_processes(train, 2, chosen)

@@ -41,9 +41,7 @@ def module_of(plan: PretrainPlan) -> PretrainModule:
 
 
 @pytest.mark.parametrize(("typed", "trains_mask"), CASES)
-def test_every_trained_parameter_of_the_whole_model_gets_a_gradient(
-    typed: list[str], trains_mask: bool | None
-) -> None:
+def test_every_trained_parameter_of_the_whole_model_gets_a_gradient(typed: list[str], trains_mask: bool | None) -> None:
     method = typed[0].removeprefix("+method=").replace("_", "+")
     plan = plan_of(*typed, *SMALL, f"config.LOSS.sampling_method.params.{method}.neighbor_size=2")
     module = module_of(plan)
@@ -54,9 +52,7 @@ def test_every_trained_parameter_of_the_whole_model_gets_a_gradient(
     terms = module.loss(flat.unflatten(0, (2, num_views)), mask, module.crn, torch.Generator().manual_seed(0))
     sum(terms.values()).backward()
     without = [
-        name
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad and parameter.grad is None
+        name for name, parameter in module.named_parameters() if parameter.requires_grad and parameter.grad is None
     ]
     assert without == []
     if trains_mask is None:
@@ -71,10 +67,7 @@ def test_the_default_model_of_a_method_has_the_published_names_and_shapes(method
     recorded = load_json("state_dict_keys.json")[f"pretrain/{method}"]
     tolerated = ("num_batches_tracked", "pos_ids", "attention_mask")
     with torch.device("meta"):
-        ours = {
-            name: list(value.shape)
-            for name, value in module_of(plan_of(f"+method={method}")).state_dict().items()
-        }
+        ours = {name: list(value.shape) for name, value in module_of(plan_of(f"+method={method}")).state_dict().items()}
     assert {name: shape for name, shape in ours.items() if name.rsplit(".", 1)[-1] not in tolerated} == {
         name: shape for name, shape in recorded.items() if name.rsplit(".", 1)[-1] not in tolerated
     }
