@@ -60,7 +60,7 @@ def _neighbors(sizes: list[int], settings: Settings) -> list[Row]:
         unit = torch.nn.functional.normalize(here, dim=1)
         seconds["floor"].append(timed(lambda: (unit @ unit.T).topk(20), settings))  # noqa: B023
     totals = {name: [sum(values)] for name, values in seconds.items()}
-    note = f"{len(sizes)} films, {sum(sizes)} shots; floor: a matrix product a film and the best 20 of each row"
+    note = f"{len(sizes)} films, {sum(sizes)} shots; floor: a film's whole matrix product and the best 20 of each row; ours is half the product"
     row = compared("k-NN precision", totals, 1, "s", FASTER, note, scale=1)
     largest = max(sizes) * DIMENSION * 4
     memory = f"MiB beside the largest film's features ({largest >> 20} MiB): no more than one film is ever needed"

@@ -93,6 +93,20 @@ def test_extraction_gives_the_same_bytes(runs: dict[int, Path]) -> None:
 
 
 @pytest.mark.slow
+def test_three_processes_extract_the_same_bytes(runs: dict[int, Path], tiny_movienet: Path, tmp_path: Path) -> None:
+    """Of three films, and of a split with one, where two processes have nothing to do."""
+    whole = runs[1] / "features"
+    overrides = [*extract_overrides(tiny_movienet, tmp_path), f"config.CKPT_PATH={runs[1]}/pretrain/ckpt"]
+    for split, films in (("trainvaltest", 3), ("test", 1)):
+        store = tmp_path / split
+        more = ["+config.LOAD_FROM=devel", f"config.SPLIT={split}", f"config.FEATURE_PATH={store}"]
+        run("extract", *overrides, *more, *processes(3))
+        arrays = sorted(path.name for path in store.glob("*.npy"))
+        assert len(arrays) == films
+        assert [(store / name).read_bytes() for name in arrays] == [(whole / name).read_bytes() for name in arrays]
+
+
+@pytest.mark.slow
 def test_fine_tuning_gives_the_same_probabilities(runs: dict[int, Path]) -> None:
     """After six steps of Adam, which magnifies rounding; equal models score equally, as the next test shows."""
     one, two = (

@@ -7,16 +7,16 @@ shots has only k - 1 others to find, so 100 % cannot be reached. `tests/referenc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from bassl.errors import InputError
 
 KS = (1, 5, 10, 15, 20)
-QUERY_CHUNK = 1024  # queries at a time: 20 MB of similarities for a film of 5,000 shots
+QUERIES_AT_A_TIME = 256
+WHOLE_MATRIX = 8192  # shots of a film whose similarities are held at once (256 MB at most), each computed once
 
 
 class FilmwisePrecision:
@@ -45,7 +45,9 @@ class FilmwisePrecision:
                 f"features have shape {tuple(film_features.shape)} and scenes {tuple(film_scenes.shape)}; "
                 "give (num_shots, D) and (num_shots,)"
             )
-        if not torch.isfinite(film_features).all():
+        values = film_features.float()
+        norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+        if not torch.isfinite(norm).all():
             raise InputError("features hold NaN or infinity; lower the learning rate or check the checkpoint")
         num_shots = len(film_features)
         scenes = film_scenes.to(film_features.device)
@@ -57,10 +59,8 @@ class FilmwisePrecision:
             return
         num_found = torch.zeros(len(self.ks), dtype=torch.int64, device=scenes.device)
         with torch.autocast(film_features.device.type, enabled=False):
-            unit = normalize(film_features.float(), dim=1)
-            for start in range(0, num_shots, QUERY_CHUNK):
-                chunk = slice(start, start + QUERY_CHUNK)
-                nearest = _nearest(unit, start, num_neighbors)
+            unit = values / norm.clamp_min(torch.finfo(torch.float32).tiny)
+            for chunk, nearest in _nearest(unit, num_neighbors):
                 num_same = (scenes[nearest] == scenes[chunk, None]).cumsum(1)
                 # Past the film's last other shot there is nothing more to find: k stays the divisor.
                 found = num_same[:, [min(k, num_neighbors) - 1 for k in self.ks]]
@@ -93,9 +93,21 @@ def same_scene_precision(features: Tensor, film: Tensor, scene: Tensor, ks: Sequ
     return precision.compute()
 
 
-def _nearest(unit: Tensor, start: int, num_neighbors: int) -> Tensor:
-    """Shots nearest to each of the chunk from `start` on, itself apart, (chunk, num_neighbors) indices."""
-    similarity = unit[start : start + QUERY_CHUNK] @ unit.T
-    row = torch.arange(len(similarity), device=unit.device)
-    similarity[row, start + row] = -torch.inf
-    return similarity.topk(num_neighbors, dim=1).indices
+def _nearest(unit: Tensor, num_neighbors: int) -> Iterator[tuple[slice, Tensor]]:
+    """Shots nearest to each shot of a film, itself apart: a few shots after the other, (chunk, num_neighbors) indices.
+
+    Similarity is symmetric, so what the earlier shots have to do with a later one is copied, not computed again.
+    """
+    num_shots = len(unit)
+    is_held = num_shots <= WHOLE_MATRIX
+    similarity = unit.new_empty(num_shots if is_held else QUERIES_AT_A_TIME, num_shots)
+    for start in range(0, num_shots, QUERIES_AT_A_TIME):
+        chunk = slice(start, min(start + QUERIES_AT_A_TIME, num_shots))
+        if is_held:
+            rows = similarity[chunk]
+            rows[:, start:] = unit[chunk] @ unit[start:].T
+            similarity[chunk.stop :, chunk] = rows[:, chunk.stop :].T
+        else:
+            rows = torch.mm(unit[chunk], unit.T, out=similarity[: chunk.stop - start])
+        rows[:, chunk].fill_diagonal_(-torch.inf)
+        yield chunk, rows.topk(num_neighbors, dim=1).indices

@@ -72,10 +72,15 @@ def test_precision_equals_the_double_loop(seed: int) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), equal_nan=True)
 
 
-def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whole_matrix", [0, 8192], ids=["a few rows held", "the matrix held"])
+@pytest.mark.parametrize("at_a_time", [1, 7, 10_000])
+def test_queries_a_few_at_a_time_change_nothing(
+    whole_matrix: int, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     features, film, scene = recorded()
     whole = same_scene_precision(features, film, scene)
-    monkeypatch.setattr(knn, "QUERY_CHUNK", 7)
+    monkeypatch.setattr(knn, "WHOLE_MATRIX", whole_matrix)
+    monkeypatch.setattr(knn, "QUERIES_AT_A_TIME", at_a_time)
     assert torch.equal(same_scene_precision(features, film, scene), whole)
 
 
