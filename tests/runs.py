@@ -18,7 +18,7 @@ SMALL_CRN = [
 
 
 def pretrain_overrides(data: Path, out: Path) -> list[str]:
-    """A pre-training run of seconds: ResNet-18, 32 pixels, batch 4, two steps an epoch."""
+    """A pre-training run of seconds: ResNet-18, 32 pixels, batch 2, two steps an epoch."""
     return [
         *SMALL_IMAGES,
         *QUIET,
@@ -29,7 +29,7 @@ def pretrain_overrides(data: Path, out: Path) -> list[str]:
         "config.TRANSFORM.size=32",
         "config.MODEL.shot_encoder.resnet.depth=18",
         "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
-        "config.TRAIN.BATCH_SIZE.effective_batch_size=4",
+        "config.TRAIN.BATCH_SIZE.effective_batch_size=2",
         "config.TRAINER.precision=32",
         "config.TRAINER.limit_train_batches=2",
         "config.TRAINER.max_epochs=1",

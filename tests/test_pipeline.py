@@ -79,7 +79,7 @@ def test_pretraining_logs_every_term_learning_rate_throughput_and_knn(ran: Path)
 
 def test_learning_rates_follow_their_schedules_step_by_step(ran: Path) -> None:
     """Pre-training took two steps (no warm-up in so few), fine-tuning three epochs of four; both fall by a cosine."""
-    cases = (("pretrain", 0.3 * 4 / 256, 2), ("finetune", 0.001 * 8 / 256, 12))
+    cases = (("pretrain", 0.3 * 2 / 256, 2), ("finetune", 0.001 * 8 / 256, 12))
     for job, peak, num_steps in cases:
         expected = [peak * 0.5 * (1 + np.cos(np.pi * step / num_steps)) for step in range(num_steps)]
         np.testing.assert_allclose(scalars(ran / job / "logs" / "devel")["train/lr"], expected, rtol=1e-6, err_msg=job)
@@ -260,8 +260,8 @@ def test_a_dry_run_writes_nothing(ran: Path, tiny_movienet: Path, tmp_path: Path
 
 
 def test_the_effective_batch_is_shared_out_over_accumulated_micro_batches(tiny_movienet: Path, tmp_path: Path) -> None:
-    more = ["config.TRAINER.accumulate_grad_batches=2", "config.TEST.KNN_VALIDATION=false"]
-    assert pretrain(tiny_movienet, tmp_path, *more) == 0
+    more = ["config.TRAINER.accumulate_grad_batches=2", "config.TRAIN.BATCH_SIZE.effective_batch_size=4"]
+    assert pretrain(tiny_movienet, tmp_path, *more, "config.TEST.KNN_VALIDATION=false") == 0
     stored = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel")
     assert stored.global_step == 1, "two batches of 2 samples are one step of 4"
 

@@ -26,6 +26,7 @@ TWO_EPOCHS = [
     "config.TRAINER.max_epochs=2",
     "config.TRAINER.limit_train_batches=4",
     "config.TRAINER.accumulate_grad_batches=2",
+    "config.TRAIN.BATCH_SIZE.effective_batch_size=4",
 ]
 
 
