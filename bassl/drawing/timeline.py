@@ -135,6 +135,7 @@ def _draw_panel(axes: Axes, scores: FilmScores, start: int, stop: int) -> None:
             linewidth=0,
             zorder=2,
         )
+    axes.plot(places, scores.probability[start:stop], color=look.PREDICTED, linewidth=1.6, zorder=2.5)
     axes.axhline(scores.threshold, color=look.INK, linewidth=1, linestyle=(0, (5, 3)), zorder=3)
     ends = np.flatnonzero(scene_ends[start:stop]) + start
     axes.vlines(ends + 0.5, low, high, color=look.INK, linewidth=1.2, zorder=3)
