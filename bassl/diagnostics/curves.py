@@ -1,4 +1,4 @@
-"""Curves of a training run: its loss terms over steps, and k-NN precision over epochs."""
+"""Curves of a training run: loss terms over steps; k-NN precision and the pseudo-boundary's distance over epochs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSS, KNN = "train/", "knn/precision@"
+DISTANCE, RANDOM_DISTANCE = "val/pseudo_boundary_distance", "val/pseudo_boundary_distance_random"
 SMOOTHED_FROM = 40  # points; shorter curves are shown as they are
 MARKED_UP_TO = 60  # points; longer curves carry this many markers or fewer
 
@@ -59,20 +60,41 @@ def knn_figure(scalars: Mapping[str, Series], title: str = "Same-scene shots amo
         raise InputError(
             f"no k-NN precision among the {len(scalars)} logged values; pre-train with config.TEST.KNN_VALIDATION=true"
         )
+    return _epochs_figure(title, "precision (%)", {f"k = {k}": scalars[f"{KNN}{k}"] for k in ks}, scalars)
+
+
+def distance_figure(scalars: Mapping[str, Series], title: str = "From the pseudo-boundary to a true one") -> Figure:
+    """Mean distance in shots over epochs, and that of a boundary drawn at random.
+
+    scalars: by tag, as `read_scalars` gives them; DISTANCE and RANDOM_DISTANCE are drawn. Raises InputError where the
+    first is missing.
+    """
+    if DISTANCE not in scalars:
+        raise InputError(
+            f"no {DISTANCE} among the {len(scalars)} logged values; pre-train with config.TEST.KNN_VALIDATION=true"
+        )
+    named = {"pseudo-boundary": DISTANCE, "at random": RANDOM_DISTANCE}
+    curves = {name: scalars[tag] for name, tag in named.items() if tag in scalars}
+    return _epochs_figure(title, "shots to the nearest true boundary", curves, scalars)
+
+
+def _epochs_figure(title: str, unit: str, curves: Mapping[str, Series], scalars: Mapping[str, Series]) -> Figure:
+    """A curve for each name over epochs; `scalars` holds the epochs."""
     from matplotlib.ticker import MaxNLocator
 
     figure = look.new_figure(1000, 560)
-    axes = look.add_plot(figure, title, "epoch", "precision (%)")
-    for number, k in enumerate(ks):
-        epoch, value = over_epochs(scalars[f"{KNN}{k}"], scalars)
+    axes = look.add_plot(figure, title, "epoch", unit)
+    for number, (name, series) in enumerate(curves.items()):
+        epoch, value = over_epochs(series, scalars)
         kind = number % len(look.SERIES)
         axes.plot(
-            epoch, value, label=f"k = {k}", color=look.SERIES[kind], linestyle=look.LINES[kind],
+            epoch, value, label=name, color=look.SERIES[kind], linestyle=look.LINES[kind],
             marker=look.MARKERS[kind], markevery=_marker_step(len(epoch)), linewidth=2, markersize=7,
         )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=13, loc="upper left", bbox_to_anchor=(1.0, 1.02))
-    axes.set_position((0.09, 0.13, 0.76, 0.74))
+    beside = 0.01 * max(map(len, curves))  # room for the legend
+    axes.set_position((0.09, 0.13, 0.82 - beside, 0.74))
     return figure
 
 

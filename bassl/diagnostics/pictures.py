@@ -15,7 +15,7 @@ from bassl.config.plan import FinetunePlan
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.window import clipped_windows
 from bassl.diagnostics.attention import attention_figure, center_attention
-from bassl.diagnostics.curves import knn_figure, loss_figure
+from bassl.diagnostics.curves import distance_figure, knn_figure, loss_figure
 from bassl.diagnostics.neighbors import nearest_shots, neighbor_figure
 from bassl.diagnostics.precision_recall import precision_recall_figure
 from bassl.diagnostics.run import FinishedRun
@@ -43,6 +43,11 @@ def losses(run: FinishedRun, film: int, num_examples: int) -> Figure:
 def knn(run: FinishedRun, film: int, num_examples: int) -> Figure:
     """k-NN precision over epochs."""
     return knn_figure(read_scalars(run.folder))
+
+
+def boundary_distance(run: FinishedRun, film: int, num_examples: int) -> Figure:
+    """The pseudo-boundary's distance to the nearest true boundary over epochs."""
+    return distance_figure(read_scalars(run.folder))
 
 
 def precision_recall(run: FinishedRun, film: int, num_examples: int) -> Figure:
@@ -95,7 +100,8 @@ def attention(run: FinishedRun, film: int, num_examples: int) -> Figure:
 
 def pictures_of(run: FinishedRun) -> dict[str, Picture]:
     """Every picture of a run's kind but the timelines, by the name of its file."""
-    own = {"precision_recall": precision_recall} if isinstance(run.plan, FinetunePlan) else {"knn": knn}
+    pretrained: dict[str, Picture] = {"knn": knn, "boundary_distance": boundary_distance}
+    own = {"precision_recall": precision_recall} if isinstance(run.plan, FinetunePlan) else pretrained
     return {"loss": losses, **own, "neighbors": neighbors, "splits": splits, "attention": attention}
 
 

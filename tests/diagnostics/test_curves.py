@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bassl.diagnostics.curves import knn_figure, loss_figure, running_mean
+from bassl.diagnostics.curves import distance_figure, knn_figure, loss_figure, running_mean
 from bassl.diagnostics.scalars import Series
 from bassl.errors import InputError
 from tests.diagnostics.drawing import line_called
@@ -88,6 +88,22 @@ def test_knn_curves_differ_in_line_and_marker_and_not_only_in_colour() -> None:
 def test_a_run_without_knn_is_refused() -> None:
     with pytest.raises(InputError, match="no k-NN precision among the 0 logged values"):
         knn_figure({})
+
+
+def test_the_distance_is_drawn_beside_chance_over_epochs() -> None:
+    distance = Series(np.array([0, 9, 19]), np.array([2.5, 2.0, 1.5]))
+    scalars = {
+        "val/pseudo_boundary_distance": distance,
+        "val/pseudo_boundary_distance_random": Series(distance.step, np.full(3, 2.8)),
+        "epoch": Series(np.array([0, 9, 10, 19]), np.array([0.0, 0, 1, 1])),
+    }
+    (axes,) = distance_figure(scalars).axes
+    assert [line.get_label() for line in axes.lines] == ["pseudo-boundary", "at random"]
+    for line, values in zip(axes.lines, ([2.5, 2.0, 1.5], [2.8] * 3), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2])
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    with pytest.raises(InputError, match="no val/pseudo_boundary_distance among the 1 logged values"):
+        distance_figure({"epoch": distance})
 
 
 def test_the_title_is_drawn() -> None:

@@ -141,4 +141,5 @@ def test_a_real_run_is_drawn_by_the_command_as_a_user_types_it(tiny_movienet: Pa
     command = ["-m", "bassl.diagnostics.main", "--run", str(pretrained), "--features", str(tmp_path / "features")]
     assert typed(command).returncode == 0
     assert pictures(finetuned / "diagnostics") == FINETUNING
-    assert pictures(pretrained / "diagnostics") == ["attention", "knn", "loss", "neighbors", "splits"]
+    drawn = pictures(pretrained / "diagnostics")
+    assert drawn == ["attention", "boundary_distance", "knn", "loss", "neighbors", "splits"]

@@ -21,7 +21,7 @@ def run(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Finish
 def test_each_kind_of_run_has_its_pictures(run: FinishedRun, tiny_movienet: Path, tmp_path: Path) -> None:
     assert list(pictures_of(run)) == ["loss", "precision_recall", "neighbors", "splits", "attention"]
     pretraining = FinishedRun(write_pretraining(tiny_movienet, tmp_path))
-    assert list(pictures_of(pretraining)) == ["loss", "knn", "neighbors", "splits", "attention"]
+    assert list(pictures_of(pretraining)) == ["loss", "knn", "boundary_distance", "neighbors", "splits", "attention"]
 
 
 def test_precision_and_recall_are_those_of_the_runs_predictions(run: FinishedRun) -> None:
