@@ -1,0 +1,49 @@
+"""The structure of the package: what imports what."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import bassl
+
+PACKAGE = Path(bassl.__file__).parent
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a file imports, at its top or within functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "bassl"}
+
+
+def graph(depth: int | None) -> dict[str, set[str]]:
+    """What each module imports, or each package where names are cut after `depth` parts."""
+    files = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    edges: dict[str, set[str]] = {}
+    for name, path in files.items():
+        own = ".".join(name.split(".")[:depth])
+        there = {".".join(other.split(".")[:depth]) for other in imported(path) & files.keys()}
+        edges.setdefault(own, set()).update(there - {own})
+    return edges
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = graph(None)
+    assert len(modules) > 150
+    assert modules["bassl.finetune.train"] >= {"bassl.finetune.module", "bassl.errors"}
+    TopologicalSorter(modules).prepare()  # raises CycleError with the circle
+
+
+def test_no_package_imports_itself_through_others() -> None:
+    packages = graph(2)
+    assert packages["bassl.segment"] >= {"bassl.video", "bassl.model"}
+    TopologicalSorter(packages).prepare()
