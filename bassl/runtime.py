@@ -30,12 +30,12 @@ from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
 from bassl.files import write_json
-from bassl.launching import EndTogether, settle_port
+from bassl.launching import EndTogether, are_ours, settle_port
 from bassl.preemption import take_signals_from_lightning
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
-SEED_VARIABLE = "BASSL_SEED"  # tells the processes that Lightning starts which seed was drawn
+SEED_VARIABLE = "BASSL_SEED"  # tells all processes of a run which seed was drawn
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,26 @@ def cpu_has_bfloat16() -> bool:
     )
 
 
-def draw_seed(given: int | None) -> int:
-    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts."""
+def draw_seed(given: int | None, compute: ComputePlan) -> int:
+    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts.
+
+    Raises InputError where none is given and processes that this one has not started would each draw their own.
+    """
     if given is not None:
         return given
     if SEED_VARIABLE not in os.environ:
+        starts_all = are_ours() and compute.num_nodes == 1 and "LOCAL_RANK" not in os.environ
+        if compute.world_size > 1 and not starts_all:
+            raise InputError(
+                f"config.SEED is unset, and {compute.world_size} processes that were not started by one another would "
+                f"each draw their own; set config.SEED, or {SEED_VARIABLE} in the environment, the same on all machines"
+            )
         os.environ[SEED_VARIABLE] = str(secrets.randbits(32))
         log.info("config.SEED is unset; drew %s", os.environ[SEED_VARIABLE])
-    return int(os.environ[SEED_VARIABLE])
+    try:
+        return int(os.environ[SEED_VARIABLE])
+    except ValueError as error:
+        raise InputError(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} is no whole number; set one") from error
 
 
 def derived_seed(*parts: int) -> int:

@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bassl.config.plan import ComputePlan
 from bassl.errors import InputError
 from bassl.runtime import PACKAGES, choose_device, derived_seed, draw_seed, record_run
 from tests.runs import ROOT, pretrain_overrides, typed
+from tests.test_launching import LAUNCHERS
 
 
 def test_a_run_records_code_command_packages_machine_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +113,47 @@ def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: py
 
 def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(runtime.SEED_VARIABLE, raising=False)
-    assert draw_seed(0) == 0
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    assert draw_seed(0, compute(2)) == 0
     assert runtime.SEED_VARIABLE not in runtime.os.environ
     monkeypatch.setenv(runtime.SEED_VARIABLE, "7")  # as Lightning's other processes find it
-    assert draw_seed(None) == 7
+    assert draw_seed(None, compute(2)) == 7
     monkeypatch.delenv(runtime.SEED_VARIABLE)
-    drawn = draw_seed(None)
+    drawn = draw_seed(None, compute(2))
     assert 0 <= drawn < 2**32
-    assert draw_seed(None) == drawn
+    assert draw_seed(None, compute(2)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "launched"),
+    [
+        (1, {"LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "GROUP_RANK": "0"}),
+        (1, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}),
+        (1, {"LOCAL_RANK": "1"}),
+        (2, {}),
+    ],
+    ids=["torchrun", "slurm", "by_hand", "several_machines"],
+)
+def test_processes_that_others_started_need_a_seed_that_they_share(
+    num_nodes: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*LAUNCHERS, runtime.SEED_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    plan = replace(compute(2), num_nodes=num_nodes)
+    with pytest.raises(InputError, match=r"config\.SEED is unset.*set config\.SEED, or BASSL_SEED .* on all machines"):
+        draw_seed(None, plan)
+    assert draw_seed(3, plan) == 3, "given, or that of the run which is gone on with"
+    monkeypatch.setenv(runtime.SEED_VARIABLE, "7")
+    assert draw_seed(None, plan) == 7
+
+
+def test_a_shared_seed_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.SEED_VARIABLE, "seven")
+    with pytest.raises(InputError, match="BASSL_SEED=seven is no whole number; set one"):
+        draw_seed(None, compute())
 
 
 def test_derived_seeds_differ_with_every_part_and_stay_the_same() -> None:

@@ -50,7 +50,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
     resume = None if evaluates else resume_path(plan.run)
-    seed = draw_seed(run_seed(plan.run, resume))
+    seed = plan.run.seed or 0 if evaluates else draw_seed(run_seed(plan.run, resume), plan.compute)
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained

@@ -41,7 +41,7 @@ def train(
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
     resume = resume_path(plan.run)
-    seed = draw_seed(run_seed(plan.run, resume))
+    seed = draw_seed(run_seed(plan.run, resume), plan.compute)
     data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
