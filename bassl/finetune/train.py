@@ -23,7 +23,7 @@ from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
 from bassl.finetune.report import FINETUNED, ZERO_SHOT, draw_timelines, similarity_results, write_report
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
 from bassl.model.checkpoint_names import BEST
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.runtime import build_trainer, choose_device, draw_seed, record_run, set_up_logging
@@ -70,6 +70,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
+    if resume is not None:
+        refuse_other_model(module, read_checkpoint(resume), ignore=("shot_encoder.",))
     callbacks = [] if evaluates else _callbacks(plan)
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
     if evaluates:

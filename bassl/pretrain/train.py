@@ -18,6 +18,7 @@ from bassl.dataset.datamodule import PretrainData, usable_workers
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
+from bassl.model.checkpoint import read_checkpoint, refuse_other_model
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain.module import PretrainModule
@@ -45,6 +46,8 @@ def train(
     data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
+    if resume is not None:
+        refuse_other_model(module, read_checkpoint(resume))
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
     if plan.compile:
