@@ -1,13 +1,12 @@
-"""The folder of a run's checkpoints: one run at a time, no rubbish, and nothing that was trained is overwritten."""
+"""The folder of a run's checkpoints: one run at a time, and no rubbish."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from bassl.checkpointing import keep_earlier, owned
+from bassl.checkpointing import owned
 from bassl.config.plan import RunPlan
 from bassl.errors import InputError
 
@@ -46,15 +45,3 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
 def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
     with owned(run_in(tmp_path, dry_run=True), True):
         assert list(tmp_path.iterdir()) == []
-
-
-def test_checkpoints_of_earlier_runs_are_kept_also_of_the_same_second(tmp_path: Path) -> None:
-    for content in ("first", "second"):
-        for name in ("last.ckpt", "best.ckpt"):
-            (tmp_path / name).write_text(content)
-            os.utime(tmp_path / name, (1e9, 1e9))
-        keep_earlier(tmp_path)
-    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert sorted(found.values()) == ["first", "first", "second", "second"]
-    assert all(name.startswith("earlier-2001") and name.endswith(".ckpt") for name in found)
-    assert sum("-best" in name for name in found) == 2

@@ -12,12 +12,13 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_path, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.movienet import RawWindows
+from bassl.earlier import keep_earlier
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
@@ -84,8 +85,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
         with owned(plan.run, trainer.is_global_zero):
             if trainer.is_global_zero and not plan.run.dry_run:
-                if resume is None:
-                    keep_earlier(plan.run.checkpoint_folder)
+                keep_earlier(plan.run, resume)
                 windows = splits["train"].windows
                 keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
+from bassl.checkpointing import checkpoint_callbacks, owned, resume_path, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -18,6 +18,7 @@ from bassl.dataset.datamodule import PretrainData, usable_workers
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
+from bassl.earlier import keep_earlier
 from bassl.model.checkpoint import read_checkpoint, refuse_other_model
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
@@ -63,8 +64,7 @@ def train(
     is_untrained = plan.loop.max_epochs == 0
     with owned(plan.run, trainer.is_global_zero):
         if trainer.is_global_zero and not plan.run.dry_run:
-            if resume is None:
-                keep_earlier(plan.run.checkpoint_folder)
+            keep_earlier(plan.run, resume)
             splits = ["pretrain", "test"] if plan.knn_validation else ["pretrain"]
             for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                 record_run(folder, config, seed, fingerprint(plan.data.annotations, splits, data.train_set.keyframes))

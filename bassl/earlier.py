@@ -1,0 +1,42 @@
+"""What an earlier run of the same name left in a run's folders: nothing that was trained is lost."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from pathlib import Path
+
+from bassl.config.plan import RunPlan
+from bassl.model.checkpoint_names import BEST, LAST
+
+log = logging.getLogger(__name__)
+
+
+def goes_on_here(run: RunPlan, resume: Path | None) -> bool:
+    """Whether a run goes on from the last checkpoint of its own folder, whose files are then its own."""
+    last = run.checkpoint_folder / LAST
+    return resume is not None and last.is_file() and last.samefile(resume)
+
+
+def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
+    """Rename what the run would overwrite, unless it goes on here; the checkpoint that it resumes stays in place."""
+    if goes_on_here(run, resume):
+        return
+    for path in (run.checkpoint_folder / LAST, run.checkpoint_folder / BEST):
+        if not path.is_file() or (resume is not None and path.samefile(resume)):
+            continue
+        part = "" if path.name == LAST else f"-{path.stem}"
+        kept = _free_name(run.checkpoint_folder, path, f"{part}.ckpt")
+        path.rename(kept)
+        log.info(
+            "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
+        )
+
+
+def _free_name(folder: Path, dated: Path, ending: str) -> Path:
+    """`earlier-<time of the dated file><ending>` below folder, with a number where that is taken."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(dated.stat().st_mtime))
+    numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    names = (folder / f"earlier-{stamp}{number}{ending}" for number in numbers)
+    return next(name for name in names if not name.exists())
