@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 from bassl.config.plan import RunPlan
+from bassl.errors import InputError
+from bassl.model.checkpoint import read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
 
 log = logging.getLogger(__name__)
@@ -20,9 +22,18 @@ def goes_on_here(run: RunPlan, resume: Path | None) -> bool:
 
 
 def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
-    """Rename what the run would overwrite, unless it goes on here; the checkpoint that it resumes stays in place."""
+    """Rename what the run would overwrite, unless it goes on here; the checkpoint that it resumes stays in place.
+
+    Raises InputError, before anything is renamed, where a checkpoint lies there that is not ours.
+    """
     if goes_on_here(run, resume):
         return
+    for path in sorted(run.checkpoint_folder.glob("[!.]*.ckpt")):
+        if _is_foreign(path):
+            raise InputError(
+                f"{path} was not saved by a run of this program, and this run would overwrite the config.json that "
+                f"describes it; set config.EXPR_NAME to another name than {run.name}"
+            )
     for path in (run.checkpoint_folder / LAST, run.checkpoint_folder / BEST):
         if not path.is_file() or (resume is not None and path.samefile(resume)):
             continue
@@ -32,6 +43,14 @@ def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
         log.info(
             "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
         )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file can be read as a checkpoint and does not say itself, as ours do, how its model is built."""
+    try:
+        return "bassl" not in read_checkpoint(path).metadata
+    except InputError:
+        return False
 
 
 def _free_name(folder: Path, dated: Path, ending: str) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from bassl.config.plan import RunPlan
 from bassl.earlier import keep_earlier
+from bassl.pretrain import main as pretrain_main
+from tests.runs import pretrain_overrides
 
 
 @pytest.fixture
@@ -52,3 +56,26 @@ def test_only_a_run_that_goes_on_from_the_last_checkpoint_here_writes_over_it(
     found = {path.name for path in run.checkpoint_folder.iterdir()}
     assert {name for name in found if not name.startswith("earlier-")} == stay
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("name", ["model-v1.ckpt", "last.ckpt"])
+def test_a_folder_with_a_published_model_is_refused_and_left_as_it_is(
+    name: str, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pretrain" / "ckpt" / "devel"
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": {"shot_encoder.conv1.weight": torch.ones(1)}, "epoch": 9}, folder / name)
+    (folder / "config.json").write_text(json.dumps({"published": True}))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert pretrain_main.main(pretrain_overrides(tiny_movienet, tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert f"{folder / name} was not saved by a run of this program" in said
+    assert "set config.EXPR_NAME to another name than devel" in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "pretrain" / "logs").exists()
+
+
+def test_a_copy_of_ones_own_checkpoint_is_in_nobodys_way(run: RunPlan) -> None:
+    torch.save({"state_dict": {"w": torch.ones(1)}, "bassl": {"seed": 1}}, run.checkpoint_folder / "epoch9.ckpt")
+    keep_earlier(run)
+    assert [path.name for path in run.checkpoint_folder.iterdir()] == ["epoch9.ckpt"]
