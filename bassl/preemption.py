@@ -64,6 +64,9 @@ class StopOnSignal(Callback):
             self._save(trainer, within_epoch)
             if trainer.is_global_zero and self._received == signal.SIGUSR1:
                 requeue()
+            trainer.strategy.barrier(
+                "requeued"
+            )  # the first that leaves may end the job, which is to be requeued before
             name = signal.Signals(self._received).name if self._received else "a signal to another process"
             raise Preempted(
                 f"stopped by {name} after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
