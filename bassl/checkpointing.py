@@ -20,7 +20,7 @@ from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
 from bassl.model.checkpoint import find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
-from bassl.preemption import StopOnSignal, is_between_steps
+from bassl.preemption import StopOnSignal, is_between_steps, may_ask
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class SaveLast(Checkpoint):
             return
         steps = trainer.global_step - self._saved_step
         due = self.every_steps is not None and steps >= self.every_steps
-        if self.every_minutes is not None and steps > 0 and not due:
+        if self.every_minutes is not None and steps > 0 and not due and may_ask(trainer):
             late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
             due = trainer.strategy.broadcast(late)  # rank zero's clock decides
         if due:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bassl.checkpointing import owned
+from bassl.checkpointing import SaveLast, owned
 from bassl.config.plan import RunPlan
 from bassl.errors import InputError
 
@@ -45,3 +47,20 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
 def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
     with owned(run_in(tmp_path, dry_run=True), True):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("world_size", "asked"), [(1, list(range(1, 25))), (2, [10, 20])])
+def test_ranks_ask_for_the_time_every_ten_steps_and_one_alone_always_knows_it(
+    world_size: int, asked: list[int], tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    trainer: Any = SimpleNamespace(
+        world_size=world_size, global_step=0, is_last_batch=False, accumulate_grad_batches=1,
+        strategy=SimpleNamespace(broadcast=lambda late: steps.append(trainer.global_step)),
+    )  # fmt: skip
+    save = SaveLast(tmp_path, None, 30.0)
+    save.on_train_start(trainer, None)  # type: ignore[arg-type]
+    for step in range(1, 25):
+        trainer.global_step = step
+        save.on_train_batch_end(trainer, None, None, None, step)  # type: ignore[arg-type]
+    assert steps == asked
