@@ -166,11 +166,12 @@ def build_trainer(
     if run.dry_run:
         limits = {"limit_train_batches": 2, "limit_val_batches": 1}
     settle_port(compute.num_processes, compute.num_nodes)
+    ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)  # see `share_buffers` of the validation
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=compute.num_processes,
         num_nodes=compute.num_nodes,
-        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if distributed else "auto",
+        strategy=ddp if distributed else "auto",
         precision=device.lightning_precision,
         max_epochs=1 if run.dry_run else loop.max_epochs,
         max_steps=-1 if loop.max_steps is None else loop.max_steps,
