@@ -13,6 +13,8 @@ from bassl.model.checkpoint import read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
 
 log = logging.getLogger(__name__)
+RECORDS = ("config*.json", "environment*.json", "events.out.tfevents.*", "broken_keyframes.txt")
+"""What a run adds to, or writes into each of its folders, so that it would be mixed with what lies there."""
 
 
 def goes_on_here(run: RunPlan, resume: Path | None) -> bool:
@@ -23,6 +25,8 @@ def goes_on_here(run: RunPlan, resume: Path | None) -> bool:
 
 def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
     """Rename what the run would overwrite, unless it goes on here; the checkpoint that it resumes stays in place.
+
+    Checkpoints are called `earlier-<time>.ckpt` afterwards; the records of a run lie in a folder `earlier-<time>`.
 
     Raises InputError, before anything is renamed, where a checkpoint lies there that is not ours.
     """
@@ -43,6 +47,19 @@ def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
         log.info(
             "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
         )
+    for folder in {run.checkpoint_folder, run.log_folder}:
+        _keep_records(folder)
+
+
+def _keep_records(folder: Path) -> None:
+    found = [path for pattern in RECORDS for path in sorted(folder.glob(pattern))]
+    if not found:
+        return
+    kept = _free_name(folder, max(found, key=lambda path: path.stat().st_mtime), "")
+    kept.mkdir()
+    for path in found:
+        path.rename(kept / path.name)
+    log.info("what an earlier run wrote down in %s is kept in %s", folder, kept.name)
 
 
 def _is_foreign(path: Path) -> bool:

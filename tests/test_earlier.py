@@ -13,6 +13,7 @@ from bassl.config.plan import RunPlan
 from bassl.earlier import keep_earlier
 from bassl.pretrain import main as pretrain_main
 from tests.runs import pretrain_overrides
+from tests.soak_jobs import scalars
 
 
 @pytest.fixture
@@ -79,3 +80,31 @@ def test_a_copy_of_ones_own_checkpoint_is_in_nobodys_way(run: RunPlan) -> None:
     torch.save({"state_dict": {"w": torch.ones(1)}, "bassl": {"seed": 1}}, run.checkpoint_folder / "epoch9.ckpt")
     keep_earlier(run)
     assert [path.name for path in run.checkpoint_folder.iterdir()] == ["epoch9.ckpt"]
+
+
+def test_what_earlier_runs_logged_is_not_mixed_with_what_this_one_logs(run: RunPlan) -> None:
+    names = ["config.json", "environment.json", "events.out.tfevents.1.x.2.0", "broken_keyframes.txt"]
+    leave(run.log_folder, *names, "timeline.png")
+    keep_earlier(run)
+    assert sorted(path.name for path in run.log_folder.iterdir())[1:] == ["timeline.png"]
+    (kept,) = run.log_folder.glob("earlier-2001*")
+    assert sorted(path.name for path in kept.iterdir()) == sorted(names)
+    keep_earlier(run)
+    assert len(list(run.log_folder.iterdir())) == 2, "nothing more to keep"
+
+
+@pytest.mark.slow
+def test_a_second_run_of_a_name_has_its_own_curves_and_one_that_goes_on_adds_to_them(
+    tiny_movienet: Path, tmp_path: Path
+) -> None:
+    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), "config.TEST.KNN_VALIDATION=false"]
+    logs = tmp_path / "pretrain" / "logs" / "devel"
+    assert pretrain_main.main(overrides) == 0
+    first = scalars(logs)
+    assert pretrain_main.main([*overrides, "config.SEED=2"]) == 0
+    (kept,) = logs.glob("earlier-*")
+    assert scalars(kept) == first != scalars(logs)
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 1
+    assert pretrain_main.main([*overrides, "config.RESUME=true", "config.TRAINER.max_epochs=2"]) == 0
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 2
+    assert list(logs.glob("earlier-*")) == [kept]
