@@ -1,17 +1,13 @@
-"""What the jobs share once torch is there: device and precision, Trainer, seed, progress, the run's own records."""
+"""What the jobs share once torch is there: device and precision, Trainer, seed, progress."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import platform
 import secrets
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +20,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl import __version__
 from bassl.checkpointing import AtomicCheckpointIO
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
-from bassl.files import write_json
 from bassl.launching import EndTogether, are_ours, settle_port
 from bassl.preemption import take_signals_from_lightning
 
 log = logging.getLogger(__name__)
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
 SEED_VARIABLE = "BASSL_SEED"  # tells all processes of a run which seed was drawn
 
 
@@ -247,33 +240,6 @@ class Throughput(Callback):
             rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
             pl_module.log("throughput/samples_per_second", rate, rank_zero_only=True)
             self._since = (time.perf_counter(), batch)
-
-
-def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping[str, Any]) -> None:
-    """Write what it takes to repeat the run: `config.json` (resolved, with the seed) and `environment.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "bassl": __version__,
-        "commit": _commit(),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "data": dict(data),
-    }
-    write_json(folder / "config.json", {**config, "SEED": seed})
-    write_json(folder / "environment.json", environment)
-
-
-def _commit() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _process_rank() -> int:

@@ -27,7 +27,8 @@ from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
 from bassl.model.checkpoint_names import BEST
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.runtime import build_trainer, choose_device, draw_seed, record_run, set_up_logging
+from bassl.records import record_run, warn_of_changes
+from bassl.runtime import build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 TRANSFER = "config.MODEL.contextual_relation_network.transfer"
@@ -72,7 +73,9 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
     if resume is not None:
-        refuse_other_model(module, read_checkpoint(resume), ignore=("shot_encoder.",))
+        stored = read_checkpoint(resume)
+        refuse_other_model(module, stored, ignore=("shot_encoder.",))
+        warn_of_changes(stored, config)
     callbacks = [] if evaluates else _callbacks(plan)
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
     if evaluates:

@@ -24,7 +24,8 @@ from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
-from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, record_run, set_up_logging
+from bassl.records import record_run, warn_of_changes
+from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def train(
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
     if resume is not None:
-        refuse_other_model(module, read_checkpoint(resume))
+        stored = read_checkpoint(resume)
+        refuse_other_model(module, stored)
+        warn_of_changes(stored, config)
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
     if plan.compile:
