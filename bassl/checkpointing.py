@@ -1,8 +1,7 @@
-"""When a training run saves itself, how it goes on, and what happens to what lay there before."""
+"""When a training run saves itself, and how it goes on."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
 from bassl.model.checkpoint import find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
-from bassl.preemption import StopOnSignal, is_between_steps
+from bassl.preemption import StopOnSignal, is_between_steps, may_ask
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class SaveLast(Checkpoint):
             return
         steps = trainer.global_step - self._saved_step
         due = self.every_steps is not None and steps >= self.every_steps
-        if self.every_minutes is not None and steps > 0 and not due:
+        if self.every_minutes is not None and steps > 0 and not due and may_ask(trainer):
             late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
             due = trainer.strategy.broadcast(late)  # rank zero's clock decides
         if due:
@@ -92,6 +91,11 @@ class SaveBest(Checkpoint):
 
     def __init__(self, folder: Path, metric: str) -> None:
         self.path, self.metric, self.best = folder / BEST, metric, float("-inf")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget a best that was resumed from elsewhere: its weights are not here. Rank zero looks, for all."""
+        if self.best > float("-inf") and not trainer.strategy.broadcast(self.path.is_file()):
+            self.best = float("-inf")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare and save; all ranks know the same value."""
@@ -192,22 +196,6 @@ def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
             raise InputError(f"another run is writing {folder}; wait for it or set config.EXPR_NAME") from error
         remove_leftovers(folder)
         yield
-
-
-def keep_earlier(folder: Path) -> None:
-    """Rename checkpoints that a fresh run would overwrite; nothing that was trained is lost."""
-    for path in (folder / LAST, folder / BEST):
-        if not path.is_file():
-            continue
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
-        part = "" if path.name == LAST else f"-{path.stem}"
-        numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
-        names = (folder / f"earlier-{stamp}{number}{part}.ckpt" for number in numbers)
-        kept = next(name for name in names if not name.exists())
-        path.rename(kept)
-        log.info(
-            "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
-        )
 
 
 def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:

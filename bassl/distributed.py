@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -71,6 +71,17 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     summed = x.clone()
     dist.all_reduce(summed)
     return summed / world_size()
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every rank rank zero's buffers, such as BatchNorm's running statistics, which only it saves.
+
+    To be called between training and validation by all ranks. DDP's own broadcast comes with each forward, also in
+    validation, where ranks with fewer films would be waited for without end.
+    """
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def gather_uneven(x: Tensor) -> Tensor:

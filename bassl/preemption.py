@@ -19,6 +19,8 @@ from bassl.errors import Preempted
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+ASK_EVERY = 10
+"""Steps between two questions of ranks to one another, for which each waits for its device."""
 
 
 class StopOnSignal(Callback):
@@ -30,7 +32,7 @@ class StopOnSignal(Callback):
     and a signal ends the process.
     """
 
-    def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = 10) -> None:
+    def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = ASK_EVERY) -> None:
         self._save, self._every = save, every
         self._received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -49,7 +51,7 @@ class StopOnSignal(Callback):
         """Stop between two steps of an epoch if any rank was asked to."""
         if trainer.is_last_batch or not is_between_steps(trainer, batch_idx):
             return
-        if trainer.world_size == 1 or trainer.global_step % self._every == 0:
+        if may_ask(trainer, self._every):
             self._stop_if_asked(trainer, within_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -64,6 +66,9 @@ class StopOnSignal(Callback):
             self._save(trainer, within_epoch)
             if trainer.is_global_zero and self._received == signal.SIGUSR1:
                 requeue()
+            trainer.strategy.barrier(
+                "requeued"
+            )  # the first that leaves may end the job, which is to be requeued before
             name = signal.Signals(self._received).name if self._received else "a signal to another process"
             raise Preempted(
                 f"stopped by {name} after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
@@ -79,6 +84,11 @@ class StopOnSignal(Callback):
 def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether no gradients are being accumulated after this batch: those would not be in a checkpoint."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def may_ask(trainer: pl.Trainer, every: int = ASK_EVERY) -> bool:
+    """Whether ranks may ask one another after this step; alike on all of them, and always so where there is one."""
+    return trainer.world_size == 1 or trainer.global_step % every == 0
 
 
 def take_signals_from_lightning(trainer: pl.Trainer) -> None:

@@ -1,17 +1,13 @@
-"""What the jobs share once torch is there: device and precision, Trainer, seed, progress, the run's own records."""
+"""What the jobs share once torch is there: device and precision, Trainer, seed, progress."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import platform
 import secrets
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +20,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl import __version__
 from bassl.checkpointing import AtomicCheckpointIO
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
-from bassl.files import write_json
-from bassl.launching import EndTogether, settle_port
+from bassl.launching import EndTogether, are_ours, settle_port
 from bassl.preemption import take_signals_from_lightning
 
 log = logging.getLogger(__name__)
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "einops", "numpy", "pillow")
-SEED_VARIABLE = "BASSL_SEED"  # tells the processes that Lightning starts which seed was drawn
+SEED_VARIABLE = "BASSL_SEED"  # tells all processes of a run which seed was drawn
 
 
 @dataclass(frozen=True)
@@ -121,14 +114,26 @@ def cpu_has_bfloat16() -> bool:
     )
 
 
-def draw_seed(given: int | None) -> int:
-    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts."""
+def draw_seed(given: int | None, compute: ComputePlan) -> int:
+    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts.
+
+    Raises InputError where none is given and processes that this one has not started would each draw their own.
+    """
     if given is not None:
         return given
     if SEED_VARIABLE not in os.environ:
+        starts_all = are_ours() and compute.num_nodes == 1 and "LOCAL_RANK" not in os.environ
+        if compute.world_size > 1 and not starts_all:
+            raise InputError(
+                f"config.SEED is unset, and {compute.world_size} processes that were not started by one another would "
+                f"each draw their own; set config.SEED, or {SEED_VARIABLE} in the environment, the same on all machines"
+            )
         os.environ[SEED_VARIABLE] = str(secrets.randbits(32))
         log.info("config.SEED is unset; drew %s", os.environ[SEED_VARIABLE])
-    return int(os.environ[SEED_VARIABLE])
+    try:
+        return int(os.environ[SEED_VARIABLE])
+    except ValueError as error:
+        raise InputError(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} is no whole number; set one") from error
 
 
 def derived_seed(*parts: int) -> int:
@@ -154,11 +159,12 @@ def build_trainer(
     if run.dry_run:
         limits = {"limit_train_batches": 2, "limit_val_batches": 1}
     settle_port(compute.num_processes, compute.num_nodes)
+    ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)  # see `share_buffers` of the validation
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=compute.num_processes,
         num_nodes=compute.num_nodes,
-        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if distributed else "auto",
+        strategy=ddp if distributed else "auto",
         precision=device.lightning_precision,
         max_epochs=1 if run.dry_run else loop.max_epochs,
         max_steps=-1 if loop.max_steps is None else loop.max_steps,
@@ -234,33 +240,6 @@ class Throughput(Callback):
             rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
             pl_module.log("throughput/samples_per_second", rate, rank_zero_only=True)
             self._since = (time.perf_counter(), batch)
-
-
-def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping[str, Any]) -> None:
-    """Write what it takes to repeat the run: `config.json` (resolved, with the seed) and `environment.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "bassl": __version__,
-        "commit": _commit(),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "data": dict(data),
-    }
-    write_json(folder / "config.json", {**config, "SEED": seed})
-    write_json(folder / "environment.json", environment)
-
-
-def _commit() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _process_rank() -> int:

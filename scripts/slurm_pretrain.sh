@@ -19,6 +19,8 @@ PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
 # Rank zero runs on this machine, and all meet at a port where nothing listens yet.
 export MASTER_PORT="${MASTER_PORT:-$((15000 + SLURM_JOB_ID % 10000))}"
 while (: <"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
+# Without config.SEED all processes draw from this one; a run that goes on keeps its own.
+export BASSL_SEED="${BASSL_SEED:-$((RANDOM << 15 | RANDOM))}"
 # A job that was put back into the queue goes on; a fresh one starts afresh.
 resume=$([ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && echo true || echo false)
 

@@ -1,13 +1,14 @@
-"""The folder of a run's checkpoints: one run at a time, no rubbish, and nothing that was trained is overwritten."""
+"""The folder of a run's checkpoints: one run at a time, and no rubbish."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bassl.checkpointing import keep_earlier, owned
+from bassl.checkpointing import SaveLast, owned
 from bassl.config.plan import RunPlan
 from bassl.errors import InputError
 
@@ -48,13 +49,18 @@ def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_checkpoints_of_earlier_runs_are_kept_also_of_the_same_second(tmp_path: Path) -> None:
-    for content in ("first", "second"):
-        for name in ("last.ckpt", "best.ckpt"):
-            (tmp_path / name).write_text(content)
-            os.utime(tmp_path / name, (1e9, 1e9))
-        keep_earlier(tmp_path)
-    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert sorted(found.values()) == ["first", "first", "second", "second"]
-    assert all(name.startswith("earlier-2001") and name.endswith(".ckpt") for name in found)
-    assert sum("-best" in name for name in found) == 2
+@pytest.mark.parametrize(("world_size", "asked"), [(1, list(range(1, 25))), (2, [10, 20])])
+def test_ranks_ask_for_the_time_every_ten_steps_and_one_alone_always_knows_it(
+    world_size: int, asked: list[int], tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    trainer: Any = SimpleNamespace(
+        world_size=world_size, global_step=0, is_last_batch=False, accumulate_grad_batches=1,
+        strategy=SimpleNamespace(broadcast=lambda late: steps.append(trainer.global_step)),
+    )  # fmt: skip
+    save = SaveLast(tmp_path, None, 30.0)
+    save.on_train_start(trainer, None)  # type: ignore[arg-type]
+    for step in range(1, 25):
+        trainer.global_step = step
+        save.on_train_batch_end(trainer, None, None, None, step)  # type: ignore[arg-type]
+    assert steps == asked

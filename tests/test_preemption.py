@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 
 from bassl.errors import Preempted
 from bassl.model.checkpoint import read_checkpoint
-from bassl.preemption import requeue, take_signals_from_lightning
+from bassl.preemption import StopOnSignal, requeue, take_signals_from_lightning
 from bassl.pretrain import main as pretrain_main
 from bassl.pretrain.module import PretrainModule
 from tests.runs import pretrain_overrides
@@ -128,6 +129,24 @@ def test_a_refused_requeue_is_told(slurm: Callable[[str], Path], caplog: pytest.
     with caplog.at_level("INFO"):
         requeue()
     assert caplog.messages == ["SLURM job 17: no permission"]
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(0, ["save", "requeue", "barrier"]), (1, ["save", "barrier"])])
+def test_nobody_leaves_before_the_job_is_back_in_the_queue(
+    rank: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM may end the whole step as soon as one of its processes has ended with a status."""
+    done: list[str] = []
+    strategy = SimpleNamespace(
+        reduce_boolean_decision=lambda asked, all: True, barrier=lambda name: done.append("barrier")
+    )
+    trainer: Any = SimpleNamespace(world_size=2, is_global_zero=rank == 0, global_step=3, strategy=strategy)
+    monkeypatch.setattr("bassl.preemption.requeue", lambda: done.append("requeue"))
+    stop = StopOnSignal(lambda trainer, within_epoch: done.append("save"))
+    stop._note(signal.SIGUSR1, None)
+    with pytest.raises(Preempted, match="stopped by SIGUSR1 after step 3"):
+        stop.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert done == expected
 
 
 def test_outside_slurm_nothing_is_requeued(

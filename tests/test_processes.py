@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,11 @@ def runs(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 @pytest.mark.slow
 def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path]) -> None:
-    one, two = (read_checkpoint(out / "pretrain" / "ckpt" / "devel").state_dict for out in runs.values())
+    same_weights(runs)
+
+
+def same_weights(runs: dict[int, Path]) -> None:
+    one, two = (read_checkpoint(runs[number] / "pretrain" / "ckpt" / "devel").state_dict for number in (1, 2))
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(
@@ -145,3 +151,29 @@ def test_an_error_in_one_process_ends_both_with_its_sentence(
     done = typed(["-m", MODULES["extract"], *overrides, "+config.LOAD_FROM=devel", *processes(2)], timeout=60)
     assert done.returncode != 0
     assert "error: shot 5 of film tt0000002 has no key-frame that can be read" in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_without_a_seed_trains_what_one_process_trains_with_the_seed_that_was_drawn(
+    tiny_movienet: Path, tmp_path: Path
+) -> None:
+    """The real script and torchrun: with a seed for each rank, rows would be read twice or never."""
+    more = ["+method=bassl", "config.EXPR_NAME=devel", "config.TEST.KNN_VALIDATION=false", NO_DROPOUT]
+    folders = {number: tmp_path / str(number) for number in (1, 2)}
+    overrides = [word for word in pretrain_overrides(tiny_movienet, folders[2]) if "SEED" not in word]
+    script = ["bash", "scripts/torchrun_pretrain.sh", *overrides, *more[1:], *processes(2)]
+    done = typed(shlex.join(script), env={"PYTHON": sys.executable, "NUM_PROC_PER_NODE": "2"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    seed = json.loads((folders[2] / "pretrain" / "ckpt" / "devel" / "config.json").read_text())["SEED"]
+    run("pretrain", *pretrain_overrides(tiny_movienet, folders[1]), *more, f"config.SEED={seed}")
+    same_weights(folders)
+
+
+@pytest.mark.slow
+def test_torchrun_itself_is_told_to_share_a_seed(tiny_movienet: Path, tmp_path: Path) -> None:
+    overrides = [word for word in pretrain_overrides(tiny_movienet, tmp_path) if "SEED" not in word]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "bassl/pretrain/main.py"]
+    done = typed([*launcher, *overrides, *processes(2)])
+    assert done.returncode != 0
+    assert "error: config.SEED is unset, and 2 processes" in done.stderr
+    assert list(tmp_path.iterdir()) == []

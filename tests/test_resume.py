@@ -124,6 +124,28 @@ def test_fine_tuning_goes_on_where_it_stopped(
     assert scalars(one).items() <= scalars(two).items(), "every validation is there"
 
 
+@pytest.mark.parametrize("job", ["pretrain", "finetune"])
+def test_another_model_than_the_stored_one_is_refused_before_anything_is_written(
+    job: str, alone: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / job
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if job == "pretrain":
+        other = [*pretrain_overrides(tiny_movienet, tmp_path), "config.MODEL.shot_encoder.resnet.depth=34"]
+        status = pretrain_main.main([*other, "config.RESUME=true"])
+    else:
+        other = [*finetune_overrides(tiny_movienet, tmp_path), *tuning()]
+        wider = "config.LOSS.sampling_method.params.neighbor_size=4"
+        scratch = "config.MODEL.contextual_relation_network.transfer=false"
+        status = finetune_main.main([*other, "config.RESUME=true", wider, scratch])
+    said = capsys.readouterr().err
+    assert status == 2, said
+    assert f"{folder}/ckpt/devel/last.ckpt, which holds another model than this run's" in said
+    assert "missing: shot_encoder" in said if job == "pretrain" else "of another shape: crn" in said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.slow
 def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(
     alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

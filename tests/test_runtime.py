@@ -1,52 +1,18 @@
-"""Device, precision and seeds of a run, and what it writes down about itself."""
+"""Device, precision and seeds of a run."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import logging
-import platform
-import subprocess
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 
-from bassl import __version__, runtime
+from bassl import runtime
 from bassl.config.plan import ComputePlan
 from bassl.errors import InputError
-from bassl.runtime import PACKAGES, choose_device, derived_seed, draw_seed, record_run
-from tests.runs import ROOT, pretrain_overrides, typed
-
-
-def test_a_run_records_code_command_packages_machine_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["main.py", "config.A=1"])
-    record_run(tmp_path, {"SEED": None, "A": {"B": 1}}, 7, {"sha256": {"x": "y"}})
-    assert json.loads((tmp_path / "config.json").read_text()) == {"SEED": 7, "A": {"B": 1}}
-    found = json.loads((tmp_path / "environment.json").read_text())
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert found["bassl"] == __version__
-    assert found["commit"] == (described.stdout.strip() or None)
-    assert found["command"] == ["main.py", "config.A=1"]
-    assert found["python"] == platform.python_version()
-    assert found["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
-    assert found["data"] == {"sha256": {"x": "y"}}
-
-
-@pytest.mark.slow
-def test_a_run_as_typed_leaves_its_records_beside_checkpoint_and_logs(tiny_movienet: Path, tmp_path: Path) -> None:
-    overrides = [*pretrain_overrides(tiny_movienet, tmp_path), "config.TEST.KNN_VALIDATION=false"]
-    done = typed(["-m", "bassl.pretrain.main", *overrides])
-    assert done.returncode == 0, done.stderr
-    for folder in ("ckpt", "logs"):
-        found = json.loads((tmp_path / "pretrain" / folder / "devel" / "environment.json").read_text())
-        assert found["command"][1:] == overrides
-        assert set(found["data"]["sha256"]) == {"anno.pretrain.ndjson"}
-        assert len(found["data"]["keyframes"]["first_of_films_sha256"]) == 64
-        assert json.loads((tmp_path / "pretrain" / folder / "devel" / "config.json").read_text())["SEED"] == 1
-    assert "resumable" not in done.stderr and "across ranks is zero" not in done.stderr
+from bassl.runtime import choose_device, derived_seed, draw_seed
+from tests.test_launching import LAUNCHERS
 
 
 def compute(processes: int = 1, accelerator: str = "auto", precision: str = "auto") -> ComputePlan:
@@ -111,14 +77,47 @@ def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: py
 
 def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(runtime.SEED_VARIABLE, raising=False)
-    assert draw_seed(0) == 0
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    assert draw_seed(0, compute(2)) == 0
     assert runtime.SEED_VARIABLE not in runtime.os.environ
     monkeypatch.setenv(runtime.SEED_VARIABLE, "7")  # as Lightning's other processes find it
-    assert draw_seed(None) == 7
+    assert draw_seed(None, compute(2)) == 7
     monkeypatch.delenv(runtime.SEED_VARIABLE)
-    drawn = draw_seed(None)
+    drawn = draw_seed(None, compute(2))
     assert 0 <= drawn < 2**32
-    assert draw_seed(None) == drawn
+    assert draw_seed(None, compute(2)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "launched"),
+    [
+        (1, {"LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "GROUP_RANK": "0"}),
+        (1, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}),
+        (1, {"LOCAL_RANK": "1"}),
+        (2, {}),
+    ],
+    ids=["torchrun", "slurm", "by_hand", "several_machines"],
+)
+def test_processes_that_others_started_need_a_seed_that_they_share(
+    num_nodes: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*LAUNCHERS, runtime.SEED_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    plan = replace(compute(2), num_nodes=num_nodes)
+    with pytest.raises(InputError, match=r"config\.SEED is unset.*set config\.SEED, or BASSL_SEED .* on all machines"):
+        draw_seed(None, plan)
+    assert draw_seed(3, plan) == 3, "given, or that of the run which is gone on with"
+    monkeypatch.setenv(runtime.SEED_VARIABLE, "7")
+    assert draw_seed(None, plan) == 7
+
+
+def test_a_shared_seed_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.SEED_VARIABLE, "seven")
+    with pytest.raises(InputError, match="BASSL_SEED=seven is no whole number; set one"):
+        draw_seed(None, compute())
 
 
 def test_derived_seeds_differ_with_every_part_and_stay_the_same() -> None:

@@ -24,6 +24,20 @@ def test_torchrun_on_one_machine_takes_any_free_port_unless_told_which(stand_ins
     assert command[1:7] == torchrun(1, 0, 8)
 
 
+@pytest.mark.parametrize("name", ["torchrun_pretrain.sh", "slurm_pretrain.sh"])
+def test_all_processes_of_a_script_get_one_seed_which_is_kept_where_it_is_set(name, stand_ins, tmp_path):
+    script, environ = slurm(stand_ins, ROOT, str(ROOT / SPOOLED)) if "slurm" in name else (ROOT / "scripts" / name, {})
+    for program in ("recorder", "srun"):
+        (stand_ins / program).write_text('#!/usr/bin/env bash\necho "${BASSL_SEED-unset}" > "$RECORD"\n')
+    seeds = []
+    for more in ({}, {}, {"BASSL_SEED": "5"}, {"NUM_NODES": "2"}):
+        recorded(stand_ins, script, cwd=tmp_path, **environ, **more)
+        seeds.append((stand_ins / "record").read_text().strip())
+    assert seeds[0].isdigit() and seeds[1].isdigit() and seeds[0] != seeds[1]
+    assert seeds[2] == "5"
+    assert (seeds[3] == "unset") == ("torchrun" in name), "SLURM's batch script runs once, the other on each machine"
+
+
 @pytest.mark.parametrize(("restarts", "resume"), [(None, "false"), ("0", "false"), ("1", "true"), ("12", "true")])
 def test_a_slurm_job_goes_on_when_it_comes_back_out_of_the_queue(restarts, resume, stand_ins):
     script, environ = slurm(stand_ins, ROOT, str(ROOT / SPOOLED))

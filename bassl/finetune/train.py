@@ -12,21 +12,23 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_path, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.movienet import RawWindows
+from bassl.earlier import keep_earlier
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
 from bassl.finetune.report import FINETUNED, ZERO_SHOT, draw_timelines, similarity_results, write_report
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
 from bassl.model.checkpoint_names import BEST
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.runtime import build_trainer, choose_device, draw_seed, record_run, set_up_logging
+from bassl.records import record_run, warn_of_changes
+from bassl.runtime import build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 TRANSFER = "config.MODEL.contextual_relation_network.transfer"
@@ -50,7 +52,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
     resume = None if evaluates else resume_path(plan.run)
-    seed = draw_seed(run_seed(plan.run, resume))
+    seed = plan.run.seed or 0 if evaluates else draw_seed(run_seed(plan.run, resume), plan.compute)
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
@@ -70,6 +72,10 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
+    if resume is not None:
+        stored = read_checkpoint(resume)
+        refuse_other_model(module, stored, ignore=("shot_encoder.",))
+        warn_of_changes(stored, config)
     callbacks = [] if evaluates else _callbacks(plan)
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
     if evaluates:
@@ -82,8 +88,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
         with owned(plan.run, trainer.is_global_zero):
             if trainer.is_global_zero and not plan.run.dry_run:
-                if resume is None:
-                    keep_earlier(plan.run.checkpoint_folder)
+                keep_earlier(plan.run, resume)
                 windows = splits["train"].windows
                 keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):

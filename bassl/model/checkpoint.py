@@ -156,9 +156,8 @@ def load_weights(
     problems = _problems(module, kept)
     if problems:
         raise InputError(
-            f"{source} is a checkpoint of another architecture than {prefix or 'the model'}: "
-            + "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items())
-            + "; build the model as the checkpoint was trained, or choose another checkpoint"
+            f"{source} is a checkpoint of another architecture than {prefix or 'the model'}: {_told(problems)}"
+            "; build the model as the checkpoint was trained, or choose another checkpoint"
         )
     own = module.state_dict()
     fitting = {name: given for name, given in kept.items() if name in own and given.shape == own[name].shape}
@@ -169,6 +168,25 @@ def load_weights(
         what = prefix or "the model"
         logger.info("%s: %d tensors not used for %s: %s", source, len(unused), what, _some(_groups(unused)))
     return unused
+
+
+def refuse_other_model(module: nn.Module, stored: Checkpoint, ignore: tuple[str, ...] = ()) -> None:
+    """Raise InputError unless a training run of module can go on from a checkpoint; nothing is copied.
+
+    ignore: beginnings of names in the file that the module does not hold.
+    """
+    problems = _problems(
+        module, {name: tensor for name, tensor in stored.state_dict.items() if not name.startswith(ignore)}
+    )
+    if problems:
+        raise InputError(
+            f"config.RESUME cannot go on from {stored.path}, which holds another model than this run's: "
+            f"{_told(problems)}; set config.MODEL and config.LOSS as it was trained, or leave config.RESUME out"
+        )
+
+
+def _told(problems: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items())
 
 
 def _problems(module: nn.Module, given: Mapping[str, Tensor]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
-from bassl.distributed import gather_uneven, mean_over_ranks
+from bassl.distributed import gather_uneven, mean_over_ranks, share_buffers
 from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
@@ -94,7 +94,8 @@ class PretrainModule(pl.LightningModule):
         self._guard.watch_gradient(self)
 
     def on_validation_epoch_start(self) -> None:
-        """Start afresh."""
+        """Start afresh, on all ranks with the running statistics that are saved (without sync BN each has its own)."""
+        share_buffers(self)
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
         self._film = []
 

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, keep_earlier, owned, resume_path, run_seed
+from bassl.checkpointing import checkpoint_callbacks, owned, resume_path, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -18,11 +18,14 @@ from bassl.dataset.datamodule import PretrainData, usable_workers
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
+from bassl.earlier import keep_earlier
+from bassl.model.checkpoint import read_checkpoint, refuse_other_model
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
-from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, record_run, set_up_logging
+from bassl.records import record_run, warn_of_changes
+from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +44,14 @@ def train(
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
     resume = resume_path(plan.run)
-    seed = draw_seed(run_seed(plan.run, resume))
+    seed = draw_seed(run_seed(plan.run, resume), plan.compute)
     data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
+    if resume is not None:
+        stored = read_checkpoint(resume)
+        refuse_other_model(module, stored)
+        warn_of_changes(stored, config)
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
     if plan.compile:
@@ -60,8 +67,7 @@ def train(
     is_untrained = plan.loop.max_epochs == 0
     with owned(plan.run, trainer.is_global_zero):
         if trainer.is_global_zero and not plan.run.dry_run:
-            if resume is None:
-                keep_earlier(plan.run.checkpoint_folder)
+            keep_earlier(plan.run, resume)
             splits = ["pretrain", "test"] if plan.knn_validation else ["pretrain"]
             for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                 record_run(folder, config, seed, fingerprint(plan.data.annotations, splits, data.train_set.keyframes))

@@ -160,3 +160,18 @@ def test_val_without_a_scene_end_is_refused_before_anything_is_trained(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(path) in said and "config.TEST.SELECT_ON=last" in said
     assert not (tmp_path / "finetune").exists()
+
+
+def test_a_run_that_goes_on_from_elsewhere_keeps_what_lay_here_and_finds_its_own_best(
+    tiny_movienet: Path, features: Path, tmp_path: Path
+) -> None:
+    """The weights hardly move, so that no later epoch is better than the best of the other folder."""
+    still = ["config.TEST.SELECT_ON=val", "config.TRAIN.OPTIMIZER.lr.base_lr=1e-12", "config.TRAINER.max_epochs=1"]
+    for name in ("first", "second"):
+        assert run(tiny_movienet, tmp_path, features, *still, f"config.EXPR_NAME={name}") == 0
+    first, second = (tmp_path / "finetune" / "ckpt" / name for name in ("first", "second"))
+    before = {(second / name).read_bytes() for name in ("last.ckpt", "best.ckpt")}
+    more = ["config.EXPR_NAME=second", f"config.RESUME={first}", "config.TRAINER.max_epochs=2"]
+    assert run(tiny_movienet, tmp_path, features, *still, *more) == 0
+    assert {path.read_bytes() for path in second.glob("earlier-*.ckpt")} == before
+    assert read_checkpoint(second / "best.ckpt").epoch == read_checkpoint(second / "last.ckpt").epoch == 1

@@ -1,4 +1,4 @@
-"""The optimiser and the schedule that the plan of a run asks for."""
+"""The optimiser and the schedule that the plan of a run asks for, and what ranks share before a validation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 
 from bassl.config.load import load
 from bassl.config.resolve import resolve_pretrain
+from bassl.distributed import rank
 from bassl.optim import LARS
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
+from tests.distributed import run_in_processes
 
 SMALL = ["+method=instance", "config.MODEL.shot_encoder.resnet.depth=18"]
 
@@ -62,3 +64,22 @@ def test_sgd_is_the_other_choice() -> None:
     optimizer = found["optimizer"]
     assert type(optimizer) is torch.optim.SGD
     assert [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.8, 1e-6), (0.8, 0.0)]
+
+
+def validated_statistics() -> list[torch.Tensor]:
+    """Running statistics of a rank that has seen other images than the others, when its validation begins."""
+    module = module_of().train()
+    torch.manual_seed(rank())
+    module.shot_encoder(torch.randn(2, 3, 32, 32) + rank())
+    own = module.shot_encoder.bn1.running_mean.clone()
+    module.on_validation_epoch_start()
+    return [own, *(buffer.clone() for buffer in module.buffers())]
+
+
+def test_without_sync_bn_all_ranks_validate_with_the_statistics_that_rank_zero_saves() -> None:
+    (first, *saved), (second, *others) = run_in_processes(validated_statistics, 2)
+    assert not torch.equal(first, second)
+    assert any(torch.equal(first, buffer) for buffer in saved)
+    assert len(saved) == len(others) > 40
+    for one, other in zip(saved, others, strict=True):
+        assert torch.equal(one, other)
