@@ -131,8 +131,9 @@ class FeatureTable:
         From a table in host memory the answer is valid until the next call, which writes into the same memory: fresh
         pages for every batch would cost seven times the copying. Autograd notices a use past that.
         """
-        flat = rows.reshape(-1).to(self.values.device, non_blocking=True)
-        if self.values.device.type == "cpu":
+        on_host = self.values.device.type == "cpu"
+        flat = rows.reshape(-1).to(self.values.device, non_blocking=not on_host)  # the host would not wait for them
+        if on_host:
             found = self._take(flat)
         else:
             found = self.values.index_select(0, flat).float()
