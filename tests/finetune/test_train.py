@@ -160,3 +160,19 @@ def test_val_without_a_scene_end_is_refused_before_anything_is_trained(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(path) in said and "config.TEST.SELECT_ON=last" in said
     assert not (tmp_path / "finetune").exists()
+
+
+def test_a_shot_file_shorter_than_the_rows_is_refused_before_anything_is_trained(
+    features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_movienet, data, ignore=shutil.ignore_patterns("240P_frames"))
+    row = json.loads((data / "anno" / "anno.test.ndjson").read_text().splitlines()[-1])
+    film, last = row["video_id"], int(row["shot_id"])
+    path = data / "scene318" / "shot_movie318" / f"{film}.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:last]))
+    assert run(data, tmp_path, features) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: film {film} has a row for shot {last}, but the shot file {path} holds only {last} ")
+    assert "config.SHOT_PATH" in said
+    assert not (tmp_path / "finetune").exists()
