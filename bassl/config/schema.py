@@ -57,7 +57,9 @@ class Trainer:
         "auto, 32, bf16 or fp16; auto is bf16 or fp16 on CUDA and the faster one on CPU for pre-training, 32 for fine-tuning",
     )
     accumulate_grad_batches: int = key(
-        1, "micro-batches per optimiser step; the effective batch is shared out over them too"
+        1,
+        "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what "
+        "fills no whole step",
     )
     gradient_clip_val: Optional[float] = key(None, "largest gradient norm; unset: no clipping, as in the reference")
     log_every_n_steps: int = key(10, "steps between two TensorBoard points")
