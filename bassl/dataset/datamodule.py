@@ -57,6 +57,11 @@ class TrainingData(pl.LightningDataModule):
         sampler.skip_batches(self._position[1])
         return loader(self.train_set, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
 
+    def teardown(self, stage: str) -> None:
+        """Say at the end of training which key-frames were broken."""
+        if stage == "fit" and rank() == 0 and isinstance(self.train_set, (PretrainShots, RawWindows)):
+            self.train_set.keyframes.faults.report()
+
 
 class PretrainData(TrainingData):
     """Pre-training samples, and the chunks of whole films that k-NN validation reads (None: no validation)."""

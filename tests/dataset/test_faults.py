@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from bassl.dataset.faults import Faults
+from bassl.errors import InputError
+
+BROKEN = [Path(f"/film/shot_{shot:04d}_img_0.jpg") for shot in range(8)]
+
+
+def note_all(list_file: Path, paths: list[Path]) -> None:
+    """What a data worker does that meets broken key-frames, in each of its two data sets."""
+    for faults in (Faults(list_file=list_file), Faults(list_file=list_file)):
+        for path in paths:
+            faults.note(path, InputError(f"key-frame {path} does not exist"))
+
+
+def test_each_broken_file_is_listed_once_by_all_processes_and_data_sets(tmp_path: Path) -> None:
+    list_file = tmp_path / "logs" / "broken.txt"
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=note_all, args=(list_file, paths)) for paths in (BROKEN, BROKEN[::-1], BROKEN[3:])]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    listed = list_file.read_text().splitlines()
+    assert sorted(listed) == [str(path) for path in BROKEN]
+    note_all(list_file, BROKEN)
+    assert list_file.read_text().splitlines() == listed, "a resumed run lists nothing again"
+
+
+def test_a_broken_file_is_named_once_and_counted_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    list_file = tmp_path / "broken.txt"
+    Faults(list_file=list_file).report()
+    Faults().report()
+    assert not caplog.records, "nothing was broken"
+    note_all(list_file, BROKEN[:2])
+    Faults(list_file=list_file).report()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"key-frame {BROKEN[0]} does not exist; another key-frame of the shot stands in",
+        f"key-frame {BROKEN[1]} does not exist; another key-frame of the shot stands in",
+        f"2 key-frames were missing or broken and others stood in; they are listed in {list_file}",
+    ]
