@@ -332,7 +332,11 @@ class ExtractTransform:
 @dataclass
 class DataFaults:
     strict: bool = key(False, "end at the first missing or broken key-frame; false: another one of its shot stands in")
-    max_share: float = key(0.001, "end when more than this share of the key-frames read so far is missing or broken")
+    max_share: float = key(
+        0.001,
+        "end when more than this share of the key-frames that a data worker has read is missing or broken; up to ten "
+        "are borne, unless it is 0",
+    )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from bassl.errors import InputError
 from bassl.files import locked
 
 log = logging.getLogger(__name__)
-FEW = 10  # broken files that are always borne, however little has been read
+FEW = 10  # broken files that are borne, however little has been read, unless none is to be
 
 
 @dataclass
@@ -18,13 +18,16 @@ class Faults:
     """Counts and names broken key-frames of one data set as one process, such as a data worker, reads it.
 
     strict: end at the first. max_share: end when more than this share of the key-frames read so far (and more than
-    `FEW`) was broken. list_file: gets each broken file once, a line each, from all processes, data sets and starts of a
-    run, and what is listed is not named again in the log; None: only the log says it.
+    `FEW`) was broken; 0 bears none. num_files: key-frames that there are, so that later epochs, which read them again,
+    do not make the share smaller; None: unknown. list_file: gets each broken file once, a line each, from all
+    processes, data sets and starts of a run, and what is listed is not named again in the log; None: only the log says
+    it.
     """
 
     strict: bool = False
     max_share: float = 0.001
     list_file: Path | None = None
+    num_files: int | None = None
     num_read: int = 0
     broken: set[str] = field(default_factory=set)
 
@@ -36,9 +39,10 @@ class Faults:
             self.broken.add(str(path))
             if self._list(path):
                 log.warning("%s; another key-frame of the shot stands in", error)
-        if len(self.broken) > max(FEW, self.max_share * self.num_read):
+        num_read = self.num_read if self.num_files is None else min(self.num_read, self.num_files)
+        if len(self.broken) > (max(FEW, self.max_share * num_read) if self.max_share else 0):
             raise InputError(
-                f"{len(self.broken)} of the first {self.num_read} key-frames are missing or broken, such as {path}; "
+                f"{len(self.broken)} of the first {num_read} key-frames are missing or broken, such as {path}; "
                 f"{self.where}; mend them, or raise config.DATA_FAULTS.max_share={self.max_share}"
             )
 
