@@ -209,6 +209,15 @@ class FeatureWriter:
         path = self.folder / f"{film}.npy"
         return path.is_file() and _load_array(path, mapped=True).shape == (num_shots, self.dimension)
 
+    def holds(self, film: str, features: np.ndarray) -> bool:
+        """Whether a film is written with these very features; raises InputError where it is with others."""
+        path = self.folder / f"{film}.npy"
+        if not path.is_file():
+            return False
+        if np.array_equal(_load_array(path, mapped=True), features.astype(self.dtype)):
+            return True
+        raise InputError(f"{path} holds other features of film {film}; write to another store, or remove the file")
+
     def write(self, film: str, features: np.ndarray) -> None:
         """Write one film's features, (num_shots, dimension)."""
         assert features.shape == (len(features), self.dimension), features.shape
