@@ -12,7 +12,7 @@ from torch import nn
 from bassl.config.plan import CrnPlan, DataPlan
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.faults import Faults
-from bassl.dataset.keyframes import Keyframes
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
 from bassl.errors import InputError
 from bassl.model.architecture import Architecture, build_crn, build_encoder, infer_architecture
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
@@ -26,7 +26,9 @@ Encoder = TypeVar("Encoder", bound=nn.Module)
 
 def keyframes_of(data: DataPlan, annotations: Annotations, folder: Path | None) -> Keyframes:
     """The key-frames of some annotations, checked to be there; `folder` gets the list of broken ones."""
-    faults = Faults(data.strict, data.max_faulty_share, folder / "broken_keyframes.txt" if folder else None)
+    list_file = folder / "broken_keyframes.txt" if folder else None
+    num_files = NUM_KEYFRAMES * int(annotations.num_shots.sum())
+    faults = Faults(data.strict, data.max_faulty_share, list_file, num_files)
     keyframes = Keyframes(data.keyframes, annotations, faults)
     keyframes.check()
     return keyframes

@@ -154,6 +154,22 @@ def test_broken_key_frames_are_replaced_counted_and_listed(tiny_movienet: Path, 
     assert changed.tolist() == [1, 2, 3]
 
 
+def test_data_workers_and_another_start_list_a_broken_key_frame_once(
+    tiny_movienet: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = damaged(tiny_movienet, tmp_path / "data", broken=9)
+    more = ["config.TRAIN.NUM_WORKERS=2", "config.TRAIN.BATCH_SIZE.effective_batch_size=8"]
+    starts = []
+    for _ in range(2):
+        assert pretrain_main.main([*pretrain_overrides(data, tmp_path), *more, "config.TEST.KNN_VALIDATION=false"]) == 0
+        list_file = tmp_path / "pretrain" / "logs" / "devel" / "broken_keyframes.txt"
+        starts.append(list_file.read_text().splitlines())
+        said = f"{len(starts[0])} key-frames were missing or broken and others stood in; they are listed in {list_file}"
+        assert capfd.readouterr().err.count(said) == 1
+    assert starts[0] == starts[1], "the same seed draws the same key-frames"
+    assert len(starts[0]) == len(set(starts[0])) > 1
+
+
 def test_too_many_broken_key_frames_end_the_run_with_the_list(
     tiny_movienet: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

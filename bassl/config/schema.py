@@ -57,7 +57,9 @@ class Trainer:
         "auto, 32, bf16 or fp16; auto is bf16 or fp16 on CUDA and the faster one on CPU for pre-training, 32 for fine-tuning",
     )
     accumulate_grad_batches: int = key(
-        1, "micro-batches per optimiser step; the effective batch is shared out over them too"
+        1,
+        "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what "
+        "fills no whole step",
     )
     gradient_clip_val: Optional[float] = key(None, "largest gradient norm; unset: no clipping, as in the reference")
     log_every_n_steps: int = key(10, "steps between two TensorBoard points")
@@ -330,7 +332,11 @@ class ExtractTransform:
 @dataclass
 class DataFaults:
     strict: bool = key(False, "end at the first missing or broken key-frame; false: another one of its shot stands in")
-    max_share: float = key(0.001, "end when more than this share of the key-frames read so far is missing or broken")
+    max_share: float = key(
+        0.001,
+        "end when more than this share of the key-frames that a data worker has read is missing or broken; up to ten "
+        "are borne, unless it is 0",
+    )
 
 
 @dataclass

@@ -24,7 +24,8 @@ class TrainingData(pl.LightningDataModule):
     """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
 
     train: rows drawn by an EpochSampler. batch_size is per process. drop_last is always on, as in the reference.
-    seed decides the order. Raises InputError where the batch of all `num_processes` is larger than the data.
+    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. Raises InputError
+    where the batch of all `num_processes` is larger than the data.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class TrainingData(pl.LightningDataModule):
         seed: int,
         num_workers: int,
         num_processes: int = 1,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.train_set, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
-        self.num_workers = num_workers
+        self.num_workers, self._accumulate = num_workers, accumulate
         self._position = (0, 0)
-        EpochSampler(num_rows, batch_size, 0, num_processes, seed)  # refuses now what could not work later
+        EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses now what could not work later
 
     def resume_at(self, epoch: int, batch: int) -> None:
         """Go on in the middle of an epoch, after its first `batch` batches."""
@@ -49,10 +51,16 @@ class TrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's training batches."""
-        sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed)
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else self._accumulate
+        sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed, accumulate)
         sampler.set_epoch(self._position[0])
         sampler.skip_batches(self._position[1])
         return loader(self.train_set, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
+
+    def teardown(self, stage: str) -> None:
+        """Say at the end of training which key-frames were broken."""
+        if stage == "fit" and rank() == 0 and isinstance(self.train_set, (PretrainShots, RawWindows)):
+            self.train_set.keyframes.faults.report()
 
 
 class PretrainData(TrainingData):
@@ -66,9 +74,10 @@ class PretrainData(TrainingData):
         num_workers: int,
         validation: Annotations | None = None,
         num_processes: int = 1,
+        accumulate: int = 1,
         **chunks: Any,
     ) -> None:
-        super().__init__(train, len(train), batch_size, seed, num_workers, num_processes)
+        super().__init__(train, len(train), batch_size, seed, num_workers, num_processes, accumulate)
         self.train_set: PretrainShots = train
         self._validation, self._chunks = validation, chunks
 
@@ -93,10 +102,11 @@ class FinetuneData(TrainingData):
         seed: int,
         num_workers: int,
         num_processes: int = 1,
+        accumulate: int = 1,
     ) -> None:
         workers = num_workers if any(isinstance(data, RawWindows) for data in evaluations) else 0
         if train is not None:
-            super().__init__(train, len(train), batch_size, seed, workers, num_processes)
+            super().__init__(train, len(train), batch_size, seed, workers, num_processes, accumulate)
         else:
             pl.LightningDataModule.__init__(self)
             self.allow_zero_length_dataloader_with_multiple_devices = True

@@ -131,8 +131,9 @@ class FeatureTable:
         From a table in host memory the answer is valid until the next call, which writes into the same memory: fresh
         pages for every batch would cost seven times the copying. Autograd notices a use past that.
         """
-        flat = rows.reshape(-1).to(self.values.device, non_blocking=True)
-        if self.values.device.type == "cpu":
+        on_host = self.values.device.type == "cpu"
+        flat = rows.reshape(-1).to(self.values.device, non_blocking=not on_host)  # the host would not wait for them
+        if on_host:
             found = self._take(flat)
         else:
             found = self.values.index_select(0, flat).float()
@@ -207,6 +208,15 @@ class FeatureWriter:
         """Whether a film is written, whole and of the right shape."""
         path = self.folder / f"{film}.npy"
         return path.is_file() and _load_array(path, mapped=True).shape == (num_shots, self.dimension)
+
+    def holds(self, film: str, features: np.ndarray) -> bool:
+        """Whether a film is written with these very features; raises InputError where it is with others."""
+        path = self.folder / f"{film}.npy"
+        if not path.is_file():
+            return False
+        if np.array_equal(_load_array(path, mapped=True), features.astype(self.dtype)):
+            return True
+        raise InputError(f"{path} holds other features of film {film}; write to another store, or remove the file")
 
     def write(self, film: str, features: np.ndarray) -> None:
         """Write one film's features, (num_shots, dimension)."""

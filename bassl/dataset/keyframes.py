@@ -53,7 +53,7 @@ class Keyframes:
                 self.faults.note(path, error)
         raise InputError(
             f"shot {shot} of film {self.annotations.films[film]} has no key-frame that can be read in {path.parent}; "
-            "get the film's key-frames again, or take it out of the annotations"
+            f"{self.faults.where}; get the film's key-frames again, or take it out of the annotations"
         )
 
     def check(self) -> None:

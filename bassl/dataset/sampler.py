@@ -22,26 +22,31 @@ class EpochSampler(Sampler[SampleKey]):
     """Shuffled training rows of one rank.
 
     Batch b of an epoch is the same set of rows for any number of ranks with the same effective batch: rank r takes
-    the r-th share of it. The incomplete last batch is dropped, as in the reference. `skip_batches` leaves out the
-    batches of the current epoch that a resumed run has already seen.
+    the r-th share of it. The incomplete last batch is dropped, as in the reference, and with it the batches that would
+    be fewer than the `accumulate` of an optimiser step. `skip_batches` leaves out the batches of the current epoch that
+    a resumed run has already seen.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, rank: int, world_size: int, seed: int) -> None:
-        if num_rows < batch_size * world_size:
-            largest = num_rows // world_size * world_size
+    def __init__(
+        self, num_rows: int, batch_size: int, rank: int, world_size: int, seed: int, accumulate: int = 1
+    ) -> None:
+        parts = world_size * accumulate
+        if num_rows < batch_size * parts:
+            largest = num_rows // parts * parts
             remedy = f"set config.TRAIN.BATCH_SIZE.effective_batch_size to {largest} or less"
+            counted = "processes x micro-batches" if accumulate > 1 else "processes"
             raise InputError(
-                f"a batch of {batch_size * world_size} samples does not fit the {num_rows} samples there are; "
-                + (remedy if largest else f"use {max(1, num_rows)} processes or fewer")
+                f"a batch of {batch_size * parts} samples does not fit the {num_rows} samples there are; "
+                + (remedy if largest else f"use {max(1, num_rows)} {counted} or fewer")
             )
-        self.num_rows, self.batch_size = num_rows, batch_size
+        self.num_rows, self.batch_size, self.accumulate = num_rows, batch_size, accumulate
         self.rank, self.world_size, self.seed = rank, world_size, seed
         self.epoch, self._skip = 0, 0
 
     @property
     def num_batches(self) -> int:
-        """Batches in an epoch."""
-        return self.num_rows // (self.batch_size * self.world_size)
+        """Batches in an epoch, those of whole optimiser steps."""
+        return self.num_rows // (self.batch_size * self.world_size * self.accumulate) * self.accumulate
 
     def __len__(self) -> int:
         return self.num_batches * self.batch_size

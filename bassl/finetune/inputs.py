@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def read_splits(
         if name == "train" and plan.uncertain == "masked":
             notes = notes.select(notes.label >= 0)
         first = None if table is None else table.first[[films.index(film) for film in notes.films]]
-        splits[name] = Split(name, notes, _windows(plan, notes, first), _frames(name, notes, frames), first)
+        splits[name] = Split(name, notes, _windows(plan, notes, first), _frames(name, notes, frames, plan.shots), first)
     return splits, table
 
 
@@ -98,11 +99,23 @@ def _windows(plan: FinetunePlan, rows: Annotations, first: np.ndarray | None) ->
     return RawWindows(rows, keyframes, size.resize, size.crop, plan.neighbor_size, plan.neighbor_interval)
 
 
-def _frames(name: str, rows: Annotations, frames: Mapping[str, np.ndarray]) -> dict[int, np.ndarray] | None:
+def _frames(
+    name: str, rows: Annotations, frames: Mapping[str, np.ndarray], folder: Path
+) -> dict[int, np.ndarray] | None:
     missing = [film for film in rows.films if film not in frames]
     if missing and name != "train":
         log.warning(
             "%s: no shot file for %d films, such as %s, so Recall@3s and mIoU are left out; set config.SHOT_PATH",
             name, len(missing), missing[0],
         )  # fmt: skip
-    return None if missing else {index: frames[film] for index, film in enumerate(rows.films)}
+    if missing:
+        return None
+    last = np.zeros(len(rows.films), dtype=np.int64)
+    np.maximum.at(last, rows.film, rows.shot)
+    for film, shot in zip(rows.films, last.tolist(), strict=True):
+        if shot >= len(frames[film]):
+            raise InputError(
+                f"film {film} has a row for shot {shot}, but the shot file {folder / film}.txt holds only "
+                f"{len(frames[film])} shots (0 to {len(frames[film]) - 1}); mend it or set config.SHOT_PATH"
+            )
+    return {index: frames[film] for index, film in enumerate(rows.films)}

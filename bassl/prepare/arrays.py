@@ -11,6 +11,7 @@ import logging
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,11 @@ def write_arrays(
     """Write films into `target` in MovieNet's layout, without key-frames; returns the folder of the feature store.
 
     The label of each film's last shot is left out unless `keep_last`: after it there is nothing to tell apart. Films
-    in a store that is there already and whole are not written again.
+    in a store that is there already are not written again; one with other features there is refused, before anything
+    is written.
 
     Raises InputError for names that cannot be folders, arrays that do not fit each other, other labels than 1, 0 and
-    -1, and features of another dimension than the rest's or that are not finite.
+    -1, and features that are not finite, of another dimension than the rest's, or other than those stored.
     """
     from bassl.dataset.features import FeatureWriter  # imports torch
 
@@ -66,12 +68,14 @@ def write_arrays(
     if other := next((name for name, found in dimensions.items() if found != dimension), None):
         raise InputError(f"features of {other} have {dimensions[other]} numbers a shot, the others {dimension}")
     layout = Layout.of(target)
-    with alone(target):
-        identity = {"model": None, "transform": None, "precision": "float32", "source": store}
-        writer = FeatureWriter(layout.features / store, dimension, "float32", identity)
+    identity = {"model": None, "transform": None, "precision": "float32", "source": store}
+    writer = FeatureWriter(layout.features / store, dimension, "float32", identity)
+    with alone(target), closing(writer):
         writer.begin()
+        stored = {name for name, (_, features, _) in checked.items() if writer.holds(name, features)}
         for name, (frames, features, labels) in checked.items():
-            writer.write(name, features)
+            if name not in stored:
+                writer.write(name, features)
             if (labels != NO_LABEL).any():
                 write_label_file(layout.labels / f"{name}.txt", labels)
             write_shot_file(layout.shots / f"{name}.txt", frames)

@@ -75,6 +75,8 @@ def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -
     if plan.dry_run:
         log.info("dry run: one batch worked; nothing was written")
     else:
+        if trainer.is_global_zero:
+            keyframes.faults.report()
         log.info(
             "features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features
         )

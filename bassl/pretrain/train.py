@@ -111,7 +111,9 @@ def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
     )
     compute = plan.compute
     workers = usable_workers(compute.num_workers, compute.num_processes)
-    return PretrainData(samples, compute.batch_size, seed, workers, validation, compute.world_size, **chunks)
+    return PretrainData(
+        samples, compute.batch_size, seed, workers, validation, compute.world_size, compute.accumulate, **chunks
+    )
 
 
 def build_module(

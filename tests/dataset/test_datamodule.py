@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_a_batch_larger_than_the_data_is_refused_before_work_starts(coded_keyfra
     with pytest.raises(InputError, match=r"a batch of 80 samples .*effective_batch_size to 64 or less"):
         pretrain_data(coded_keyframes, 10, num_processes=8)
     pretrain_data(coded_keyframes, 8, num_processes=8)
+
+
+def test_an_epoch_is_of_whole_steps_also_where_only_the_trainer_knows_them(coded_keyframes: Keyframes) -> None:
+    assert len(pretrain_data(coded_keyframes).train_dataloader()) == 17
+    assert len(pretrain_data(coded_keyframes, accumulate=2).train_dataloader()) == 16
+    data = pretrain_data(coded_keyframes)
+    data.trainer = SimpleNamespace(accumulate_grad_batches=5)  # type: ignore[assignment]
+    assert len(data.train_dataloader()) == 15
+    with pytest.raises(InputError, match="a batch of 72 samples does not fit the 69"):
+        pretrain_data(coded_keyframes, 4, accumulate=18)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -252,6 +252,29 @@ def test_gathering_equals_reading_row_by_row() -> None:
     rows = torch.randint(9, (5, 7), generator=torch.Generator().manual_seed(0))
     slow = torch.stack([torch.stack([table.values[row] for row in window]) for window in rows])
     assert torch.equal(table.gather(rows), slow)
+
+
+class Travelling(torch.Tensor):
+    """Rows that note how they are brought to another device."""
+
+    non_blocking: ClassVar[list[bool]] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.to:
+            cls.non_blocking.append((kwargs or {}).get("non_blocking", False))
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+@pytest.mark.parametrize(("device", "non_blocking"), [("cpu", False), ("meta", True)])
+def test_rows_are_waited_for_where_the_host_indexes_with_them(
+    device: str, non_blocking: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Travelling, "non_blocking", [])
+    table = FeatureTable(torch.zeros(9, DIM, device=device), np.array([0]), np.array([9]))
+    rows = torch.arange(6).reshape(2, 3).as_subclass(Travelling)
+    assert table.gather(rows).shape == (2, 3, DIM)
+    assert Travelling.non_blocking[0] is non_blocking
 
 
 def test_an_extraction_that_was_cut_off_goes_on(tmp_path: Path) -> None:

@@ -81,8 +81,17 @@ def test_a_broken_key_frame_is_replaced_by_the_next_of_its_shot(own_keyframes: K
 def test_a_shot_without_any_key_frame_is_refused(own_keyframes: Keyframes) -> None:
     for k in range(NUM_KEYFRAMES):
         own_keyframes.path(0, 2, k).unlink()
-    with pytest.raises(InputError, match="shot 2 of film tt1 has no key-frame that can be read"):
-        own_keyframes.read(0, [2], [1])
+    listing = replace(own_keyframes, faults=Faults(list_file=own_keyframes.root / "broken.txt"))
+    for keyframes, named in (
+        (own_keyframes, "the log names them"),
+        (listing, f"they are listed in {listing.faults.list_file}"),
+    ):
+        with pytest.raises(InputError) as refusal:
+            keyframes.read(0, [2], [1])
+        said = str(refusal.value)
+        assert said.startswith(
+            f"shot 2 of film tt1 has no key-frame that can be read in {keyframes.root / 'tt1'}; {named}; "
+        )
 
 
 def test_strict_reading_ends_at_the_first_broken_key_frame(own_keyframes: Keyframes) -> None:

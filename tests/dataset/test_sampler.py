@@ -83,6 +83,29 @@ def test_an_epoch_that_has_begun_is_not_changed_by_the_next() -> None:
     assert type(first.row) is int
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_an_epoch_is_of_whole_optimiser_steps(world_size: int) -> None:
+    sampler = EpochSampler(95, 8 // world_size, 0, world_size, SEED, accumulate=2)
+    plain = EpochSampler(95, 8 // world_size, 0, world_size, SEED)
+    assert (sampler.num_batches, plain.num_batches) == (10, 11)  # five steps of 16, not a sixth of 8
+    whole = list(sampler)
+    assert len(whole) == len(sampler) == 10 * sampler.batch_size
+    assert whole == list(plain)[: len(whole)], "the batches that stay are those of before"
+    sampler.skip_batches(4)
+    assert list(sampler) == whole[4 * sampler.batch_size :]
+
+
+@pytest.mark.parametrize(("num_rows", "accumulate", "said"), [
+    (15, 2, "a batch of 16 samples does not fit the 15 samples there are; set "
+            "config.TRAIN.BATCH_SIZE.effective_batch_size to 14 or less"),
+    (3, 4, "a batch of 32 samples does not fit the 3 samples there are; use 3 processes x micro-batches or fewer"),
+])  # fmt: skip
+def test_a_step_larger_than_the_data_is_refused(num_rows: int, accumulate: int, said: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        EpochSampler(num_rows, 8, 0, 1, SEED, accumulate)
+    assert str(refusal.value) == said
+
+
 @pytest.mark.parametrize(("num_rows", "batch_size", "world_size", "said"), [
     (11, 12, 1, "a batch of 12 samples does not fit the 11 samples there are; set "
                 "config.TRAIN.BATCH_SIZE.effective_batch_size to 11 or less"),

@@ -12,7 +12,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.finetune.losses import balanced_cross_entropy
-from bassl.finetune.module import FinetuneModule
+from bassl.finetune.module import FinetuneModule, on_device_if_it_fits
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.crn import ContextualRelationNetwork
 from tests.reference import data, fill
@@ -67,3 +67,22 @@ def test_the_learning_rate_follows_a_cosine_from_the_first_step_on() -> None:
     assert rates[0] == 0.2
     assert rates[10] == pytest.approx(0.1)
     assert rates[19] == pytest.approx(0.2 * 0.00615583, rel=1e-4)
+
+
+class Movable(torch.Tensor):
+    """A tensor that says where it goes to."""
+
+    def to(self, device: torch.device) -> str:  # type: ignore[override]
+        return f"on {device}"
+
+
+@pytest.mark.parametrize(("free", "fits"), [(2 * 480 + 2, True), (2 * 480, False), (0, False)])
+def test_features_go_to_the_gpu_where_they_leave_half_of_its_free_memory(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**9))
+    values = torch.zeros(10, WIDTH).as_subclass(Movable)
+    assert values.nbytes == 480
+    found: object = on_device_if_it_fits(values, torch.device("cuda", 1))
+    assert found == "on cuda:1" if fits else found is values
+    assert on_device_if_it_fits(values, torch.device("cpu")) is values

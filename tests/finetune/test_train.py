@@ -175,3 +175,30 @@ def test_a_run_that_goes_on_from_elsewhere_keeps_what_lay_here_and_finds_its_own
     assert run(tiny_movienet, tmp_path, features, *still, *more) == 0
     assert {path.read_bytes() for path in second.glob("earlier-*.ckpt")} == before
     assert read_checkpoint(second / "best.ckpt").epoch == read_checkpoint(second / "last.ckpt").epoch == 1
+
+
+def test_a_shot_file_shorter_than_the_rows_is_refused_before_anything_is_trained(
+    features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_movienet, data, ignore=shutil.ignore_patterns("240P_frames"))
+    row = json.loads((data / "anno" / "anno.test.ndjson").read_text().splitlines()[-1])
+    film, last = row["video_id"], int(row["shot_id"])
+    path = data / "scene318" / "shot_movie318" / f"{film}.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:last]))
+    assert run(data, tmp_path, features) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: film {film} has a row for shot {last}, but the shot file {path} holds only {last} ")
+    assert "config.SHOT_PATH" in said
+    assert not (tmp_path / "finetune").exists()
+
+
+def test_accumulation_takes_whole_optimiser_steps_and_refuses_less_than_one(
+    features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size, parts = "config.TRAIN.BATCH_SIZE.effective_batch_size", "config.TRAINER.accumulate_grad_batches"
+    assert run(tiny_movienet, tmp_path, features, f"{size}=24", f"{parts}=3") == 0
+    stored = read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel")
+    assert stored.global_step == 2, "four batches an epoch of 8 samples are one step of 24; two epochs"
+    assert run(tiny_movienet, tmp_path, features, f"{size}=80", f"{parts}=10", "config.EXPR_NAME=large") == 2
+    assert "a batch of 80 samples does not fit" in capsys.readouterr().err.strip().splitlines()[-1]

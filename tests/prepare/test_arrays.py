@@ -54,6 +54,30 @@ def test_the_command_does_the_same_and_can_be_repeated(tmp_path: Path) -> None:
     assert check([str(tmp_path / "data")]) == 0
 
 
+def test_a_store_grows_and_its_films_are_not_written_again(tmp_path: Path) -> None:
+    folder = write_arrays(tmp_path, {"a": film()}, {"test": ["a"]})
+    written = (folder / "a.npy").stat()
+    write_arrays(tmp_path, {"a": film(), "b": film(7, seed=1)}, {"test": ["a", "b"]})
+    assert (folder / "a.npy").stat().st_ino == written.st_ino
+    assert dict(FeatureStore.open(folder).num_shots) == {"a": 5, "b": 7}
+
+
+@pytest.mark.parametrize("other", [film(seed=1), film(6)])
+def test_other_features_of_a_stored_film_are_refused_before_anything_is_written(
+    other: FilmArrays, tmp_path: Path
+) -> None:
+    folder = write_arrays(tmp_path, {"a": film()}, {"test": ["a"]})
+    before = tree_bytes(tmp_path, hidden=True)
+    with pytest.raises(InputError) as refusal:
+        write_arrays(tmp_path, {"b": film(), "a": other}, {"test": ["a", "b"]})
+    said = f"{folder / 'a.npy'} holds other features of film a; write to another store, or remove the file"
+    assert str(refusal.value) == said
+    assert tree_bytes(tmp_path, hidden=True) == before
+    (folder / "a.npy").unlink()
+    write_arrays(tmp_path, {"a": other}, {"test": ["a"]})
+    np.testing.assert_array_equal(FeatureStore.open(folder).film("a"), np.asarray(other.features, np.float32))
+
+
 def test_unlabelled_arrays_are_stored_too(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", film())
     assert main([str(path), "--target", str(tmp_path / "data"), "--features", "f_net", "--labels", "none"]) == 0
