@@ -13,7 +13,7 @@ from bassl.config import load
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
-SET_UP = {"quickstart.sh", "test.sh", "audit.sh"}  # these install and run everything, which their own tests do
+SET_UP = {"quickstart.sh", "test.sh", "audit.sh"}  # in test_scripts_set_up.py and test_scripts_launching.py
 RECORDER = """\
 #!/usr/bin/env bash
 { printf '%s\\x1f' "$(basename "$0")" "$@"; printf '\\x1e'; } >> "$RECORD"
