@@ -119,3 +119,26 @@ def test_without_an_active_environment_one_is_made_in_the_repository(clone, stan
     assert made == [f"{stand_ins}/recorder", "-m", "venv", f"{clone}/.venv"]
     assert [command[0] for command in others] == [f"{clone}/.venv/bin/python"] * 2
     assert recorded(stand_ins, script, cwd=tmp_path) == others[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "has_python", "has_virtual", "taken"),
+    [
+        ("films", True, False, "conda"),
+        ("films", True, True, "active"),
+        ("films", False, False, "a clone/.venv"),  # conda makes environments without Python as well
+        ("base", True, False, "a clone/.venv"),
+        (None, True, False, "a clone/.venv"),
+    ],
+)
+def test_an_active_conda_environment_is_used_unless_it_is_the_base(
+    name, has_python, has_virtual, taken, clone, stand_ins, tmp_path
+):
+    for folder in ("active", "a clone/.venv", *(["conda"] if has_python else [])):
+        environment(tmp_path / folder)
+    environ = {"CONDA_PREFIX": str(tmp_path / "conda")}
+    environ |= {"CONDA_DEFAULT_ENV": name} if name else {}
+    environ |= {"VIRTUAL_ENV": str(tmp_path / "active")} if has_virtual else {}
+    commands = recorded(stand_ins, clone / "scripts" / "test.sh", cwd=tmp_path, **environ)
+    assert [command[0] for command in commands] == [f"{tmp_path}/{taken}/bin/python"] * 2
+    assert (tmp_path / taken / ".bassl-installed[dev,video]").is_file()
