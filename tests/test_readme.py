@@ -63,6 +63,9 @@ def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
     shown = [
         row[1:] for row in table("README.md", "trained on eight BBC episodes, AP on three others, mean of three seeds")
     ]
+    recipe = table("README.md", "trained on eight BBC episodes, AP on three others, mean of three seeds")[0][0]
+    assert recipe == "CRN from scratch: Adam 2e-4, batch 128, 10 epochs"  # not the published one
+    assert "Rows 1 and 2: Adam 2e-4 (`base_lr` 4e-4 at batch 128), 10 epochs" in RESULTS
     assert shown == [
         [f"{found['authors']:.3f}", f"{found['scratch']:.3f}"],
         ["", f"{found['small']:.3f}"],
