@@ -23,7 +23,7 @@ PAGES = [
     "bassl/data/big_buck_bunny/README.md",
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = ("bash", "bassl", "cd", "mypy", "pip", "python", "python3", "ruff", "sbatch", "tensorboard")
+PROGRAMS = ("bash", "bassl", "cd", "mypy", "pip", "python", "python3", "ruff", "sbatch", "source", "tensorboard")
 ENTRY_POINTS = {
     "bassl/pretrain/main.py": "pretrain",
     "bassl/pretrain/extract_shot_repr.py": "extract",
@@ -193,6 +193,13 @@ def _pip(arguments: list[str]) -> None:
             assert word in {"-e", "-r", ".", *PACKAGES} or (ROOT / word).is_file(), word
 
 
+def _source(arguments: list[str]) -> None:
+    """What is activated is what the set-up makes."""
+    (file,) = arguments
+    folder = file.removesuffix("/bin/activate")
+    assert file != folder and f'-m venv "$root/{folder}"' in read("scripts/environment.bash"), file
+
+
 def _any(_arguments: list[str]) -> None:
     """A tool of others, called without anything of ours."""
 
@@ -207,5 +214,6 @@ KINDS: dict[str, Callable[[list[str]], None]] = {
     "python3": _python,
     "ruff": _any,
     "sbatch": _sbatch,
+    "source": _source,
     "tensorboard": _any,
 }

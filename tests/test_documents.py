@@ -76,6 +76,8 @@ def test_the_commands_are_found() -> None:
         "bash scripts/run_pretrain_bassl.sh config.NOTHING=1",
         "NOBODY=1 bash scripts/finetune_bassl.sh",
         "pip install -e .[audio]",
+        "source venv/bin/activate",
+        "source .venv/bin",
     ],
 )
 def test_a_command_that_would_not_start_is_noticed(line: str) -> None:

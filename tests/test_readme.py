@@ -33,6 +33,13 @@ def test_it_is_read_in_a_minute_at_the_top_and_does_not_grow() -> None:
     top = "\n".join(lines[:20])
     assert "![" in top
     assert "bash scripts/quickstart.sh" in top and "bash scripts/test.sh" in top
+    shown = [line.split("  ")[0] for line in commands("README.md")]
+    assert shown[:4] == [  # the quickstart leaves .venv inactive and does not install [video]
+        "bash scripts/quickstart.sh",
+        "bash scripts/test.sh",
+        "source .venv/bin/activate",
+        "pip install -e '.[video]'",
+    ]
 
 
 def test_it_shows_a_command_of_every_kind() -> None:
