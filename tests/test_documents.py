@@ -78,6 +78,9 @@ def test_the_commands_are_found() -> None:
         "pip install -e .[audio]",
         "source venv/bin/activate",
         "source .venv/bin",
+        "mkdir ckpt",
+        "tar -xzf unknown.tar.gz -C bassl/pretrain/ckpt",
+        "tar -xzf bassl.tar.gz -C bassl/ckpt",
     ],
 )
 def test_a_command_that_would_not_start_is_noticed(line: str) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import subprocess
+import tarfile
+from pathlib import Path
 
 import pytest
 import yaml
 
+from bassl.config import load
+from bassl.config.resolve import resolve_extract
 from bassl.config.schema import FinetuneTest
 from bassl.errors import InputError, Preempted
 from benchmarks import readme
-from tests.documents import ROOT, commands, read, table
+from tests.documents import ROOT, commands, fenced, read, table
 
 README = read("README.md")
 RESULTS = read("docs/results.md")
@@ -57,6 +62,23 @@ def test_published_numbers_are_the_authors_here_and_in_the_results() -> None:
     rows = {what: " / ".join(f"{known[row]:.2f}" for row in names) for what, names in PUBLISHED.items()}
     assert {row[0]: row[1] for row in table("README.md", "MovieNet-SSeg test, AP | published")} == rows
     assert dict(table("docs/results.md", "MovieNet-SSeg test, AP | published")) == rows
+
+
+def test_an_archive_of_the_model_zoo_is_unpacked_to_where_fine_tuning_looks(tmp_path: Path) -> None:
+    """As the authors' document implies, an archive is a folder with the run's name, to be moved to `pretrain/ckpt`."""
+    (block,) = (block for block in fenced("README.md", "bash") if "tar -xzf" in block)
+    unpack, finetune = block.splitlines()
+    assert finetune.split("  ")[0] == "bash scripts/finetune_bassl.sh"
+    (tmp_path / "bassl").mkdir()
+    for name in ("model-v1.ckpt", "config.json"):
+        (tmp_path / "bassl" / name).write_text(name)
+    with tarfile.open(tmp_path / "bassl.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "bassl", "bassl")
+    for _ in range(2):
+        subprocess.run(["bash", "-euc", unpack], cwd=tmp_path, check=True)
+    read_from = resolve_extract(load("extract", ["+config.LOAD_FROM=bassl"])).checkpoint.relative_to(ROOT)
+    assert sorted(path.name for path in (tmp_path / read_from).iterdir()) == ["config.json", "model-v1.ckpt"]
+    assert f"reads {read_from}/model-v1.ckpt" in finetune
 
 
 def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
