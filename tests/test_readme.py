@@ -105,6 +105,8 @@ def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
 def test_sizes_follow_from_the_counts() -> None:
     shots, uncertain, labels, positives = 507_530, 838, 105_976, 7_272
     assert f"{shots * 2048 * 4 / 1e9:.1f} GB for all of MovieNet-SSeg in 32 bit" in README
+    for page in ("README.md", "docs/scaling.md"):  # each of 8 processes holds all of them
+        assert f"{8 * shots * 2048 * 4 / 1e9:.0f} GB" in read(page)
     data = read("docs/data.md")
     assert f"{100 * (positives + uncertain) / labels:.2f} % with it" in data
     assert f"{100 * positives / labels:.2f} % without" in data
