@@ -148,6 +148,9 @@ def test_a_missed_goal_is_shown_and_a_row_without_ratio_and_goal_is_not() -> Non
         "| --- | --- | --- | --- | --- | --- |\n"
         "| decoding | ms | 2 | 9 | 4.5 | 5 x (MISSED) |\n"
     )
+    own = {**MEASURED, "reference": None, "ratio": 0.001, "goal": "below 0.01", "reached": True}
+    shown = readme.speed_table({"samples": {"machine": MACHINE, "rows": [own]}})
+    assert shown.endswith("| decoding | ms | 2 |  |  | below 0.01, is 0.001 (reached) |\n")  # no ratio to a reference
     placed = readme.in_place(README, shown)
     assert readme.in_place(placed, "") == readme.in_place(README, "")
     assert shown in placed
