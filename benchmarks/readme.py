@@ -59,8 +59,17 @@ def main(_argv: Sequence[str] | None = None) -> int:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    goal = row["goal"] + verdict(row["reached"])
-    return (row["work"], row["unit"], number(row["ours"]), number(row["reference"]), number(row["ratio"]), goal)
+    goal, ratio = row["goal"], number(row["ratio"])
+    if row["reference"] is None and ratio:  # a ratio to something else: what its goal is about
+        goal, ratio = f"{goal}, is {ratio}", ""
+    return (
+        row["work"],
+        row["unit"],
+        number(row["ours"]),
+        number(row["reference"]),
+        ratio,
+        goal + verdict(row["reached"]),
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Extracts shot features, then fine-tunes a shot-level method: bash scripts/finetune_shot-level_baseline.sh [config.KEY=VALUE ...]
-# In the environment: LOAD_FROM (the pre-trained EXPR_NAME, shotcol), EXTRACT_ARGS (config.KEY=VALUE ... for the extraction).
+# In the environment: LOAD_FROM (the pre-trained EXPR_NAME, Simclr_NN), EXTRACT_ARGS (config.KEY=VALUE ... for the extraction).
 set -euo pipefail
 set -f  # EXTRACT_ARGS is cut at blanks, its [ ] and * stay as they are
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
-load_from="${LOAD_FROM:-shotcol}"
+load_from="${LOAD_FROM:-Simclr_NN}"
 
 "${PYTHON:-python3}" "$root/bassl/pretrain/extract_shot_repr.py" \
     config.DISTRIBUTED.NUM_NODES=1 \

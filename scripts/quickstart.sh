@@ -53,7 +53,7 @@ One film with 11 scene ends is a smoke signal that everything runs and learns, a
   predictions  $out/finetune/logs/quickstart/predictions.csv
   picture      $out/finetune/logs/quickstart/timeline.png
   checkpoints  $out/pretrain/ckpt/quickstart  $out/finetune/ckpt/quickstart
-  curves       tensorboard --logdir $out
+  curves       $(dirname "$(command -v python)")/tensorboard --logdir $out
 Next: bash scripts/test.sh, or your own data (README, "Your own films as a training set").
 Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; key-frames resized
 END

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bassl import cli
 from bassl.config import load
+from bassl.config.locations import PRETRAINED
 from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,10 @@ PAGES = [
     "bassl/data/big_buck_bunny/README.md",
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = ("bash", "bassl", "cd", "mypy", "pip", "python", "python3", "ruff", "sbatch", "tensorboard")
+PROGRAMS = (
+    *("bash", "bassl", "cd", "mkdir", "mypy", "pip", "python", "python3", "ruff", "sbatch", "source", "tar"),
+    "tensorboard",
+)
 ENTRY_POINTS = {
     "bassl/pretrain/main.py": "pretrain",
     "bassl/pretrain/extract_shot_repr.py": "extract",
@@ -193,6 +197,25 @@ def _pip(arguments: list[str]) -> None:
             assert word in {"-e", "-r", ".", *PACKAGES} or (ROOT / word).is_file(), word
 
 
+def _source(arguments: list[str]) -> None:
+    """What is activated is what the set-up makes."""
+    (file,) = arguments
+    folder = file.removesuffix("/bin/activate")
+    assert file != folder and f'-m venv "$root/{folder}"' in read("scripts/environment.bash"), file
+
+
+def _mkdir(arguments: list[str]) -> None:
+    """A page makes one folder, that of pre-trained checkpoints."""
+    assert arguments[0] == "-p" and [ROOT / word for word in arguments[1:]] == [PRETRAINED], arguments
+
+
+def _tar(arguments: list[str]) -> None:
+    """An archive of the model zoo is unpacked there."""
+    option, archive, to, folder = arguments
+    assert option == "-xzf" and any(link.endswith(f"/checkpoints/{archive}") for link in links("README.md")), arguments
+    assert to == "-C" and ROOT / folder == PRETRAINED, arguments
+
+
 def _any(_arguments: list[str]) -> None:
     """A tool of others, called without anything of ours."""
 
@@ -201,11 +224,14 @@ KINDS: dict[str, Callable[[list[str]], None]] = {
     "bash": _script,
     "bassl": _bassl,
     "cd": _any,
+    "mkdir": _mkdir,
     "mypy": _any,
     "pip": _pip,
     "python": _python,
     "python3": _python,
     "ruff": _any,
     "sbatch": _sbatch,
+    "source": _source,
+    "tar": _tar,
     "tensorboard": _any,
 }

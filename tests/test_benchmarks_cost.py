@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_without_a_gpu_its_rate_is_asked_for(measured: Path, capsys: pytest.Capt
     assert main([]) == 2
     assert "--images-per-second" in capsys.readouterr().err
     assert main(["--cpu", "--gpus", "1"]) == 0
+
+
+def test_the_measurement_in_the_repository_serves_as_the_pages_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(cost.RESULTS / "inputs-cpu.json", tmp_path)  # and not what was measured on this machine since
+    monkeypatch.setattr(cost, "RESULTS", tmp_path)
+    assert main(["--gpus", "8"]) == 2
+    assert "--images-per-second" in capsys.readouterr().err
+    assert main(["--gpus", "8", "--images-per-second", "2000"]) == 0
+    assert main(["--cpu", "--gpus", "1"]) == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/scaling.md"])
+def test_a_page_that_plans_for_gpus_has_one_measured(page: str) -> None:
+    text = (cost.RESULTS.parents[1] / page).read_text(encoding="utf-8")
+    assert text.count("benchmarks.main --only cost_check") == text.count("--only cost_check --device cuda") == 1
 
 
 def test_without_a_measurement_it_says_how_to_get_one(

@@ -76,6 +76,11 @@ def test_the_commands_are_found() -> None:
         "bash scripts/run_pretrain_bassl.sh config.NOTHING=1",
         "NOBODY=1 bash scripts/finetune_bassl.sh",
         "pip install -e .[audio]",
+        "source venv/bin/activate",
+        "source .venv/bin",
+        "mkdir ckpt",
+        "tar -xzf unknown.tar.gz -C bassl/pretrain/ckpt",
+        "tar -xzf bassl.tar.gz -C bassl/ckpt",
     ],
 )
 def test_a_command_that_would_not_start_is_noticed(line: str) -> None:
@@ -199,6 +204,18 @@ def test_the_defaults_in_the_table_of_scaling_are_those_of_the_schema() -> None:
     for key, *defaults in table("docs/scaling.md", "key"):
         name = re.findall(r"`(config[^`]+)`", key)[0]
         assert defaults == [shown(known_keys(job)[name]) for job in ("pretrain", "finetune")], name
+
+
+def test_what_contributing_says_of_the_code_is_so() -> None:
+    text = " ".join(read("CONTRIBUTING.md").split())
+    (columns,) = re.findall(r"^line-length = (\d+)$", read("pyproject.toml"), re.MULTILINE)
+    assert f"Lines end at {columns} columns" in text
+    long = [path for path in (ROOT / "bassl").rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 300]
+    assert "past 300 lines think again (only the lists of `bassl/config` are longer)" in text
+    assert {path.parent for path in long} == {ROOT / "bassl" / "config"}, long
+    for path in (ROOT / "tests").rglob("*.py"):  # waiting is done in loops, a moment at a time
+        moments = [float(moment) for moment in re.findall(r"\bsleep\(([\d.]+)\)", path.read_text(encoding="utf-8"))]
+        assert all(moment <= 0.05 for moment in moments), (path, moments)
 
 
 def test_fenced_blocks_are_closed() -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import subprocess
+import tarfile
+from pathlib import Path
 
 import pytest
 import yaml
 
+from bassl.config import load
+from bassl.config.resolve import resolve_extract
 from bassl.config.schema import FinetuneTest
 from bassl.errors import InputError, Preempted
 from benchmarks import readme
-from tests.documents import ROOT, commands, read, table
+from tests.documents import ROOT, commands, fenced, read, table
 
 README = read("README.md")
 RESULTS = read("docs/results.md")
@@ -33,6 +38,13 @@ def test_it_is_read_in_a_minute_at_the_top_and_does_not_grow() -> None:
     top = "\n".join(lines[:20])
     assert "![" in top
     assert "bash scripts/quickstart.sh" in top and "bash scripts/test.sh" in top
+    shown = [line.split("  ")[0] for line in commands("README.md")]
+    assert shown[:4] == [  # the quickstart leaves .venv inactive and does not install [video]
+        "bash scripts/quickstart.sh",
+        "bash scripts/test.sh",
+        "source .venv/bin/activate",
+        "pip install -e '.[video]'",
+    ]
 
 
 def test_it_shows_a_command_of_every_kind() -> None:
@@ -52,6 +64,23 @@ def test_published_numbers_are_the_authors_here_and_in_the_results() -> None:
     assert dict(table("docs/results.md", "MovieNet-SSeg test, AP | published")) == rows
 
 
+def test_an_archive_of_the_model_zoo_is_unpacked_to_where_fine_tuning_looks(tmp_path: Path) -> None:
+    """As the authors' document implies, an archive is a folder with the run's name, to be moved to `pretrain/ckpt`."""
+    (block,) = (block for block in fenced("README.md", "bash") if "tar -xzf" in block)
+    unpack, finetune = block.splitlines()
+    assert finetune.split("  ")[0] == "bash scripts/finetune_bassl.sh"
+    (tmp_path / "bassl").mkdir()
+    for name in ("model-v1.ckpt", "config.json"):
+        (tmp_path / "bassl" / name).write_text(name)
+    with tarfile.open(tmp_path / "bassl.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "bassl", "bassl")
+    for _ in range(2):
+        subprocess.run(["bash", "-euc", unpack], cwd=tmp_path, check=True)
+    read_from = resolve_extract(load("extract", ["+config.LOAD_FROM=bassl"])).checkpoint.relative_to(ROOT)
+    assert sorted(path.name for path in (tmp_path / read_from).iterdir()) == ["config.json", "model-v1.ckpt"]
+    assert f"reads {read_from}/model-v1.ckpt" in finetune
+
+
 def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
     means = {}
     for what, seeds, mean, _ in table("docs/results.md", "what scores"):
@@ -63,6 +92,9 @@ def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
     shown = [
         row[1:] for row in table("README.md", "trained on eight BBC episodes, AP on three others, mean of three seeds")
     ]
+    recipe = table("README.md", "trained on eight BBC episodes, AP on three others, mean of three seeds")[0][0]
+    assert recipe == "CRN from scratch: Adam 2e-4, batch 128, 10 epochs"  # not the published one
+    assert "Rows 1 and 2: Adam 2e-4 (`base_lr` 4e-4 at batch 128), 10 epochs" in RESULTS
     assert shown == [
         [f"{found['authors']:.3f}", f"{found['scratch']:.3f}"],
         ["", f"{found['small']:.3f}"],
@@ -73,6 +105,8 @@ def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
 def test_sizes_follow_from_the_counts() -> None:
     shots, uncertain, labels, positives = 507_530, 838, 105_976, 7_272
     assert f"{shots * 2048 * 4 / 1e9:.1f} GB for all of MovieNet-SSeg in 32 bit" in README
+    for page in ("README.md", "docs/scaling.md"):  # each of 8 processes holds all of them
+        assert f"{8 * shots * 2048 * 4 / 1e9:.0f} GB" in read(page)
     data = read("docs/data.md")
     assert f"{100 * (positives + uncertain) / labels:.2f} % with it" in data
     assert f"{100 * positives / labels:.2f} % without" in data
@@ -114,6 +148,9 @@ def test_a_missed_goal_is_shown_and_a_row_without_ratio_and_goal_is_not() -> Non
         "| --- | --- | --- | --- | --- | --- |\n"
         "| decoding | ms | 2 | 9 | 4.5 | 5 x (MISSED) |\n"
     )
+    own = {**MEASURED, "reference": None, "ratio": 0.001, "goal": "below 0.01", "reached": True}
+    shown = readme.speed_table({"samples": {"machine": MACHINE, "rows": [own]}})
+    assert shown.endswith("| decoding | ms | 2 |  |  | below 0.01, is 0.001 (reached) |\n")  # no ratio to a reference
     placed = readme.in_place(README, shown)
     assert readme.in_place(placed, "") == readme.in_place(README, "")
     assert shown in placed

@@ -13,7 +13,7 @@ from bassl.config import load
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
-SET_UP = {"quickstart.sh", "test.sh", "audit.sh"}  # these install and run everything, which their own tests do
+SET_UP = {"quickstart.sh", "test.sh", "audit.sh"}  # in test_scripts_set_up.py and test_scripts_launching.py
 RECORDER = """\
 #!/usr/bin/env bash
 { printf '%s\\x1f' "$(basename "$0")" "$@"; printf '\\x1e'; } >> "$RECORD"
@@ -82,8 +82,8 @@ COMMANDS = {
         [PYTHON, *finetune("bassl", "transfer_finetune", "0.0000025")],
     ],
     "finetune_shot-level_baseline.sh": [
-        [PYTHON, *extract("shotcol")],
-        [PYTHON, *finetune("shotcol", "finetune_scratch", "0.000025")],
+        [PYTHON, *extract("Simclr_NN")],  # as the authors' archive and document call it
+        [PYTHON, *finetune("Simclr_NN", "finetune_scratch", "0.000025")],
     ],
     "torchrun_pretrain.sh": [[PYTHON, *torchrun(1, 0, 8), *pretrain("bassl")]],
     "slurm_pretrain.sh": [
@@ -193,6 +193,25 @@ def test_fine_tuning_takes_another_model_and_arguments_for_the_extraction(stand_
     first = [PYTHON, *extract("bassl_40epoch", "config.B=2", "config.C=*", "[1]")]
     second = [PYTHON, *finetune("bassl_40epoch", "transfer_finetune", "0.0000025"), "config.A=1"]
     assert commands == [[word.format(root=ROOT) for word in words] for words in (first, second)]
+
+
+def test_a_shot_level_method_is_fine_tuned_under_the_name_that_it_was_pre_trained_with(stand_ins, tmp_path):
+    """By the script's own pre-training, and by default: the README's pre-training line, the model zoo's archive."""
+    script, readme = "finetune_shot-level_baseline.sh", (ROOT / "README.md").read_text()
+    (pretraining,) = recorded(stand_ins, ROOT / "scripts" / "run_pretrain_shotcol.sh", cwd=tmp_path)
+    assert f"config.EXPR_NAME={load_from(stand_ins, script, tmp_path, LOAD_FROM='shotcol')}" in pretraining
+    assert f"LOAD_FROM=shotcol bash scripts/{script}" in readme
+    default = load_from(stand_ins, script, tmp_path)
+    assert f"+method=shotcol config.EXPR_NAME={default} " in readme
+    assert f"/checkpoints/{default}.tar.gz" in readme
+
+
+def load_from(stand_ins: Path, script: str, cwd: Path, **environ: str) -> str:
+    """The pre-trained run that a fine-tuning script reads, the same in both of its steps."""
+    first, second = recorded(stand_ins, ROOT / "scripts" / script, cwd=cwd, **environ)
+    name = first[-1].removeprefix("+config.LOAD_FROM=")
+    assert second[-1] == f"+config.PRETRAINED_LOAD_FROM={name}"
+    return name
 
 
 def test_an_extraction_that_fails_is_not_fine_tuned_from(stand_ins, tmp_path):

@@ -377,13 +377,13 @@ class Pretrain(Common):
 @dataclass
 class ExtractTrainer:
     accelerator: str = key("auto", "auto (CUDA where there is a GPU, else CPU), cuda or cpu")
-    precision: str = key("auto", "auto (fastest where features stay within 1 % of 32 bit), 32, bf16 or fp16")
+    precision: str = key("auto", "auto (the half precision that the device computes in, else 32), 32, bf16 or fp16")
     progress_bar: bool = key(True, "show progress bars")
 
 
 @dataclass
 class ExtractTrain:
-    NUM_WORKERS: int = key(8, "threads per process that read and resize key-frames; capped at the cores there are")
+    NUM_WORKERS: int = key(8, "data workers per process, which read and resize key-frames; capped at the cores there are")
 
 
 @dataclass
