@@ -159,3 +159,19 @@ def test_a_missed_goal_is_shown_and_a_row_without_ratio_and_goal_is_not() -> Non
 def test_a_readme_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(InputError, match="0 places"):
         readme.in_place("nothing here", "")
+
+
+def test_the_scores_on_drawn_films_are_those_of_the_table() -> None:
+    rows = [
+        line.split(" | ")
+        for line in RESULTS.splitlines()
+        if (line.startswith("| ") and "→" in line) or "| random |" in line
+    ]
+    training_free = {row[0].removeprefix("| "): float(row[4].split()[0]) for row in rows}
+    assert len(training_free) == 6
+    said = re.search(
+        r"from AP (\d+) to (\d+) \(temporal\), (\d+) \(bassl\) and (\d+) \(instance\)", README.replace("\n", " ")
+    )
+    assert said is not None
+    for name, number in zip(("random", "temporal", "bassl", "instance"), said.groups(), strict=True):
+        assert int(number) == round(training_free[name])
