@@ -439,7 +439,9 @@ class Finetune(Common):
     PRETRAINED_LOAD_FROM: Optional[str] = key(
         None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned"
     )
-    LOAD_FROM: Optional[str] = key(None, "fine-tuned run or checkpoint to evaluate; nothing is trained")
+    LOAD_FROM: Optional[str] = key(
+        None, "fine-tuned run or checkpoint to evaluate; nothing is trained; EXPR_NAME is then <its name>_evaluation"
+    )
     ZERO_SHOT: bool = key(
         False,
         "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen",
