@@ -147,7 +147,9 @@ class FinetuneModule(pl.LightningModule):
             self.predictions[evaluation.name] = found
             if evaluation.name == "val":
                 rows = found.deduplicated(self._uncertain)
-                self.metadata["threshold"] = best_f1_threshold(rows.probability, rows.label)
+                threshold = best_f1_threshold(rows.probability, rows.label)
+                if threshold == threshold:  # NaN: no boundary in it
+                    self.metadata["threshold"] = threshold
             self.results[evaluation.name] = scene_metrics(
                 found, evaluation.frames, self.threshold, self._fps, uncertain=self._uncertain
             )

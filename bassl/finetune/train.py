@@ -257,11 +257,17 @@ def _finish(
     """
     scored = plan.run.checkpoint_folder / LAST
     if plan.select_on == "val":
-        if "val" in module.results or (resumed and (plan.run.checkpoint_folder / BEST).is_file()):
+        best = plan.run.checkpoint_folder / BEST
+        if best.is_file() and ("val" in module.results or resumed):
             _load_best(plan, module)
-            scored = plan.run.checkpoint_folder / BEST
+            scored = best
         else:
-            log.warning("the run ended before val was scored; the last weights are scored instead of the best")
+            log.warning(
+                "%s; the last weights are scored instead of the best",
+                "val has no AP, as no boundary is among the scored rows"
+                if "val" in module.results
+                else "the run ended before val was scored",
+            )
     elif module.scored_step == trainer.global_step:
         return scored
     elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train

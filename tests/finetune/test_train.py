@@ -122,6 +122,29 @@ def test_a_transferred_crn_keeps_its_heads_when_the_tuned_model_is_read_again(
     assert scorer.crn.num_heads == scorer.crn.encoder.layer[0].attention["self"].num_heads == 4
 
 
+def test_where_no_boundary_of_val_is_scored_the_last_weights_are_scored(
+    features: Path, tiny_movienet: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_movienet, data)
+    path = data / "anno" / "anno.val.ndjson"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    labels = [0] * (len(rows) - 1) + [1]
+    lines = [json.dumps({**row, "boundary_label": label}) for row, label in zip(rows, labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    select = ["config.TEST.SELECT_ON=val", "config.TEST.THRESHOLD=val", "config.TRAINER.limit_val_batches=1"]
+    more = ["config.TEST.BATCH_SIZE.effective_batch_size=8", "config.TRAINER.max_epochs=1"]
+    assert run(data, tmp_path, features, *select, *more) == 0
+    assert (
+        "val has no AP, as no boundary is among the scored rows; the last weights are scored instead of the best"
+        in caplog.text
+    )
+    found = scores(tmp_path)
+    assert Path(found["model"]["path"]).name == "last.ckpt"
+    assert (found["threshold"], found["threshold_from_val"]) == (0.5, None)
+    assert found["test"]["AP"] > 0
+
+
 def test_an_evaluation_alone_records_itself_beside_the_run_and_never_over_it(
     features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
