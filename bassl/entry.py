@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
+from bassl.endings import told
 from bassl.errors import InputError, Preempted, RunError
 
 Run = Callable[[DictConfig], None]
@@ -48,6 +49,12 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
     except BrokenPipeError:  # the reader of --help has gone
         sys.stderr.close()
         return 0
+    except (OSError, RuntimeError) as error:
+        sentence = told(error, job)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"error: {sentence}\n")
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,40 @@ def test_an_interrupted_run_ends_with_status_130(capsys: pytest.CaptureFixture[s
 
     assert start("pretrain", run, "About.", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "said"),
+    [
+        ("pretrain", OSError(errno.ENOSPC, "No space left on device"), "a log of the run: No space left on device; "),
+        ("finetune", OSError(errno.EIO, "Input/output error", "/ckpt"), "/ckpt: Input/output error; "),
+        ("extract", OSError(errno.EDQUOT, "Disk quota exceeded", "/f"), "/f: Disk quota exceeded; "),
+        ("pretrain", PermissionError(errno.EACCES, "Permission denied", "/l"), "/l: Permission denied; "),
+        ("pretrain", RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset"), "another process of this run"),
+    ],
+)
+def test_what_the_machine_does_to_a_run_is_one_sentence_with_status_one(
+    job: str, error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: DictConfig) -> None:
+        raise error
+
+    assert start(job, run, "About.", []) == 1
+    sentence = capsys.readouterr().err
+    assert sentence.startswith(f"error: {said}")
+    assert sentence.endswith(f"{'the same command' if job == 'extract' else 'config.RESUME=true'} goes on\n")
+
+
+@pytest.mark.parametrize(
+    "bug", [RuntimeError("shapes differ"), OSError("no number"), FileNotFoundError(2, "gone", "/x")]
+)
+def test_a_bug_stays_a_traceback(bug: Exception) -> None:
+    def run(config: DictConfig) -> None:
+        raise bug
+
+    with pytest.raises(type(bug)) as caught:
+        start("pretrain", run, "About.", [])
+    assert caught.value is bug
 
 
 def test_a_run_that_cannot_go_on_ends_with_status_one(capsys: pytest.CaptureFixture[str]) -> None:
