@@ -46,6 +46,11 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except SystemExit as stop:  # by Lightning, which catches Ctrl-C in training
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        sys.stderr.write("interrupted\n")
+        return 130
     except BrokenPipeError:  # the reader of --help has gone
         sys.stderr.close()
         return 0

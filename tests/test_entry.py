@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 from omegaconf import DictConfig
 
@@ -88,6 +91,28 @@ def test_an_interrupted_run_ends_with_status_130(capsys: pytest.CaptureFixture[s
 
     assert start("pretrain", run, "About.", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_lightnings_way_to_end_an_interrupted_run_is_status_130_and_no_other_exit_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(config: DictConfig) -> None:
+        trainer = pl.Trainer(accelerator="cpu", logger=False, barebones=True)
+        with patch.object(trainer, "_run", side_effect=KeyboardInterrupt):
+            trainer.fit(pl.LightningModule(), [])
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert start("pretrain", interrupted, "About.", []) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from there on
+    assert capsys.readouterr().err.endswith("interrupted\n")
+
+    def leaves(config: DictConfig) -> None:
+        sys.exit(1)
+
+    with pytest.raises(SystemExit):
+        start("pretrain", leaves, "About.", [])
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,19 @@ def test_when_one_process_dies_the_others_end_within_a_minute(which: str, tiny_m
     assert not Path(f"/proc/{child}").exists() or b"bassl" not in Path(f"/proc/{child}/cmdline").read_bytes()
 
 
+@pytest.mark.slow
+def test_ctrl_c_ends_training_with_the_documented_status(tiny_movienet: Path, tmp_path: Path) -> None:
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    wait_for(last, process)
+    process.send_signal(signal.SIGINT)
+    status, said = ends(process)
+    assert status == 130, said[-2000:]
+    assert said.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    assert read_checkpoint(last).global_step > 0
+
+
 def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(
     tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
