@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
+from bassl.endings import told
 from bassl.errors import InputError, Preempted, RunError
 
 Run = Callable[[DictConfig], None]
@@ -45,9 +46,20 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except SystemExit as stop:  # by Lightning, which catches Ctrl-C in training
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        sys.stderr.write("interrupted\n")
+        return 130
     except BrokenPipeError:  # the reader of --help has gone
         sys.stderr.close()
         return 0
+    except (OSError, RuntimeError) as error:
+        sentence = told(error, job)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"error: {sentence}\n")
+        return 1
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # names that `write_atomically` gives
+UNNUMBERED = ("requested and", "inline_container")  # errors of numpy and torch, which leave the system's number out
 LOCK_PATIENCE = 20.0
 """Seconds to wait for a lock: data workers of a run that was killed hold its locks for some seconds more."""
 
@@ -29,7 +31,8 @@ def write_atomically(path: Path, writer: Callable[[Path], Any]) -> None:
     Args:
         path: the file to make or to replace.
         writer: writes everything to the path that it is given; when it raises, the temporary file is removed,
-            path stays as it was, and the exception goes on.
+            path stays as it was, and the exception goes on; one of a disk that takes no more as an OSError with
+            its number and path, whichever library wrote.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +41,11 @@ def write_atomically(path: Path, writer: Callable[[Path], Any]) -> None:
         writer(temporary)
         _flush_to_disk(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        number = _system_error(error, temporary)
         temporary.unlink(missing_ok=True)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
     if os.name == "posix":
         _flush_to_disk(path.parent)
@@ -86,6 +92,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _system_error(error: BaseException, temporary: Path) -> int | None:
+    """The system's number for an error of writing a file; None for any other error."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.filename in (None, str(temporary)) else None
+    if not isinstance(error, (OSError, RuntimeError)) or not any(sign in str(error) for sign in UNNUMBERED):
+        return None
+    try:
+        with temporary.open("ab") as file:  # what stopped the writer stops this as well
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as found:
+        return found.errno
+    return errno.EIO
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -21,11 +21,16 @@ class _Watched:
     where: str
     copied: torch.cuda.Event | None
 
+    def has_arrived(self) -> bool:
+        """Whether they can be looked at without waiting."""
+        return self.copied is None or self.copied.query()
+
 
 class FiniteGuard:
     """Looks at the loss terms and the gradient of every step without waiting for the device.
 
-    On CUDA it looks when their copy has arrived. An overflow that a gradient scaler handles is no error: it is in the
+    On CUDA it looks when their copy has arrived, which `flush` waits for: call it before what a step has done is used,
+    validated or saved. An overflow that a gradient scaler handles is no error: it is in the
     gradient, which is not looked at where there is a scaler.
     """
 
@@ -52,8 +57,16 @@ class FiniteGuard:
             copied.record()
         where = f"step {step} (batch {batch} of its epoch, learning rate {lr:.3g})"
         self._pending.append(_Watched(values, names, where, copied))
-        while self._pending and (self._pending[0].copied is None or self._pending[0].copied.query()):
+        while self._pending and self._pending[0].has_arrived():
             self._check(self._pending.pop(0))
+
+    def flush(self) -> None:
+        """Wait for what is under way, and raise RunError if anything of a step so far was not finite."""
+        pending, self._pending = self._pending, []
+        for watched in pending:
+            if watched.copied is not None:
+                watched.copied.synchronize()
+            self._check(watched)
 
     @staticmethod
     def _check(watched: _Watched) -> None:

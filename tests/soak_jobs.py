@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import shutil
 from collections.abc import Callable
@@ -212,7 +213,9 @@ def pretrained(out: Path) -> dict[str, Any]:
 
 def fine_tuned(out: Path) -> dict[str, Any]:
     logs = out / "finetune/logs/devel"
-    reports = {name: (logs / name).read_bytes() for name in ("all_score.json", "predictions.csv")}
+    scores = json.loads((logs / "all_score.json").read_text())
+    del scores["model"]  # its path, and the hash of a file that holds paths, are the folder's
+    reports = {"all_score.json": scores, "predictions.csv": (logs / "predictions.csv").read_bytes()}
     return checkpoints(out / "finetune/ckpt/devel") | scalars(logs) | reports
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 from omegaconf import DictConfig
 
@@ -87,6 +91,62 @@ def test_an_interrupted_run_ends_with_status_130(capsys: pytest.CaptureFixture[s
 
     assert start("pretrain", run, "About.", []) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_lightnings_way_to_end_an_interrupted_run_is_status_130_and_no_other_exit_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(config: DictConfig) -> None:
+        trainer = pl.Trainer(accelerator="cpu", logger=False, barebones=True)
+        with patch.object(trainer, "_run", side_effect=KeyboardInterrupt):
+            trainer.fit(pl.LightningModule(), [])
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert start("pretrain", interrupted, "About.", []) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from there on
+    assert capsys.readouterr().err.endswith("interrupted\n")
+
+    def leaves(config: DictConfig) -> None:
+        sys.exit(1)
+
+    with pytest.raises(SystemExit):
+        start("pretrain", leaves, "About.", [])
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "said"),
+    [
+        ("pretrain", OSError(errno.ENOSPC, "No space left on device"), "a log of the run: No space left on device; "),
+        ("finetune", OSError(errno.EIO, "Input/output error", "/ckpt"), "/ckpt: Input/output error; "),
+        ("extract", OSError(errno.EDQUOT, "Disk quota exceeded", "/f"), "/f: Disk quota exceeded; "),
+        ("pretrain", PermissionError(errno.EACCES, "Permission denied", "/l"), "/l: Permission denied; "),
+        ("pretrain", RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset"), "another process of this run"),
+    ],
+)
+def test_what_the_machine_does_to_a_run_is_one_sentence_with_status_one(
+    job: str, error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: DictConfig) -> None:
+        raise error
+
+    assert start(job, run, "About.", []) == 1
+    sentence = capsys.readouterr().err
+    assert sentence.startswith(f"error: {said}")
+    assert sentence.endswith(f"{'the same command' if job == 'extract' else 'config.RESUME=true'} goes on\n")
+
+
+@pytest.mark.parametrize(
+    "bug", [RuntimeError("shapes differ"), OSError("no number"), FileNotFoundError(2, "gone", "/x")]
+)
+def test_a_bug_stays_a_traceback(bug: Exception) -> None:
+    def run(config: DictConfig) -> None:
+        raise bug
+
+    with pytest.raises(type(bug)) as caught:
+        start("pretrain", run, "About.", [])
+    assert caught.value is bug
 
 
 def test_a_run_that_cannot_go_on_ends_with_status_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bassl.files import locked, remove_leftovers, write_atomically
+from tests.runs import files_no_larger_than
 
 
 def test_a_new_file_appears_with_its_folders(tmp_path: Path) -> None:
@@ -22,6 +26,22 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     target.write_text("old")
     write_atomically(target, lambda path: path.write_text("new"))
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "python"])
+def test_a_disk_that_takes_no_more_is_the_systems_error_with_the_path_whichever_library_writes(
+    library: str, tmp_path: Path
+) -> None:
+    target, many = tmp_path / "large", 100_000
+    writers: dict[str, Callable[[Path], object]] = {
+        "torch": lambda path: torch.save(torch.zeros(many), path),
+        "numpy": lambda path: np.save(path.open("wb"), np.zeros(many)),
+        "python": lambda path: path.write_bytes(bytes(many)),
+    }
+    with files_no_larger_than(50_000), pytest.raises(OSError, match="File too large") as caught:
+        write_atomically(target, writers[library])
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(target))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failing_writer_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from bassl.dataset.features import FeatureWriter
+from bassl.errors import RunError
 from bassl.finetune import losses
 from bassl.finetune import main as finetune_main
-from bassl.finite import gradient_norm
+from bassl.finetune.module import FinetuneModule
+from bassl.finite import FiniteGuard, _Watched, gradient_norm
 from bassl.model.checkpoint import read_checkpoint
 from bassl.optim import LARS
 from bassl.pretrain import main as pretrain_main
@@ -96,6 +98,92 @@ def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
     sentence = capsys.readouterr().err.strip().splitlines()[-1]
     assert "weights are not finite after step 4" in sentence
     assert read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").global_step == 2
+
+
+@pytest.mark.parametrize("knn", ["true", "false"])
+def test_what_a_slow_device_says_of_an_epochs_last_step_is_waited_for_before_validating_and_saving(
+    knn: str,
+    tiny_movienet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    breaks(monkeypatch, 2, Overflow.apply)
+    monkeypatch.setattr(_Watched, "has_arrived", lambda watched: False)
+    assert pretrain(tiny_movienet, tmp_path, f"config.TEST.KNN_VALIDATION={knn}") == 1
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("error: the gradient is not finite at step 1 (batch 1 of its epoch, learning rate ")
+    assert not (tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt").exists()
+
+
+def test_flushing_waits_for_the_device_and_looks_at_everything_once() -> None:
+    waited: list[str] = []
+
+    class Copied:
+        def query(self) -> bool:
+            return False
+
+        def synchronize(self) -> None:
+            waited.append("waited")
+
+    guard = FiniteGuard()
+    guard._pending = [
+        _Watched(torch.tensor([value]), (f"loss term {name}",), f"step {step}", Copied())  # type: ignore[arg-type]
+        for step, (name, value) in enumerate([("ssm", 1.0), ("pp", torch.nan)])
+    ]
+    with pytest.raises(RunError, match="loss term pp is not finite at step 1;"):
+        guard.flush()
+    assert waited == ["waited"] * 2
+    guard.flush()
+
+
+@pytest.mark.parametrize("job", ["pretrain", "finetune"])
+def test_weights_that_overflow_in_an_epochs_last_step_are_no_mistake_of_the_users(
+    job: str,
+    features: Path,
+    tiny_movienet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = LARS if job == "pretrain" else torch.optim.Adam
+    whole, calls = kind.step, [0]
+
+    def overflows(self: torch.optim.Optimizer, *arguments: Any, **options: Any) -> Any:
+        done = whole(self, *arguments, **options)
+        calls[0] += 1
+        if calls[0] == 2:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(torch.inf)
+        return done
+
+    monkeypatch.setattr(kind, "step", overflows)
+    more = ["config.TRAINER.limit_train_batches=2", f"config.FEATURE_PATH={features}"]
+    tune = [*finetune_overrides(tiny_movienet, tmp_path), *more]
+    status = (
+        pretrain(tiny_movienet, tmp_path, "config.TEST.KNN_VALIDATION=true")
+        if job == "pretrain"
+        else finetune_main.main(tune)
+    )
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (status, calls[0]) == (1, 2)
+    assert "weights are not finite after step 2" in sentence
+
+
+def test_probabilities_that_are_no_numbers_end_an_evaluation_with_a_sentence(
+    features: Path,
+    tiny_movienet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = FinetuneModule.forward
+    monkeypatch.setattr(
+        FinetuneModule, "forward", lambda self, shots: whole(self, shots) * (1 if self.training else torch.nan)
+    )
+    assert finetune_main.main([*finetune_overrides(tiny_movienet, tmp_path), f"config.FEATURE_PATH={features}"]) == 1
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("error: 23 of 23 probabilities of test are no numbers; ")
 
 
 class ScaledOnly(MixedPrecision):

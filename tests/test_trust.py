@@ -18,7 +18,7 @@ from bassl.errors import Preempted
 from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
-from tests.runs import ROOT, extract_overrides, pretrain_overrides
+from tests.runs import ROOT, extract_overrides, files_no_larger_than, pretrain_overrides
 
 ENDLESS = ["config.TRAINER.max_epochs=10000", "config.TEST.KNN_VALIDATION=false"]
 
@@ -88,12 +88,30 @@ def test_when_one_process_dies_the_others_end_within_a_minute(which: str, tiny_m
     os.kill(int(child) if which == "second" else process.pid, signal.SIGKILL)
     status, said = ends(process, 60)  # returns once both have closed their ends of the pipe
     assert status != 0
-    assert said.strip(), "the others say why they end"
+    lost = "error: another process of this run has ended, so this one ends; see what it says, and config.RESUME=true"
+    noticed = {  # by the connection, or by the one of the two that looks after the other, whichever is first
+        "first": (lost, "the process that started this one has ended, so this one ends"),
+        "second": (lost, "Forcefully terminating all other processes"),
+    }
+    assert any(sentence in said for sentence in noticed[which]), said[-2000:]
     assert not Path(f"/proc/{child}").exists() or b"bassl" not in Path(f"/proc/{child}/cmdline").read_bytes()
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(
-    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_ctrl_c_ends_training_with_the_documented_status(tiny_movienet: Path, tmp_path: Path) -> None:
+    last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    wait_for(last, process)
+    process.send_signal(signal.SIGINT)
+    status, said = ends(process)
+    assert status == 130, said[-2000:]
+    assert said.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    assert read_checkpoint(last).global_step > 0
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, calls = torch.save, [0]
 
@@ -106,9 +124,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bassl.checkpointing.torch.save", fails_half_way)
-    with pytest.raises(OSError, match="No space left"):
-        pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS]) == 1
     folder = tmp_path / "pretrain" / "ckpt" / "devel"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"error: {folder / 'last.ckpt'}: No space left on device; what was written before is kept: see to it, and "
+        "config.RESUME=true goes on"
+    )
     assert read_checkpoint(folder).global_step == 2
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
 
@@ -168,6 +189,19 @@ def test_data_workers_and_another_start_list_a_broken_key_frame_once(
         assert capfd.readouterr().err.count(said) == 1
     assert starts[0] == starts[1], "the same seed draws the same key-frames"
     assert len(starts[0]) == len(set(starts[0])) > 1
+
+
+def test_an_extraction_that_cannot_write_says_so_in_a_sentence_and_goes_on_later(
+    tiny_movienet: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = tmp_path / "features"
+    with files_no_larger_than(70_000):
+        assert extraction(tiny_movienet, encoder, features) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"error: {features / 'tt0000001.npy'}: File too large; what was written before is kept: see to it, and the "
+        "same command goes on"
+    )
+    assert extraction(tiny_movienet, encoder, features) == 0
 
 
 def test_too_many_broken_key_frames_end_the_run_with_the_list(

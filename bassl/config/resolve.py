@@ -11,6 +11,7 @@ from bassl.config import plan as plans
 from bassl.config.checks import at_least, one_of, positive, share
 from bassl.config.locations import DATA, PACKAGE, PRETRAINED, checked_path, folder_name, located, store_name
 from bassl.config.method import resolve_method
+from bassl.config.schema import Finetune
 from bassl.errors import InputError
 
 LR_REFERENCE_BATCH = 256
@@ -31,7 +32,7 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
     one_of("config.TRAIN.OPTIMIZER.name", config.TRAIN.OPTIMIZER.name, ("lars", "sgd"))
     optimizer = config.TRAIN.OPTIMIZER
     return plans.PretrainPlan(
-        run=_run(config, "pretrain"),
+        run=_run(config, "pretrain", config.EXPR_NAME),
         data=_data(config),
         compute=compute,
         loop=_loop(config, least_epochs=0),
@@ -113,16 +114,19 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
             "config.ZERO_SHOT=true evaluates a run that is only pre-trained: set config.PRETRAINED_LOAD_FROM=<its "
             f"EXPR_NAME>{' and leave config.LOAD_FROM out' if config.LOAD_FROM else ''}"
         )
-    run = _run(config, "finetune")
     pretrained, default_store = None, None
     if named:
         pretrained = located(
             "config.PRETRAINED_LOAD_FROM", named, checked_path(config.PRETRAINED_CKPT_PATH, PRETRAINED)
         )
         default_store = data.root / "features" / store_name(pretrained)
-    evaluate = config.LOAD_FROM and located("config.LOAD_FROM", config.LOAD_FROM, run.checkpoint_folder.parent)
+    checkpoints = checked_path(config.CKPT_PATH, PACKAGE / "finetune" / "ckpt")
+    evaluate = config.LOAD_FROM and located("config.LOAD_FROM", config.LOAD_FROM, checkpoints)
+    evaluated = evaluate or (pretrained if config.ZERO_SHOT else None)
+    is_unnamed = config.EXPR_NAME == Finetune.EXPR_NAME
+    name = f"{store_name(evaluated)}_evaluation" if evaluated and is_unnamed else config.EXPR_NAME
     return plans.FinetunePlan(
-        run=run,
+        run=_run(config, "finetune", name),
         data=data,
         compute=_compute(config, config.TRAIN.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS),
         loop=_loop(config),
@@ -168,8 +172,8 @@ def _threshold(config: DictConfig) -> float | None:
     return None
 
 
-def _run(config: DictConfig, job: str) -> plans.RunPlan:
-    name = folder_name("config.EXPR_NAME", config.EXPR_NAME)
+def _run(config: DictConfig, job: str, name: str) -> plans.RunPlan:
+    name = folder_name("config.EXPR_NAME", name)
     resume = None if config.RESUME is None or str(config.RESUME).lower() == "false" else str(config.RESUME)
     if resume is not None and resume.lower() == "true":
         resume = "auto"

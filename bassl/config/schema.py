@@ -383,7 +383,9 @@ class ExtractTrainer:
 
 @dataclass
 class ExtractTrain:
-    NUM_WORKERS: int = key(8, "data workers per process, which read and resize key-frames; capped at the cores there are")
+    NUM_WORKERS: int = key(
+        8, "data workers per process, which read and resize key-frames; capped at the cores there are"
+    )
 
 
 @dataclass
@@ -445,7 +447,9 @@ class Finetune(Common):
     PRETRAINED_LOAD_FROM: Optional[str] = key(
         None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned"
     )
-    LOAD_FROM: Optional[str] = key(None, "fine-tuned run or checkpoint to evaluate; nothing is trained")
+    LOAD_FROM: Optional[str] = key(
+        None, "fine-tuned run or checkpoint to evaluate; nothing is trained; EXPR_NAME is then <its name>_evaluation"
+    )
     ZERO_SHOT: bool = key(
         False,
         "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen",

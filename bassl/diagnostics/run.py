@@ -106,7 +106,8 @@ class FinishedRun:
         plan = self.plan
         path = plan.run.checkpoint_folder
         if isinstance(plan, FinetunePlan):
-            path = plan.evaluate or (path / BEST if plan.select_on == "val" else path)
+            trained = path / BEST if plan.select_on == "val" else path
+            path = plan.evaluate or (plan.pretrained if plan.zero_shot and plan.pretrained else trained)
         return read_checkpoint(path)
 
     @cached_property

@@ -13,12 +13,13 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import resume_position
+from bassl.checkpointing import refuse_non_finite, resume_position
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
 from bassl.distributed import gather_uneven, gather_with_grad, mean_over_ranks, world_size
+from bassl.errors import RunError
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
@@ -128,7 +129,10 @@ class FinetuneModule(pl.LightningModule):
             self._table.values = on_device_if_it_fits(self._table.values, self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget earlier scores."""
+        """Forget earlier scores, and refuse weights that training has left without a number."""
+        if not self.trainer.testing:
+            self._guard.flush()
+            refuse_non_finite(self.trainer)
         self._scored = [[] for _ in self.evaluations]
 
     def validation_step(self, batch: WindowBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -142,12 +146,19 @@ class FinetuneModule(pl.LightningModule):
         for evaluation, scored in zip(self.evaluations, self._scored, strict=True):
             row = gather_uneven(_joined([r for r, _ in scored], torch.int64, self.device)).cpu().numpy()
             probability = gather_uneven(_joined([p for _, p in scored], torch.float32, self.device)).cpu().numpy()
+            if not np.isfinite(probability).all():
+                raise RunError(
+                    f"{np.count_nonzero(~np.isfinite(probability))} of {len(probability)} probabilities of "
+                    f"{evaluation.name} are no numbers; check the features, or set config.TRAINER.precision=32"
+                )
             notes = evaluation.annotations
             found = ShotPredictions(notes.film[row], notes.shot[row], probability.astype(np.float64), notes.label[row])
             self.predictions[evaluation.name] = found
             if evaluation.name == "val":
                 rows = found.deduplicated(self._uncertain)
-                self.metadata["threshold"] = best_f1_threshold(rows.probability, rows.label)
+                threshold = best_f1_threshold(rows.probability, rows.label)
+                if threshold == threshold:  # NaN: no boundary in it
+                    self.metadata["threshold"] = threshold
             self.results[evaluation.name] = scene_metrics(
                 found, evaluation.frames, self.threshold, self._fps, uncertain=self._uncertain
             )
@@ -160,7 +171,8 @@ class FinetuneModule(pl.LightningModule):
             self.metadata["val"] = self.results["val"]
 
     def on_train_epoch_end(self) -> None:
-        """Count the epoch, also one that is not scored."""
+        """Count the epoch, also one that is not scored, and look at its last step."""
+        self._guard.flush()
         self.trained_epochs = self.current_epoch + 1
 
     on_test_epoch_start = on_validation_epoch_start
@@ -180,6 +192,7 @@ class FinetuneModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the frozen encoder, so that the file is a whole model, and what it is."""
+        self._guard.flush()
         for encoder in self._encoder:
             checkpoint["state_dict"] |= {f"shot_encoder.{name}": value for name, value in encoder.state_dict().items()}
         checkpoint["bassl"] = self.metadata

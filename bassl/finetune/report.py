@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bassl.config.plan import FinetunePlan
+from bassl.config.plan import FinetunePlan, RunPlan
 from bassl.dataset.features import FeatureTable
+from bassl.dataset.fingerprint import sha256_of
 from bassl.dataset.keyframes import Keyframes
 from bassl.drawing.film_timelines import draw_film_timelines
+from bassl.errors import InputError
 from bassl.files import write_atomically, write_json
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.finetune.module import FinetuneModule
+from bassl.model.checkpoint_names import LAST
 from bassl.model.similarity import boundary_probabilities
 
 log = logging.getLogger(__name__)
@@ -45,16 +49,36 @@ def similarity_results(table: FeatureTable, split: Split, plan: FinetunePlan) ->
     return {name: results[name] for name in ("AP", "mAP", "AUC")}
 
 
+def refuse_to_replace(run: RunPlan) -> None:
+    """Raise InputError where an evaluation alone would write over the report of a training run."""
+    try:
+        recorded = json.loads((run.log_folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        recorded = None
+    is_training = isinstance(recorded, dict) and not (recorded.get("LOAD_FROM") or recorded.get("ZERO_SHOT"))
+    if is_training or (run.checkpoint_folder / LAST).is_file():
+        raise InputError(
+            f"{run.log_folder} holds the report of the training run {run.name}, which an evaluation alone would "
+            "replace; set config.EXPR_NAME to another name"
+        )
+
+
 def write_report(
-    folder: Path, module: FinetuneModule, split: Split, baseline: Mapping[str, float], kind: str = FINETUNED
+    folder: Path,
+    module: FinetuneModule,
+    split: Split,
+    baseline: Mapping[str, float],
+    kind: str = FINETUNED,
+    checkpoint: Path | None = None,
 ) -> None:
     """Write `all_score.json` and `predictions.csv` of a split, and print its scores as a table.
 
-    kind: what the model is, FINETUNED or ZERO_SHOT.
+    kind: what the model is, FINETUNED or ZERO_SHOT. checkpoint: the file that holds the weights that were scored.
     """
     results = module.results[split.name]
     scores = {
         "kind": kind,
+        "model": _identity(checkpoint),
         "epoch": module.trained_epochs,
         split.name: {name: _number(value) for name, value in results.items()},
         "threshold": module.threshold,
@@ -98,6 +122,13 @@ def write_predictions(path: Path, predictions: ShotPredictions, split: Split) ->
             film, shot = int(predictions.film[row]), int(predictions.shot[row])
             name, shot_id = split.annotations.films[film], split.annotations.shot_id(film, shot)
             table.writerow((name, shot_id, f"{predictions.probability[row]:.6f}", int(predictions.label[row])))
+
+
+def _identity(checkpoint: Path | None) -> dict[str, str] | None:
+    """Path and SHA-256 of a model's file; None where there is none."""
+    if checkpoint is None or not checkpoint.is_file():
+        return None
+    return {"path": str(checkpoint), "sha256": sha256_of(checkpoint)}
 
 
 def _number(value: float) -> float | None:

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,17 +16,24 @@ from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encode
 from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_path, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
-from bassl.dataset.features import FeatureTable
+from bassl.dataset.features import FeatureStore, FeatureTable
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.movienet import RawWindows
 from bassl.earlier import keep_earlier
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import FINETUNED, ZERO_SHOT, draw_timelines, similarity_results, write_report
+from bassl.finetune.report import (
+    FINETUNED,
+    ZERO_SHOT,
+    draw_timelines,
+    refuse_to_replace,
+    similarity_results,
+    write_report,
+)
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
-from bassl.model.checkpoint_names import BEST
+from bassl.model.checkpoint_names import BEST, LAST
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.records import record_run, warn_of_changes
 from bassl.runtime import build_trainer, choose_device, draw_seed, set_up_logging
@@ -37,6 +45,9 @@ TRANSFER = "config.MODEL.contextual_relation_network.transfer"
 def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     """Fine-tune and evaluate, or only evaluate where the plan names a fine-tuned model, or is zero-shot."""
     set_up_logging()
+    evaluates = plan.evaluate is not None or plan.zero_shot
+    if evaluates:
+        refuse_to_replace(plan.run)
     device = choose_device(plan.compute, cpu_half=False)
     tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
     pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
@@ -48,7 +59,6 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                 "give config.TEST.THRESHOLD=<number>, or fine-tune with config.TEST.SELECT_ON=val"
             )
     store = open_store(plan, tuned, pretrained)
-    evaluates = tuned is not None or plan.zero_shot
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
     resume = None if evaluates else resume_path(plan.run)
@@ -59,7 +69,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
-    config = as_built(config, scorer)
+    config = as_built(config, scorer, plan)
     metadata = {
         "config": config,
         "seed": seed,
@@ -78,6 +88,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         warn_of_changes(stored, config)
     callbacks = [] if evaluates else _callbacks(plan)
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
+    scored = source.path if source is not None else None
     if evaluates:
         if tuned is not None:
             stored = tuned.metadata.get("bassl", {})
@@ -95,13 +106,15 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                     record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
             trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
             if not plan.run.dry_run:
-                _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
+                scored = _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
     if plan.run.dry_run:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
         baseline = similarity_results(table, splits["test"], plan) if table is not None else {}
         kind = ZERO_SHOT if plan.zero_shot else FINETUNED
-        write_report(plan.run.log_folder, module, splits["test"], baseline, kind)
+        if evaluates:
+            _record_evaluation(plan, config, seed, splits["test"], store)
+        write_report(plan.run.log_folder, module, splits["test"], baseline, kind, scored)
         draw_timelines(plan.run.log_folder, module, splits["test"], plan)
 
 
@@ -183,12 +196,14 @@ def crn_sizes(crn: ContextualRelationNetwork) -> dict[str, int]:
     }
 
 
-def as_built(config: Mapping[str, Any], scorer: BoundaryScorer) -> dict[str, Any]:
-    """The configuration with the sizes of the scorer's CRN, which a transferred one brings along.
+def as_built(config: Mapping[str, Any], scorer: BoundaryScorer, plan: FinetunePlan) -> dict[str, Any]:
+    """The configuration with the sizes of the scorer's CRN, which a transferred one brings along, and the window.
 
     It is stored with the weights, from which nobody could tell the number of attention heads.
     """
     built = copy.deepcopy(dict(config))
+    window = {"neighbor_size": plan.neighbor_size, "neighbor_interval": plan.neighbor_interval}
+    built["LOSS"]["sampling_method"]["params"] |= window
     if scorer.crn is not None:
         built["MODEL"]["contextual_relation_network"]["params"]["trn"] |= crn_sizes(scorer.crn)
     return built
@@ -221,6 +236,7 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
         seed,
         usable_workers(plan.compute.num_workers, plan.compute.num_processes),
         plan.compute.world_size,
+        plan.compute.accumulate,
     )
 
 
@@ -229,20 +245,41 @@ def _evaluate(plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, t
     trainer.test(module, datamodule=_data(plan, None, [test], seed), verbose=False)
 
 
+def _record_evaluation(
+    plan: FinetunePlan, config: Mapping[str, Any], seed: int, test: Split, store: FeatureStore | None
+) -> None:
+    """Write beside the report what it takes to repeat an evaluation alone."""
+    keyframes = test.windows.keyframes if isinstance(test.windows, RawWindows) else None
+    data = fingerprint(plan.data.annotations, ["test"], keyframes, store)
+    record_run(plan.run.log_folder, {**config, "EXPR_NAME": plan.run.name}, seed, data)
+
+
 def _finish(
     plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int, resumed: bool
-) -> None:
-    """Score test with the weights that count: the best on val, or the last, which VAL_FREQ may have passed over."""
+) -> Path:
+    """Score test with the weights that count: the best on val, or the last, which VAL_FREQ may have passed over.
+
+    Returns the checkpoint that holds them.
+    """
+    scored = plan.run.checkpoint_folder / LAST
     if plan.select_on == "val":
-        if "val" in module.results or (resumed and (plan.run.checkpoint_folder / BEST).is_file()):
+        best = plan.run.checkpoint_folder / BEST
+        if best.is_file() and ("val" in module.results or resumed):
             _load_best(plan, module)
+            scored = best
         else:
-            log.warning("the run ended before val was scored; the last weights are scored instead of the best")
+            log.warning(
+                "%s; the last weights are scored instead of the best",
+                "val has no AP, as no boundary is among the scored rows"
+                if "val" in module.results
+                else "the run ended before val was scored",
+            )
     elif module.scored_step == trainer.global_step:
-        return
+        return scored
     elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train
         module.trained_epochs = trainer.current_epoch
     _evaluate(plan, module, trainer, test, seed)
+    return scored
 
 
 def _load_best(plan: FinetunePlan, module: FinetuneModule) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bassl.errors import InputError
+from bassl.errors import InputError, RunError
 
 KS = (1, 5, 10, 15, 20)
 QUERIES_AT_A_TIME = 256
@@ -38,7 +38,7 @@ class FilmwisePrecision:
         """Count one whole film: features (num_shots, D), scene of each shot (num_shots,) int.
 
         Features need not be of unit length: they are normalised here, in 32 bit also under autocast, on the
-        device they are on. Raises InputError for other shapes and for features that are not finite.
+        device they are on. Raises InputError for other shapes, RunError for features that are not finite.
         """
         if film_features.ndim != 2 or film_scenes.shape != film_features.shape[:1]:
             raise InputError(
@@ -48,7 +48,10 @@ class FilmwisePrecision:
         values = film_features.float()
         norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
         if not torch.isfinite(norm).all():
-            raise InputError("features hold NaN or infinity; lower the learning rate or check the checkpoint")
+            raise RunError(
+                "features hold NaN or infinity in k-NN validation; the last checkpoint is kept: go on from it with "
+                "config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr, or with config.TRAINER.precision=32"
+            )
         num_shots = len(film_features)
         scenes = film_scenes.to(film_features.device)
         _, scene_of_shot, num_in_scene = scenes.unique(return_inverse=True, return_counts=True)
@@ -78,7 +81,7 @@ def same_scene_precision(features: Tensor, film: Tensor, scene: Tensor, ks: Sequ
 
     `features` (N, D), of any length, `film` and `scene` (N,) int; scenes count within their film. Returns
     (len(ks),) float64 in percent, over the queries of all films; NaN for a k without a query. Raises
-    InputError for other shapes and for features that are not finite.
+    InputError for other shapes, RunError for features that are not finite.
     """
     if features.ndim != 2 or film.shape != features.shape[:1] or scene.shape != film.shape:
         raise InputError(

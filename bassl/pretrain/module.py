@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import resume_position
+from bassl.checkpointing import refuse_non_finite, resume_position
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
@@ -94,7 +94,12 @@ class PretrainModule(pl.LightningModule):
         self._guard.watch_gradient(self)
 
     def on_validation_epoch_start(self) -> None:
-        """Start afresh, on all ranks with the running statistics that are saved (without sync BN each has its own)."""
+        """Start afresh, with weights that are numbers (features of others would be blamed on the data).
+
+        All ranks take the running statistics that are saved; without sync BN each has its own.
+        """
+        self._guard.flush()
+        refuse_non_finite(self.trainer)
         share_buffers(self)
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
         self._film = []
@@ -126,6 +131,10 @@ class PretrainModule(pl.LightningModule):
             self.log("val/pseudo_boundary_distance", pseudo, rank_zero_only=True)
             self.log("val/pseudo_boundary_distance_random", random, rank_zero_only=True)
 
+    def on_train_epoch_end(self) -> None:
+        """Look at the last step."""
+        self._guard.flush()
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """LARS or SGD, warm-up and cosine per step."""
         groups = parameter_groups(self, self._plan.weight_decay)
@@ -145,7 +154,8 @@ class PretrainModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what the weights are."""
+        """Store what the weights are; of a step that was not finite none are."""
+        self._guard.flush()
         checkpoint["bassl"] = self._metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

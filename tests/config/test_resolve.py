@@ -231,6 +231,21 @@ def test_a_fine_tuned_model_is_found_below_its_own_folder() -> None:
     assert (plan.pretrained, plan.features) == (None, None)
 
 
+@pytest.mark.parametrize(("overrides", "name"), [
+    (["config.LOAD_FROM=tuned"], "tuned_evaluation"),
+    (["config.LOAD_FROM=/ckpt/tuned/best.ckpt"], "tuned_evaluation"),
+    (["config.PRETRAINED_LOAD_FROM=bassl", "config.LOAD_FROM=tuned"], "tuned_evaluation"),
+    (["config.PRETRAINED_LOAD_FROM=bassl", "config.ZERO_SHOT=true"], "bassl_evaluation"),
+    (["config.LOAD_FROM=tuned", "config.EXPR_NAME=mine"], "mine"),
+    (["config.PRETRAINED_LOAD_FROM=bassl"], "devel"),
+])  # fmt: skip
+def test_an_evaluation_alone_is_named_after_what_it_evaluates_unless_it_has_a_name(
+    overrides: list[str], name: str
+) -> None:
+    run = resolve_finetune(load("finetune", [*overrides, "config.LOG_PATH=/logs"])).run
+    assert (run.name, run.log_folder) == (name, Path("/logs") / name)
+
+
 @pytest.mark.parametrize(("overrides", "said"), [
     ([], "nothing to fine-tune: set config.PRETRAINED_LOAD_FROM="),
     (["config.USE_RAW_SHOT=true"], "nothing to fine-tune"),

@@ -17,7 +17,9 @@ from bassl.builders import stored_scorer
 from bassl.config.load import load
 from bassl.config.plan import FinetunePlan
 from bassl.config.resolve import resolve_finetune
+from bassl.dataset.fingerprint import sha256_of
 from bassl.dataset.window import clipped_window
+from bassl.diagnostics.run import FinishedRun
 from bassl.finetune import main as finetune_main
 from bassl.finetune.train import build_crn
 from bassl.model.checkpoint import read_checkpoint
@@ -118,6 +120,60 @@ def test_a_transferred_crn_keeps_its_heads_when_the_tuned_model_is_read_again(
     scorer = stored_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel"))
     assert scorer.crn is not None
     assert scorer.crn.num_heads == scorer.crn.encoder.layer[0].attention["self"].num_heads == 4
+
+
+def test_where_no_boundary_of_val_is_scored_the_last_weights_are_scored(
+    features: Path, tiny_movienet: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_movienet, data)
+    path = data / "anno" / "anno.val.ndjson"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    labels = [0] * (len(rows) - 1) + [1]
+    lines = [json.dumps({**row, "boundary_label": label}) for row, label in zip(rows, labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    select = ["config.TEST.SELECT_ON=val", "config.TEST.THRESHOLD=val", "config.TRAINER.limit_val_batches=1"]
+    more = ["config.TEST.BATCH_SIZE.effective_batch_size=8", "config.TRAINER.max_epochs=1"]
+    assert run(data, tmp_path, features, *select, *more) == 0
+    assert (
+        "val has no AP, as no boundary is among the scored rows; the last weights are scored instead of the best"
+        in caplog.text
+    )
+    found = scores(tmp_path)
+    assert Path(found["model"]["path"]).name == "last.ckpt"
+    assert (found["threshold"], found["threshold_from_val"]) == (0.5, None)
+    assert found["test"]["AP"] > 0
+
+
+def test_an_evaluation_alone_records_itself_beside_the_run_and_never_over_it(
+    features: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    window = "config.LOSS.sampling_method.params.neighbor_size=6"
+    assert run(tiny_movienet, tmp_path, features, window, "config.TRAINER.max_epochs=1") == 0
+    logs, weights = tmp_path / "finetune" / "logs", tmp_path / "finetune" / "ckpt" / "devel" / "last.ckpt"
+    report = (logs / "devel" / "all_score.json").read_bytes()
+    assert run(tiny_movienet, tmp_path, features, "+config.LOAD_FROM=devel") == 0
+    assert run(tiny_movienet, tmp_path, features, "+config.LOAD_FROM=devel") == 0, "over an evaluation it may write"
+    assert (logs / "devel" / "all_score.json").read_bytes() == report
+    assert scores(tmp_path, "devel_evaluation") == scores(tmp_path)
+    assert scores(tmp_path)["model"] == {"path": str(weights), "sha256": sha256_of(weights)}
+    finished = FinishedRun(logs / "devel_evaluation")
+    assert isinstance(finished.plan, FinetunePlan)
+    assert (finished.plan.run.name, finished.checkpoint.path, finished.window) == ("devel_evaluation", weights, (6, 1))
+    data = json.loads((logs / "devel_evaluation" / "environment.json").read_text())["data"]
+    assert (list(data["sha256"]), data["features"]["folder"]) == (["anno.test.ndjson"], str(features))
+
+    (tmp_path / "finetune" / "ckpt" / "gone").mkdir()
+    shutil.copytree(logs / "devel", logs / "gone")  # its checkpoint is elsewhere, but its config.json says what it is
+    shutil.copytree(weights.parent, tmp_path / "finetune" / "ckpt" / "moved")
+    for name in ("gone", "moved"):
+        capsys.readouterr()
+        assert run(tiny_movienet, tmp_path, features, "+config.LOAD_FROM=devel", f"config.EXPR_NAME={name}") == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said == (
+            f"error: {logs / name} holds the report of the training run {name}, which an evaluation alone would "
+            "replace; set config.EXPR_NAME to another name"
+        )
 
 
 def plan_of(*overrides: str) -> FinetunePlan:

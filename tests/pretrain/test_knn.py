@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bassl.errors import InputError
+from bassl.errors import InputError, RunError
 from bassl.pretrain import knn
 from bassl.pretrain.knn import FilmwisePrecision, same_scene_precision
 from tests.reference import data, golden, load_json
@@ -137,7 +137,7 @@ def test_shapes_values_and_ks_that_cannot_work_are_refused() -> None:
         same_scene_precision(data(0, (4, 8)), torch.zeros(3), torch.zeros(4))
     with pytest.raises(InputError, match=r"give \(num_shots, D\)"):
         FilmwisePrecision().update(data(0, (4, 2, 8)), torch.zeros(4))
-    with pytest.raises(InputError, match="NaN or infinity"):
+    with pytest.raises(RunError, match="NaN or infinity"):
         FilmwisePrecision().update(torch.full((4, 8), float("nan")), torch.zeros(4))
     with pytest.raises(InputError, match=r"ks is \(0, 5\)"):
         FilmwisePrecision((0, 5))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bassl.diagnostics.run import FinishedRun
 from bassl.diagnostics.scalars import read_scalars
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
@@ -95,19 +96,22 @@ def test_zero_shot_scores_come_from_the_pseudo_boundary_head(
     assert extract_shot_repr.main([*extract_overrides(tiny_movienet, untrained), "config.LOAD_FROM=untrained"]) == 0
     tune = [*finetune_overrides(tiny_movienet, untrained), "config.PRETRAINED_LOAD_FROM=untrained"]
     capfd.readouterr()
-    assert finetune_main.main([*tune, "config.ZERO_SHOT=true", "config.EXPR_NAME=zero"]) == 0
+    assert finetune_main.main([*tune, "config.ZERO_SHOT=true"]) == 0
     said = capfd.readouterr().err
     assert "zero-shot: the pseudo-boundary head of " in said
     assert [line.split()[0] for line in said.splitlines() if line.startswith(("zero-shot ", "training-free"))] == [
         "zero-shot",
         "training-free",
     ]
-    found = json.loads((untrained / "finetune" / "logs" / "zero" / "all_score.json").read_text())
+    found = json.loads((untrained / "finetune" / "logs" / "untrained_evaluation" / "all_score.json").read_text())
+    weights = untrained / "pretrain" / "ckpt" / "untrained" / "last.ckpt"
+    assert found["model"]["path"] == str(weights)
+    assert FinishedRun(untrained / "finetune" / "logs" / "untrained_evaluation").checkpoint.path == weights
     assert (found["kind"], found["epoch"], found["val"]) == ("zero-shot", 0, None)
     assert 0 < found["test"]["AP"] <= 1
     assert found["training_free"].keys() == {"AP", "mAP", "AUC"}
     assert not (untrained / "finetune" / "ckpt").exists()
-    assert (untrained / "finetune" / "logs" / "zero" / "predictions.csv").is_file()
+    assert (untrained / "finetune" / "logs" / "untrained_evaluation" / "predictions.csv").is_file()
 
 
 def test_zero_shot_needs_a_pseudo_boundary_head(
