@@ -21,7 +21,7 @@ SMALL = ["+method=instance", "config.MODEL.shot_encoder.resnet.depth=18"]
 
 def module_of(*overrides: str) -> PretrainModule:
     module = build_module(resolve_pretrain(load("pretrain", [*SMALL, *overrides])), seed=0, config={})
-    trainer: Any = SimpleNamespace(estimated_stepping_batches=40)
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=40, lightning_module=module)
     module._trainer = trainer
     return module
 
