@@ -80,6 +80,7 @@ def test_what_is_no_number_ends_the_run_by_name_and_the_last_checkpoint_stays(
     assert all(torch.isfinite(value).all() for value in stored.state_dict.values())
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
     tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_flushing_waits_for_the_device_and_looks_at_everything_once() -> None:
     guard.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["pretrain", "finetune"])
 def test_weights_that_overflow_in_an_epochs_last_step_are_no_mistake_of_the_users(
     job: str,

@@ -148,6 +148,7 @@ def test_raw_key_frames_give_the_scores_of_extracted_features(ran: Path, tiny_mo
     np.testing.assert_allclose(columns[1], columns[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_raw_key_frames_can_be_trained_on(ran: Path, tiny_movienet: Path) -> None:
     more = ["config.EXPR_NAME=raw_trained", "config.USE_RAW_SHOT=true", "config.TRAINER.max_epochs=1"]
     assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0

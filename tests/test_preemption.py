@@ -52,12 +52,13 @@ def signalled(monkeypatch: pytest.MonkeyPatch, step: str, call: int) -> None:
     monkeypatch.setattr(PretrainModule, step, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "call", "saved"),
     [
         pytest.param("training_step", 1, 1, id="first_half_of_a_step"),
-        pytest.param("training_step", 2, 1, id="second_half", marks=pytest.mark.slow),
-        pytest.param("training_step", 4, 2, id="last_step_of_an_epoch", marks=pytest.mark.slow),
+        pytest.param("training_step", 2, 1, id="second_half"),
+        pytest.param("training_step", 4, 2, id="last_step_of_an_epoch"),
         pytest.param("validation_step", 1, 2, id="validation"),
     ],
 )

@@ -110,6 +110,7 @@ def test_ctrl_c_ends_training_with_the_documented_status(tiny_movienet: Path, tm
     assert read_checkpoint(last).global_step > 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(
     tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_broken_key_frames_are_replaced_counted_and_listed(tiny_movienet: Path, 
     assert changed.tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_data_workers_and_another_start_list_a_broken_key_frame_once(
     tiny_movienet: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,7 @@ def test_films_that_are_done_are_not_opened_again(films: Path, tmp_path: Path) -
     assert prepare(films, "--target", data) == 1
 
 
+@pytest.mark.slow
 def test_the_whole_command_killed_and_repeated_gives_the_same_bytes(films: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bassl.prepare.main", str(films), "--jobs", "1", "--target"]
     subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
