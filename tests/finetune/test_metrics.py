@@ -217,6 +217,12 @@ def test_a_film_without_predicted_boundary_scores_no_iou() -> None:
     assert found["mIoU_shots"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("num_frames", "recall"), [(71, 1.0), (72, 1.0), (73, 0.0)])
+def test_near_is_up_to_three_seconds_of_24_frames(num_frames: int, recall: float) -> None:
+    predictions = one_film([0.1, 0.9, 0.1], [1, 0, 0])
+    assert scene_metrics(predictions, {0: equal_shots(3, num_frames)})["Recall@3s"] == recall
+
+
 def test_recall_at_3_seconds_counts_frames_at_the_given_rate() -> None:
     predictions = one_film([0.1, 0.9, 0.1, 0.1], [1, 0, 0, 0])
     frames = {0: equal_shots(4, 80)}
