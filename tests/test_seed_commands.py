@@ -7,6 +7,7 @@ document says, and from another folder without it.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -159,6 +160,10 @@ def test_every_command_runs_from_elsewhere_without_pythonpath(
     from_elsewhere(EXTRACT, extract_overrides(tiny_movienet, tmp_path), env, tmp_path)
     from_elsewhere(FINETUNE_BASSL, finetune_overrides(tiny_movienet, tmp_path), env, tmp_path)
     assert (tmp_path / "finetune" / "logs" / "transfer_finetune_bassl" / "predictions.csv").is_file()
+    checkpoints = tmp_path / "pretrain" / "ckpt"
+    shutil.copytree(checkpoints / "bassl", checkpoints / "shotcol_pretrain")
+    dry = [*finetune_overrides(tiny_movienet, tmp_path), "config.DRY_RUN=true"]
+    assert "dry run: it works" in from_elsewhere(FINETUNE_SHOT_LEVEL, dry, env, tmp_path)
 
 
 def test_the_documents_one_typo_is_answered_with_the_right_key(env: dict[str, str]) -> None:
