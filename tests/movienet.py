@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ndjson
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -50,8 +51,9 @@ def write_movienet(folder: Path, films: Mapping[str, int] = FILMS, seed: int = 0
 
 
 def write_ndjson(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write an annotation file and return its path."""
-    return _write(path, "".join(json.dumps(row) + "\n" for row in rows))
+    """Write an annotation file, as the `ndjson` package does, and return its path."""
+    lines = list(rows)
+    return _write(path, ndjson.dumps(lines) + "\n" * bool(lines))
 
 
 def draw_scenes(num_shots: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
