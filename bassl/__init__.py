@@ -5,9 +5,9 @@ method sums), `pretrain/module.py` and `pretrain/train.py` (a run), `dataset/mov
 CRN, heads), `finetune/` (from features to scores), `config/schema.py` (every key). `segment/` and `prepare/` start from
 films, which `video/` and `labels/` read; `drawing/` and `diagnostics/` make pictures, `procedural/` makes films,
 `download/` fetches MovieNet, `sweep/` runs tables of experiments. The modules beside this one serve all runs:
-`entry.py` (a command line), `builders.py` (models from plans and checkpoints), `runtime.py` (device, trainer, records),
-`launching.py` and `distributed.py` (processes), `checkpointing.py`, `preemption.py` and `finite.py` (what is kept, and
-what ends a run).
+`entry.py` (a command line), `builders.py` (models from plans and checkpoints), `runtime.py` (device, trainer),
+`launching.py` and `distributed.py` (processes), `records.py`, `checkpointing.py` and `earlier.py` (what is written down,
+and kept), `preemption.py`, `finite.py` and `endings.py` (what ends a run).
 
 Imports run one way: entry points -> runs -> modules -> losses, model, dataset; below the runs nothing sees the
 configuration.

@@ -33,7 +33,9 @@ def stored_table(file: Path) -> str:
     """The table of a file that `benchmarks.main --json` has written, perhaps by several runs on one machine."""
     parts = json.loads(file.read_text(encoding="utf-8"))
     days = sorted({part["machine"]["date"][:10] for part in parts.values()})
-    same = {name: value for name, value in next(iter(parts.values()))["machine"].items() if name not in ("date", "load")}
+    same = {
+        name: value for name, value in next(iter(parts.values()))["machine"].items() if name not in ("date", "load")
+    }
     results = {name: [Row(**row) for row in part["rows"]] for name, part in parts.items()}
     return table({"date": " to ".join(days[:1] + days[1:][-1:]), **same}, results)
 

@@ -12,6 +12,7 @@ from typing import Any, Optional  # OmegaConf reads the annotations at run time
 # ruff: noqa: UP045 (Optional[...] is what OmegaConf understands on every Python version)
 # ruff: noqa: RUF009 (key and tree make fields)
 # ruff: noqa: E501 (a key and its meaning share a line)
+# fmt: off
 
 
 def key(default: Any, meaning: str) -> Any:
@@ -48,35 +49,22 @@ class PretrainDistributed(Distributed):
 @dataclass
 class Trainer:
     max_epochs: int = key(10, "passes over the training shots")
-    max_steps: Optional[int] = key(
-        None, "stop after this many optimiser steps, whatever max_epochs says; the schedule ends there"
-    )
+    max_steps: Optional[int] = key(None, "stop after this many optimiser steps, whatever max_epochs says; the schedule ends there")
     accelerator: str = key("auto", "auto (CUDA where there is a GPU, else CPU), cuda or cpu")
-    precision: str = key(
-        "auto",
-        "auto, 32, bf16 or fp16; auto is bf16 or fp16 on CUDA and the faster one on CPU for pre-training, 32 for fine-tuning",
-    )
-    accumulate_grad_batches: int = key(
-        1,
-        "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what "
-        "fills no whole step",
-    )
+    precision: str = key("auto", "auto, 32, bf16 or fp16; auto is bf16 or fp16 on CUDA and the faster one on CPU for pre-training, 32 for fine-tuning")
+    accumulate_grad_batches: int = key(1, "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what fills no whole step")
     gradient_clip_val: Optional[float] = key(None, "largest gradient norm; unset: no clipping, as in the reference")
     log_every_n_steps: int = key(10, "steps between two TensorBoard points")
     limit_train_batches: Optional[int] = key(None, "training batches per epoch at most; unset: all")
     limit_val_batches: Optional[int] = key(None, "validation batches at most; unset: all")
-    checkpoint_every_n_steps: Optional[int] = key(
-        None, "also save last.ckpt every so many steps, beside the end of each epoch"
-    )
+    checkpoint_every_n_steps: Optional[int] = key(None, "also save last.ckpt every so many steps, beside the end of each epoch")
     checkpoint_every_n_minutes: Optional[float] = key(None, "also save last.ckpt every so many minutes")
     progress_bar: bool = key(True, "show progress bars")
 
 
 @dataclass
 class PretrainTrainer(Trainer):
-    max_epochs: int = key(
-        10, "passes over the training shots; 0: validate and save the untrained weights, as a baseline"
-    )
+    max_epochs: int = key(10, "passes over the training shots; 0: validate and save the untrained weights, as a baseline")
     compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
 
 
@@ -112,10 +100,7 @@ class PretrainLearningRate:
 
 @dataclass
 class FinetuneLearningRate:
-    base_lr: float = key(
-        2.5e-6,
-        "learning rate for 256 samples; scaled by effective_batch_size / 256 (bassl 2.5e-6, shot-level methods 2.5e-5)",
-    )
+    base_lr: float = key(2.5e-06, "learning rate for 256 samples; scaled by effective_batch_size / 256 (bassl 2.5e-6, shot-level methods 2.5e-5)")
 
 
 @dataclass
@@ -173,17 +158,9 @@ class PretrainTest:
 class FinetuneTest:
     VAL_FREQ: int = key(1, "epochs between two evaluations")
     BATCH_SIZE: WindowBatchSize = tree(WindowBatchSize)
-    SELECT_ON: str = key(
-        "last",
-        "last: report the last epoch on test, as the reference; val: keep the epoch with the best AP on val, then test once",
-    )
-    THRESHOLD: Any = key(
-        0.5,
-        "probability from which a shot counts as a boundary, for F1, Recall and mIoU; val: the best F1 on val, with SELECT_ON=val",
-    )
-    UNCERTAIN_LABEL: str = key(
-        "positive", "label -1: positive (counts as 1, the benchmark's rule) or masked (left out of loss and metrics)"
-    )
+    SELECT_ON: str = key("last", "last: report the last epoch on test, as the reference; val: keep the epoch with the best AP on val, then test once")
+    THRESHOLD: Any = key(0.5, "probability from which a shot counts as a boundary, for F1, Recall and mIoU; val: the best F1 on val, with SELECT_ON=val")
+    UNCERTAIN_LABEL: str = key("positive", "label -1: positive (counts as 1, the benchmark's rule) or masked (left out of loss and metrics)")
     FPS: float = key(24.0, "frames per second, for Recall@3s")
 
 
@@ -258,9 +235,7 @@ class ShotSceneMatching:
 
 @dataclass
 class ContextualGroupMatching:
-    enabled: Optional[bool] = key(
-        None, "does a shot belong to the centre's group; unset: on for bassl and bassl+shotcol"
-    )
+    enabled: Optional[bool] = key(None, "does a shot belong to the centre's group; unset: on for bassl and bassl+shotcol")
 
 
 @dataclass
@@ -332,11 +307,7 @@ class ExtractTransform:
 @dataclass
 class DataFaults:
     strict: bool = key(False, "end at the first missing or broken key-frame; false: another one of its shot stands in")
-    max_share: float = key(
-        0.001,
-        "end when more than this share of the key-frames that a data worker has read is missing or broken; up to ten "
-        "are borne, unless it is 0",
-    )
+    max_share: float = key(0.001, "end when more than this share of the key-frames that a data worker has read is missing or broken; up to ten are borne, unless it is 0")
 
 
 @dataclass
@@ -344,9 +315,7 @@ class Paths:
     DATA_PATH: Optional[str] = key(None, "folder in MovieNet's layout; unset: bassl/data/movienet")
     ANNO_PATH: Optional[str] = key(None, "folder of the annotations; unset: <DATA_PATH>/anno")
     IMG_PATH: Optional[str] = key(None, "folder of the key-frames; unset: <DATA_PATH>/240P_frames")
-    CKPT_PATH: Optional[str] = key(
-        None, "folder of this job's checkpoints; unset: bassl/pretrain/ckpt or bassl/finetune/ckpt"
-    )
+    CKPT_PATH: Optional[str] = key(None, "folder of this job's checkpoints; unset: bassl/pretrain/ckpt or bassl/finetune/ckpt")
     DATA_FAULTS: DataFaults = tree(DataFaults)
 
 
@@ -355,12 +324,8 @@ class Common(Paths):
     LOG_PATH: Optional[str] = key(None, "folder of this job's logs; unset: bassl/pretrain/logs or bassl/finetune/logs")
     EXPR_NAME: str = key("devel", "name of the run: the folder of its checkpoints and logs")
     SEED: Optional[int] = key(None, "seed of every random draw, 0 included; unset: drawn, logged and stored")
-    DRY_RUN: bool = key(
-        False, "two training steps and one validation batch on the real data, then stop; nothing is written"
-    )
-    RESUME: Optional[str] = key(
-        None, "true: go on from the run's last.ckpt if there is one; a path: go on from that checkpoint"
-    )
+    DRY_RUN: bool = key(False, "two training steps and one validation batch on the real data, then stop; nothing is written")
+    RESUME: Optional[str] = key(None, "true: go on from the run's last.ckpt if there is one; a path: go on from that checkpoint")
 
 
 @dataclass
@@ -383,9 +348,7 @@ class ExtractTrainer:
 
 @dataclass
 class ExtractTrain:
-    NUM_WORKERS: int = key(
-        8, "data workers per process, which read and resize key-frames; capped at the cores there are"
-    )
+    NUM_WORKERS: int = key(8, "data workers per process, which read and resize key-frames; capped at the cores there are")
 
 
 @dataclass
@@ -397,13 +360,8 @@ class ExtractTest:
 class Extract(Paths):
     LOAD_FROM: Optional[str] = key(None, "pre-trained run (a folder of CKPT_PATH) or a checkpoint's path")
     FEATURE_PATH: Optional[str] = key(None, "where the features go; unset: <DATA_PATH>/features/<LOAD_FROM>")
-    SHOT_PATH: Optional[str] = key(
-        None,
-        "folder of the shot files, which tell how many shots a film has; unset: <DATA_PATH>/scene318/shot_movie318",
-    )
-    SPLIT: str = key(
-        "trainvaltest", "annotation file whose films are extracted: trainvaltest, pretrain, train, val or test"
-    )
+    SHOT_PATH: Optional[str] = key(None, "folder of the shot files, which tell how many shots a film has; unset: <DATA_PATH>/scene318/shot_movie318")
+    SPLIT: str = key("trainvaltest", "annotation file whose films are extracted: trainvaltest, pretrain, train, val or test")
     FEATURE_DTYPE: str = key("float32", "float32 or float16: what is stored")
     DRY_RUN: bool = key(False, "one film, nothing is written")
     DISTRIBUTED: Distributed = tree(Distributed)
@@ -444,21 +402,12 @@ class FinetuneLoss:
 
 @dataclass
 class Finetune(Common):
-    PRETRAINED_LOAD_FROM: Optional[str] = key(
-        None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned"
-    )
-    LOAD_FROM: Optional[str] = key(
-        None, "fine-tuned run or checkpoint to evaluate; nothing is trained; EXPR_NAME is then <its name>_evaluation"
-    )
-    ZERO_SHOT: bool = key(
-        False,
-        "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen",
-    )
+    PRETRAINED_LOAD_FROM: Optional[str] = key(None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned")
+    LOAD_FROM: Optional[str] = key(None, "fine-tuned run or checkpoint to evaluate; nothing is trained; EXPR_NAME is then <its name>_evaluation")
+    ZERO_SHOT: bool = key(False, "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen")
     PRETRAINED_CKPT_PATH: Optional[str] = key(None, "folder of the pre-trained checkpoints; unset: bassl/pretrain/ckpt")
     FEATURE_PATH: Optional[str] = key(None, "feature store; unset: <DATA_PATH>/features/<PRETRAINED_LOAD_FROM>")
-    SHOT_PATH: Optional[str] = key(
-        None, "folder of the shot files (frame numbers); unset: <DATA_PATH>/scene318/shot_movie318"
-    )
+    SHOT_PATH: Optional[str] = key(None, "folder of the shot files (frame numbers); unset: <DATA_PATH>/scene318/shot_movie318")
     USE_RAW_SHOT: bool = key(False, "read key-frames through the frozen encoder instead of stored features")
     DISTRIBUTED: Distributed = tree(Distributed)
     TRAINER: FinetuneTrainer = tree(FinetuneTrainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,7 +158,7 @@ class FinetuneModule(pl.LightningModule):
             if evaluation.name == "val":
                 rows = found.deduplicated(self._uncertain)
                 threshold = best_f1_threshold(rows.probability, rows.label)
-                if threshold == threshold:  # NaN: no boundary in it
+                if math.isfinite(threshold):  # else there is no boundary in it
                     self.metadata["threshold"] = threshold
             self.results[evaluation.name] = scene_metrics(
                 found, evaluation.frames, self.threshold, self._fps, uncertain=self._uncertain
