@@ -6,7 +6,7 @@ CRN, heads), `finetune/` (from features to scores), `config/schema.py` (every ke
 films, which `video/` and `labels/` read; `drawing/` and `diagnostics/` make pictures, `procedural/` makes films,
 `download/` fetches MovieNet, `sweep/` runs tables of experiments. The modules beside this one serve all runs:
 `entry.py` (a command line), `builders.py` (models from plans and checkpoints), `runtime.py` (device, trainer),
-`launching.py` and `distributed.py` (processes), `records.py`, `checkpointing.py` and `earlier.py` (what is written down,
+`launching.py` and `distributed.py` (processes), `records.py`, `checkpointing.py`, `earlier.py` (what is written down
 and kept), `preemption.py`, `finite.py` and `endings.py` (what ends a run).
 
 Imports run one way: entry points -> runs -> modules -> losses, model, dataset; below the runs nothing sees the

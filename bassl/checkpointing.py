@@ -12,13 +12,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from bassl.config.plan import LoopPlan, RunPlan
 from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
-from bassl.model.checkpoint import find_checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.preemption import StopOnSignal, is_between_steps, may_ask
 
@@ -41,7 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class SaveLast(Checkpoint):
+class SaveLast(callbacks.Checkpoint):
     """Saves `last.ckpt` at the end of every epoch and, where set, every so many steps or minutes.
 
     Never after the last batch of an epoch: Lightning would take the epoch's validation for done on resuming.
@@ -86,7 +86,7 @@ class SaveLast(Checkpoint):
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
-class SaveBest(Checkpoint):
+class SaveBest(callbacks.Checkpoint):
     """Saves `best.ckpt` after each validation in which a logged metric, such as `val/AP`, is higher than ever."""
 
     def __init__(self, folder: Path, metric: str) -> None:
@@ -113,7 +113,7 @@ class SaveBest(Checkpoint):
         self.best = state_dict["best"]
 
 
-def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[Callback]:
+def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[callbacks.Callback]:
     """The callbacks that save a run; none in a dry run."""
     if run.dry_run:
         return []
@@ -145,7 +145,7 @@ def refuse_non_finite(trainer: pl.Trainer) -> None:
         )
 
 
-def resume_path(run: RunPlan) -> Path | None:
+def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
     """The checkpoint that the run goes on from, None for a fresh start.
 
     Raises InputError for a path that is given and holds none.
@@ -164,16 +164,18 @@ def resume_path(run: RunPlan) -> Path | None:
     if "loops" not in stored.metadata:
         raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot go on from it")
     log.info("going on from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
-    return path
+    return stored
 
 
-def run_seed(run: RunPlan, resume: Path | None) -> int | None:
+def run_seed(run: RunPlan, resumed: Checkpoint | None) -> int | None:
     """The seed that is given, else that of the run that is gone on with; None where one has to be drawn."""
-    if resume is None:
+    if resumed is None:
         return run.seed
-    stored = read_checkpoint(resume).metadata.get("bassl", {}).get("seed")
+    stored = resumed.metadata.get("bassl", {}).get("seed")
     if run.seed is not None and run.seed != stored:
-        log.warning("config.SEED=%s, but %s was trained with %s: the rest is drawn anew", run.seed, resume, stored)
+        log.warning(
+            "config.SEED=%s, but %s was trained with %s: the rest is drawn anew", run.seed, resumed.path, stored
+        )
     return stored if run.seed is None else run.seed
 
 

@@ -140,6 +140,17 @@ def test_evaluation_alone_repeats_the_scores(ran: Path, tiny_movienet: Path) -> 
     assert scores(ran, "again") == scores(ran)
 
 
+def test_a_second_evaluation_of_a_name_records_itself(ran: Path, tiny_movienet: Path) -> None:
+    logs = ran / "finetune" / "logs" / "twice"
+    for threshold in (0.25, 0.75):
+        more = ["config.EXPR_NAME=twice", f"config.TEST.THRESHOLD={threshold}"]
+        assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", *more) == 0
+        assert json.loads((logs / "config.json").read_text())["TEST"]["THRESHOLD"] == threshold
+        assert scores(ran, "twice")["threshold"] == threshold
+    (earlier,) = logs.glob("earlier-*/config.json")
+    assert json.loads(earlier.read_text())["TEST"]["THRESHOLD"] == 0.25
+
+
 def test_raw_key_frames_give_the_scores_of_extracted_features(ran: Path, tiny_movienet: Path) -> None:
     status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true")
     assert status == 0

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_path, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resumed_checkpoint, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
@@ -61,8 +61,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     store = open_store(plan, tuned, pretrained)
     names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
     splits, table = read_splits(plan, names, store)
-    resume = None if evaluates else resume_path(plan.run)
-    seed = plan.run.seed or 0 if evaluates else draw_seed(run_seed(plan.run, resume), plan.compute)
+    resumed = None if evaluates else resumed_checkpoint(plan.run)
+    seed = plan.run.seed or 0 if evaluates else draw_seed(run_seed(plan.run, resumed), plan.compute)
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
@@ -82,10 +82,11 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
-    if resume is not None:
-        stored = read_checkpoint(resume)
-        refuse_other_model(module, stored, ignore=("shot_encoder.",))
-        warn_of_changes(stored, config)
+    resume = None
+    if resumed is not None:
+        refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        warn_of_changes(resumed, config)
+        resume, resumed = resumed.path, None  # Lightning reads its weights again
     callbacks = [] if evaluates else _callbacks(plan)
     trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
     scored = source.path if source is not None else None
@@ -248,7 +249,8 @@ def _evaluate(plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, t
 def _record_evaluation(
     plan: FinetunePlan, config: Mapping[str, Any], seed: int, test: Split, store: FeatureStore | None
 ) -> None:
-    """Write beside the report what it takes to repeat an evaluation alone."""
+    """Write beside the report what it takes to repeat an evaluation alone; the records of an earlier one are kept."""
+    keep_earlier(plan.run)
     keyframes = test.windows.keyframes if isinstance(test.windows, RawWindows) else None
     data = fingerprint(plan.data.annotations, ["test"], keyframes, store)
     record_run(plan.run.log_folder, {**config, "EXPR_NAME": plan.run.name}, seed, data)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, owned, resume_path, run_seed
+from bassl.checkpointing import checkpoint_callbacks, owned, resumed_checkpoint, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -19,7 +19,7 @@ from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
 from bassl.earlier import keep_earlier
-from bassl.model.checkpoint import read_checkpoint, refuse_other_model
+from bassl.model.checkpoint import refuse_other_model
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain.module import PretrainModule
@@ -43,15 +43,16 @@ def train(
     """
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
-    resume = resume_path(plan.run)
-    seed = draw_seed(run_seed(plan.run, resume), plan.compute)
+    resumed = resumed_checkpoint(plan.run)
+    seed = draw_seed(run_seed(plan.run, resumed), plan.compute)
     data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
-    if resume is not None:
-        stored = read_checkpoint(resume)
-        refuse_other_model(module, stored)
-        warn_of_changes(stored, config)
+    resume = None
+    if resumed is not None:
+        refuse_other_model(module, resumed)
+        warn_of_changes(resumed, config)
+        resume, resumed = resumed.path, None  # Lightning reads its weights again
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
     if plan.compile:
