@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -142,3 +143,10 @@ def test_an_active_conda_environment_is_used_unless_it_is_the_base(
     commands = recorded(stand_ins, clone / "scripts" / "test.sh", cwd=tmp_path, **environ)
     assert [command[0] for command in commands] == [f"{tmp_path}/{taken}/bin/python"] * 2
     assert (tmp_path / taken / ".bassl-installed[dev,video]").is_file()
+
+
+def test_the_quickstart_ends_by_naming_a_section_that_the_readme_has() -> None:
+    named = re.findall(r'README, "([^"]+)"', (ROOT / "scripts" / "quickstart.sh").read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named
+    assert set(named) <= set(headings)
