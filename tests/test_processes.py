@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
+from bassl.config.load import load
+from bassl.config.resolve import resolve_pretrain
 from bassl.diagnostics.scalars import read_scalars
 from bassl.model.checkpoint import read_checkpoint
+from bassl.pretrain.train import build_module
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
 from tests.soak_jobs import scalars
 
@@ -51,17 +55,29 @@ def runs(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.mark.slow
-def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path]) -> None:
-    same_weights(runs)
+def test_pretraining_ends_with_the_same_weights(runs: dict[int, Path], tiny_movienet: Path) -> None:
+    same_weights(runs, pretrain_overrides(tiny_movienet, runs[1]), seed=1)
 
 
-def same_weights(runs: dict[int, Path]) -> None:
+def same_weights(runs: dict[int, Path], overrides: list[str], seed: int) -> None:
+    """Apart by less than 5 % of the way that training went.
+
+    Not element by element: statistics of a batch in two parts are rounded otherwise, so among a million inputs of
+    ReLU one near zero may change its sign, and with it single gradients (seed 5: one input in step 1, 0.6 % of the
+    way in the end; 0.001 % for a seed without). Rows read twice or gradients summed are as far apart as the way.
+    """
     one, two = (read_checkpoint(runs[number] / "pretrain" / "ckpt" / "devel").state_dict for number in (1, 2))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(
-            two[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
-        )
+    pl.seed_everything(seed, verbose=False)
+    module = build_module(resolve_pretrain(load("pretrain", [*overrides, NO_DROPOUT])), seed, {})
+    assert one.keys() == two.keys() == module.state_dict().keys()
+    moved, apart = (
+        torch.stack([torch.dist(one[name], weights[name]) for name, _ in module.named_parameters()]).norm()
+        for weights in (module.state_dict(), two)
+    )
+    assert moved > 1e-3
+    assert apart < 0.05 * moved
+    for name, _ in module.named_buffers():
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -166,7 +182,7 @@ def test_torchrun_without_a_seed_trains_what_one_process_trains_with_the_seed_th
     assert done.returncode == 0, done.stderr[-3000:]
     seed = json.loads((folders[2] / "pretrain" / "ckpt" / "devel" / "config.json").read_text())["SEED"]
     run("pretrain", *pretrain_overrides(tiny_movienet, folders[1]), *more, f"config.SEED={seed}")
-    same_weights(folders)
+    same_weights(folders, [*pretrain_overrides(tiny_movienet, folders[1]), *more], seed)
 
 
 @pytest.mark.slow
