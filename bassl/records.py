@@ -23,8 +23,8 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 EXPECTED = ("RESUME", "EXPR_NAME", "SEED")  # these may differ; of another seed `run_seed` warns
 
 
-def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping[str, Any]) -> None:
-    """Write what it takes to repeat the run: `config.json` (resolved, with the seed) and `environment.json`.
+def record_run(folder: Path, config: Mapping[str, Any], seed: int | None, data: Mapping[str, Any]) -> None:
+    """Write what it takes to repeat the run: `config.json` (resolved, with the seed, if any) and `environment.json`.
 
     Where they lie there already, of a run that this one goes on with, they stay, and its part is `config-2.json` and
     `environment-2.json`, and so on.
@@ -42,7 +42,7 @@ def record_run(folder: Path, config: Mapping[str, Any], seed: int, data: Mapping
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "data": dict(data),
     }
-    write_json(settings, {**config, "SEED": seed})
+    write_json(settings, dict(config) if seed is None else {**config, "SEED": seed})
     write_json(surroundings, environment)
 
 

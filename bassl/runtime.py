@@ -59,6 +59,7 @@ def set_up_logging() -> None:
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
         ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
+        ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
         ".*Total length of `list` across ranks is zero.*",  # no validation
     ):
         warnings.filterwarnings("ignore", message)
@@ -157,7 +158,7 @@ def build_trainer(
         "limit_val_batches": loop.limit_eval_batches,
     }
     if run.dry_run:
-        limits = {"limit_train_batches": 2, "limit_val_batches": 1}
+        limits = {"limit_train_batches": 2 * compute.accumulate, "limit_val_batches": 1}
     settle_port(compute.num_processes, compute.num_nodes)
     ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)  # see `share_buffers` of the validation
     trainer = pl.Trainer(

@@ -33,7 +33,7 @@ def run(settings: Settings) -> list[Row]:
     plan = prepared(settings, num_films, num_shots)
     mine, theirs = (settings.folder / side for side in ("ours", "reference"))
     sides = {
-        "ours": lambda: extract(replace(plan, features=fresh(mine))),
+        "ours": lambda: extract(replace(plan, features=fresh(mine)), {}),
         "reference": lambda: one_by_one(plan, fresh(theirs), settings),
     }
     seconds = in_turns(sides, settings, rounds=settings.pick(quick=1, full=2), warm_up=False)
@@ -150,7 +150,7 @@ def _share_of_the_encoder(settings: Settings) -> Row:
     for films in (few, many):
         plan = prepared(replace(settings, folder=settings.folder / f"{films}"), films, 136)
         start = time.perf_counter()
-        extract(replace(plan, features=fresh(settings.folder / "long")))
+        extract(replace(plan, features=fresh(settings.folder / "long")), {})
         seconds.append(time.perf_counter() - start)
     ours = (many - few) * 136 * NUM_KEYFRAMES / (seconds[1] - seconds[0])
     encoder, images = _encoder_and_images(plan, settings)

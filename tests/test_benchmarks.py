@@ -115,7 +115,7 @@ def test_an_epoch_has_the_same_losses_on_both_sides(quick: Settings) -> None:
 def test_extraction_of_both_sides_gives_the_same_features(quick: Settings) -> None:
     plan = extraction.prepared(quick, num_films=2, num_shots=3)
     ours, theirs = quick.folder / "our_features", quick.folder / "their_features"
-    extract(replace(plan, features=ours, compute=replace(plan.compute, precision="32")))
+    extract(replace(plan, features=ours, compute=replace(plan.compute, precision="32")), {})
     extraction.one_by_one(plan, theirs, quick)
     assert extraction.largest_difference(ours, theirs) < 0.01
 

@@ -68,6 +68,24 @@ def test_pretraining_writes_checkpoint_config_and_environment(ran: Path) -> None
     assert prefixes == {"shot_encoder", "crn", "loss"}
 
 
+def test_extraction_records_itself_beside_the_features_once_for_films_it_extracted(
+    ran: Path, tiny_movienet: Path, tmp_path: Path
+) -> None:
+    records = ["config.json", "environment.json"]
+    folder = shutil.copytree(ran / "features", tmp_path / "features")
+    assert sorted(path.name for path in folder.glob("[!.]*.json")) == [*records, "index.json"]
+    assert json.loads((folder / records[0]).read_text())["LOAD_FROM"] == "devel"
+    environment = json.loads((folder / records[1]).read_text())
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert list(environment["data"]["sha256"]) == ["anno.trainvaltest.ndjson"]
+    again = (tiny_movienet, tmp_path, f"config.CKPT_PATH={ran}/pretrain/ckpt", "+config.LOAD_FROM=devel")
+    assert extract(*again) == 0
+    assert not list(folder.glob("config-*"))
+    (folder / "tt0000002.npy").unlink()
+    assert extract(*again) == 0
+    assert sorted(path.name for path in folder.glob("*-2.json")) == ["config-2.json", "environment-2.json"]
+
+
 def test_pretraining_logs_every_term_learning_rate_throughput_and_knn(ran: Path) -> None:
     logged = scalars(ran / "pretrain" / "logs" / "devel")
     for tag in ("train/loss", "train/ssm", "train/cgm", "train/pp", "train/msm", "train/lr", "knn/precision@1"):

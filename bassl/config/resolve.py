@@ -244,6 +244,12 @@ def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
     for name in (*optional, "checkpoint_every_n_steps", "checkpoint_every_n_minutes"):
         if trainer[name] is not None:
             positive(f"config.TRAINER.{name}", trainer[name], "; leave it out for none")
+    limit, accumulate = trainer.limit_train_batches, trainer.accumulate_grad_batches
+    if limit is not None and limit % accumulate:
+        raise InputError(
+            f"config.TRAINER.limit_train_batches={limit} cuts off a step of {accumulate} accumulated micro-batches; "
+            f"try {-(-limit // accumulate) * accumulate}"
+        )
     return plans.LoopPlan(
         max_epochs=trainer.max_epochs,
         max_steps=trainer.max_steps,

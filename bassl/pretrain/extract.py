@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from bassl.config.plan import ExtractPlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.datamodule import loader, usable_workers
 from bassl.dataset.features import FeatureWriter
+from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
 from bassl.dataset.movienet import FilmChunk, FilmChunks
 from bassl.dataset.sampler import balanced_shares
@@ -29,15 +30,17 @@ from bassl.launching import EndTogether, settle_port
 from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
 from bassl.preemption import take_signals_from_lightning
+from bassl.records import record_run
 from bassl.runtime import Device, choose_device, set_up_logging
 
 log = logging.getLogger(__name__)
 
 
-def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -> None:
+def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], nn.Module] | None = None) -> None:
     """Extract the films of a split into the plan's feature store; films that are there already are left alone.
 
-    encoder: makes the encoder that the checkpoint's weights are for, where it is none of ours.
+    config: what is written beside the features where a film is extracted. encoder: makes the encoder that the
+    checkpoint's weights are for, where it is none of ours.
     """
     set_up_logging()
     device = choose_device(plan.compute, cpu_half=True)
@@ -66,6 +69,9 @@ def extract(plan: ExtractPlan, encoder: Callable[[], nn.Module] | None = None) -
     try:
         if trainer.is_global_zero and not plan.dry_run:
             writer.begin()
+            if not all(map(writer.has, annotations.films, annotations.num_shots.tolist())):
+                data = fingerprint(plan.data.annotations, [plan.split], keyframes)
+                record_run(plan.features, config, None, data)
         trainer.predict(module, datamodule=ExtractData(keyframes, writer, chunk_size, plan), return_predictions=False)
         trainer.strategy.barrier()
         if trainer.is_global_zero and not plan.dry_run:

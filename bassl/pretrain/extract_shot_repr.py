@@ -14,7 +14,7 @@ if not __package__:  # started by path: the repository root belongs on the path,
 from omegaconf import DictConfig
 
 from bassl.config.resolve import resolve_extract
-from bassl.entry import start
+from bassl.entry import plain, start
 
 ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 
@@ -24,7 +24,7 @@ def run(config: DictConfig, **own: Any) -> None:
     plan = resolve_extract(config)
     from bassl.pretrain.extract import extract  # torch is imported only for a configuration that can work
 
-    extract(plan, **own)
+    extract(plan, plain(config), **own)
 
 
 def main(argv: Sequence[str] | None = None, **own: Any) -> int:

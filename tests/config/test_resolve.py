@@ -290,6 +290,18 @@ def test_the_effective_batch_is_shared_out_and_scales_the_learning_rate(
     assert plan.optimizer.lr == pytest.approx(0.3 * effective / 256)
 
 
+@pytest.mark.parametrize("limit", [1, 4, 5])
+def test_a_limit_of_batches_that_cuts_off_a_step_is_refused_with_the_next_that_does_not(limit: int) -> None:
+    given, accumulate = f"config.TRAINER.limit_train_batches={limit}", f"{ACCUMULATE}=3"
+    with pytest.raises(InputError) as refused:
+        pretrain_plan(f"{BATCH}=24", PROCESSES + "=1", accumulate, given)
+    assert str(refused.value).startswith(f"{given} cuts off a step of 3 accumulated micro-batches; try ")
+    proposed = int(str(refused.value).rsplit(" ", 1)[1])
+    assert proposed - limit < 3
+    plan = pretrain_plan(f"{BATCH}=24", PROCESSES + "=1", accumulate, f"config.TRAINER.limit_train_batches={proposed}")
+    assert plan.loop.limit_train_batches == proposed
+
+
 @pytest.mark.parametrize(("effective", "processes", "accumulate", "nearest"), INDIVISIBLE)
 def test_a_batch_that_cannot_be_shared_out_is_answered_with_the_nearest_that_can(
     effective: int, processes: int, accumulate: int, nearest: int
