@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -202,8 +203,9 @@ def scalars(folder: Path) -> dict[str, Any]:
 
 
 def files(folder: Path) -> dict[str, Any]:
-    """Bytes of every file that is not a lock."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("lock", ".lock"))
+    """Bytes of every file that is no lock and no record of a run: of these a run that was killed leaves one more."""
+    recorded = re.compile(r"\.?lock|(config|environment)(-\d+)?\.json")
+    paths = (path for path in folder.rglob("*") if path.is_file() and not recorded.fullmatch(path.name))
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
