@@ -108,6 +108,38 @@ def test_when_one_process_dies_the_others_end_within_a_minute(which: str, tiny_m
 
 
 @pytest.mark.slow
+def test_two_processes_that_were_killed_end_with_the_weights_of_two_left_alone(
+    tiny_movienet: Path, tmp_path: Path
+) -> None:
+    two = [
+        "config.DISTRIBUTED.NUM_PROC_PER_NODE=2",
+        "config.TRAINER.accelerator=cpu",
+        "config.TEST.KNN_VALIDATION=false",
+    ]
+    steps = ["config.TRAINER.max_epochs=2", "config.TRAINER.limit_train_batches=6"]
+    often = ["config.TRAINER.checkpoint_every_n_steps=1", "config.RESUME=true"]
+    killed, alone = (
+        [*pretrain_overrides(tiny_movienet, tmp_path / name), *two, *steps, *often] for name in ("killed", "alone")
+    )
+    last = tmp_path / "killed" / "pretrain" / "ckpt" / "devel" / "last.ckpt"
+    process = start(killed)
+    wait_for(last, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    ends(process)
+    assert 0 < read_checkpoint(last).global_step < 12
+    for overrides in (killed, alone):
+        status, said = ends(start(overrides), 180)
+        assert status == 0, said[-2000:]
+    resumed, unbroken = (
+        read_checkpoint(tmp_path / name / "pretrain" / "ckpt" / "devel") for name in ("killed", "alone")
+    )
+    assert (resumed.global_step, unbroken.global_step) == (12, 12)
+    assert resumed.state_dict.keys() == unbroken.state_dict.keys()
+    for name, value in unbroken.state_dict.items():
+        assert torch.equal(resumed.state_dict[name], value), name
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_training_with_the_documented_status(tiny_movienet: Path, tmp_path: Path) -> None:
     last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
     process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
