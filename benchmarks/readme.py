@@ -5,6 +5,7 @@ The results are those of `python3 -m benchmarks.main --json benchmarks/results/c
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -19,16 +20,15 @@ from benchmarks.table import RESULTS, number, verdict
 README = Path(__file__).parents[1] / "README.md"
 STORED = RESULTS / "cpu.json"
 PLACE = re.compile(r"(<!-- speed: [^\n]*-->\n)(.*?)(<!-- end of speed -->)", re.DOTALL)
-NO_SPEED = ("cost_check",)
-"""Benchmarks about something else than speed: benchmarks/README.md alone shows their rows."""
+LEFT_OUT = ("cost_check", "cold_start")
+"""Benchmarks whose rows benchmarks/README.md alone shows, unless a goal was missed."""
 HEAD = ("work", "unit", "here", "reference's way", "ratio", "goal")
 
 
 def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown of stored results: which machine, then a line for each work with a ratio or a goal."""
-    about_speed = [found for name, found in results.items() if name not in NO_SPEED]
-    machines = {describe(found["machine"]) for found in about_speed}
-    rows = [row for found in about_speed for row in found["rows"] if row["ratio"] is not None or row["goal"]]
+    """Markdown of stored results: which machine, then a line for each work done both ways and each size with a goal."""
+    machines = {describe(found["machine"]) for found in results.values()}
+    rows = [row for name, found in results.items() for row in found["rows"] if _is_shown(name, row)]
     lines = [HEAD, *(("---",) * len(HEAD),), *(_cells(row) for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{'; '.join(sorted(machines))}.\n\n{table}\n"
@@ -48,8 +48,9 @@ def in_place(text: str, table: str) -> str:
     return found
 
 
-def main(_argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
+    argparse.ArgumentParser("python3 -m benchmarks.readme", description=__doc__).parse_args(argv)
     if not STORED.is_file():
         sys.stderr.write(f"error: {STORED} does not exist; run `python3 -m benchmarks.main --json {STORED}` first\n")
         return 2
@@ -58,18 +59,14 @@ def main(_argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _is_shown(benchmark: str, row: Mapping[str, Any]) -> bool:
+    is_compared = row["reference"] is not None or (row["goal"] and row["ratio"] is None)
+    return row["reached"] is False or (benchmark not in LEFT_OUT and is_compared)
+
+
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    goal, ratio = row["goal"], number(row["ratio"])
-    if row["reference"] is None and ratio:  # a ratio to something else: what its goal is about
-        goal, ratio = f"{goal}, is {ratio}", ""
-    return (
-        row["work"],
-        row["unit"],
-        number(row["ours"]),
-        number(row["reference"]),
-        ratio,
-        goal + verdict(row["reached"]),
-    )
+    shown = (number(row[name]) for name in ("ours", "reference", "ratio"))
+    return (row["work"], row["unit"], *shown, row["goal"] + verdict(row["reached"]))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ EXTERNAL = {
     "https://arena.kakaocdn.net/brainrepo/bassl/checkpoints/bassl.tar.gz",
     "https://arena.kakaocdn.net/brainrepo/bassl/checkpoints/bassl_40epoch.tar.gz",
     "https://arxiv.org/abs/2201.05277",
+    "https://modelscope.cn/models/damo/cv_resnet50-bert_video-scene-segmentation_movienet/summary",
     "https://creativecommons.org/licenses/by/3.0/",
     "https://hydra.cc",
 }

@@ -96,9 +96,9 @@ def test_means_in_the_results_are_means_and_the_readme_repeats_them() -> None:
     assert recipe == "CRN from scratch: Adam 2e-4, batch 128, 10 epochs"  # not the published one
     assert "Rows 1 and 2: Adam 2e-4 (`base_lr` 4e-4 at batch 128), 10 epochs" in RESULTS
     assert shown == [
-        [f"{found['authors']:.3f}", f"{found['scratch']:.3f}"],
-        ["", f"{found['small']:.3f}"],
-        ["", f"{found['free']:.3f}"],
+        [f"{100 * found['authors']:.1f}", f"{100 * found['scratch']:.1f}"],
+        ["", f"{100 * found['small']:.1f}"],
+        ["", f"{100 * found['free']:.1f}"],
     ]
 
 
@@ -140,7 +140,7 @@ def test_the_table_of_speed_is_that_of_the_stored_results() -> None:
 
 
 def test_a_missed_goal_is_shown_and_a_row_without_ratio_and_goal_is_not() -> None:
-    rows = [MEASURED, {**MEASURED, "work": "a size", "ratio": None, "goal": ""}]
+    rows = [MEASURED, {**MEASURED, "work": "a size", "reference": None, "ratio": None, "goal": "", "reached": None}]
     shown = readme.speed_table({"samples": {"machine": MACHINE, "rows": rows}})
     assert shown == (
         "some CPU, 2 cores, torch 2.9.0, 2026-01-02.\n\n"
@@ -148,9 +148,13 @@ def test_a_missed_goal_is_shown_and_a_row_without_ratio_and_goal_is_not() -> Non
         "| --- | --- | --- | --- | --- | --- |\n"
         "| decoding | ms | 2 | 9 | 4.5 | 5 x (MISSED) |\n"
     )
-    own = {**MEASURED, "reference": None, "ratio": 0.001, "goal": "below 0.01", "reached": True}
-    shown = readme.speed_table({"samples": {"machine": MACHINE, "rows": [own]}})
-    assert shown.endswith("| decoding | ms | 2 |  |  | below 0.01, is 0.001 (reached) |\n")  # no ratio to a reference
+    share = {**MEASURED, "reference": None, "ratio": 0.001, "goal": "below 0.01", "reached": True}
+    size = {**MEASURED, "reference": None, "ratio": None, "goal": "6 GiB or less", "reached": True}
+    help_text = {"machine": MACHINE, "rows": [{**MEASURED, "reached": True}]}
+    shown = readme.speed_table({"memory": {"machine": MACHINE, "rows": [share, size]}, "cold_start": help_text})
+    assert shown.endswith("| --- |\n| decoding | ms | 2 |  |  | 6 GiB or less (reached) |\n")
+    late = {"machine": MACHINE, "rows": [MEASURED]}
+    assert "(MISSED)" in readme.speed_table({"cold_start": late})
     placed = readme.in_place(README, shown)
     assert readme.in_place(placed, "") == readme.in_place(README, "")
     assert shown in placed
@@ -170,8 +174,13 @@ def test_the_scores_on_drawn_films_are_those_of_the_table() -> None:
     training_free = {row[0].removeprefix("| "): float(row[4].split()[0]) for row in rows}
     assert len(training_free) == 6
     said = re.search(
-        r"from AP (\d+) to (\d+) \(temporal\), (\d+) \(bassl\) and (\d+) \(instance\)", README.replace("\n", " ")
+        r"from (\d+) to (\d+) \(temporal\), (\d+) \(bassl\), (\d+) \(shotcol\) and (\d+) \(instance, bassl\+shotcol\)"
+        r": .*films ends at (\d+) to (\d+), ",
+        README.replace("\n", " "),
     )
     assert said is not None
-    for name, number in zip(("random", "temporal", "bassl", "instance"), said.groups(), strict=True):
-        assert int(number) == round(training_free[name])
+    *means, low, high = map(int, said.groups())
+    names = ("random", "temporal", "bassl", "shotcol", "instance", "bassl+shotcol")
+    assert [*means, means[-1]] == [round(training_free[name]) for name in names]
+    tuned = [float(row[1].split()[0]) for row in rows[-6:]]
+    assert (low, high) == (round(min(tuned)), round(max(tuned)))
