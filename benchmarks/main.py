@@ -30,6 +30,7 @@ NAMES = (
     "validation",
     "memory",
     "pretrain_step",
+    "profile_step",
     "cold_start",
     "cost_check",
 )

@@ -19,8 +19,8 @@ from benchmarks.table import RESULTS, number, verdict
 README = Path(__file__).parents[1] / "README.md"
 STORED = RESULTS / "cpu.json"
 PLACE = re.compile(r"(<!-- speed: [^\n]*-->\n)(.*?)(<!-- end of speed -->)", re.DOTALL)
-NO_SPEED = ("cost_check",)
-"""Benchmarks about something else than speed: benchmarks/README.md alone shows their rows."""
+NO_SPEED = ("cost_check", "profile_step")
+"""Benchmarks about something else than speed beside the reference's way: benchmarks/README.md alone shows their rows."""
 HEAD = ("work", "unit", "here", "reference's way", "ratio", "goal")
 
 

@@ -47,7 +47,7 @@ def quick(tmp_path: Path) -> Settings:
 
 
 def test_every_benchmark_is_a_module_of_the_folder() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 10
+    assert len(NAMES) == len(set(NAMES)) == 11
     for name in NAMES:
         assert callable(importlib.import_module(f"benchmarks.{name}").run)
 
