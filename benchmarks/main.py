@@ -26,6 +26,7 @@ NAMES = (
     "extraction",
     "feeding",
     "finetune_epoch",
+    "finetune_entry",
     "alignment",
     "validation",
     "memory",

@@ -19,7 +19,7 @@ from benchmarks.table import RESULTS, number, verdict
 README = Path(__file__).parents[1] / "README.md"
 STORED = RESULTS / "cpu.json"
 PLACE = re.compile(r"(<!-- speed: [^\n]*-->\n)(.*?)(<!-- end of speed -->)", re.DOTALL)
-NO_SPEED = ("cost_check", "profile_step")
+NO_SPEED = ("cost_check", "finetune_entry", "profile_step")
 """Benchmarks about something else than speed beside the reference's way: benchmarks/README.md alone shows their rows."""
 HEAD = ("work", "unit", "here", "reference's way", "ratio", "goal")
 
