@@ -67,27 +67,26 @@ def run(settings: Settings) -> list[Row]:
 
 def plan_of(settings: Settings, batch_size: int, side: int, depth: int, *more: str) -> PretrainPlan:
     """The plan of a bassl run on copies of the shipped film."""
+    return resolve_pretrain(load("pretrain", [*command(settings, batch_size, side, depth), *more]))
+
+
+def command(settings: Settings, batch_size: int, side: int, depth: int) -> list[str]:
+    """The overrides of that run."""
     data = write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), 136)
-    return resolve_pretrain(
-        load(
-            "pretrain",
-            [
-                f"config.DATA_PATH={data}",
-                f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-                f"config.LOG_PATH={settings.folder / 'logs'}",
-                f"config.TRANSFORM.size={side}",
-                f"config.MODEL.shot_encoder.resnet.depth={depth}",
-                f"config.TRAIN.BATCH_SIZE.effective_batch_size={batch_size}",
-                f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
-                f"config.TRAINER.accelerator={settings.device.type}",
-                "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
-                "config.TEST.KNN_VALIDATION=false",
-                "config.TRAINER.progress_bar=false",
-                "config.SEED=0",
-                *more,
-            ],
-        )
-    )
+    return [
+        f"config.DATA_PATH={data}",
+        f"config.CKPT_PATH={settings.folder / 'ckpt'}",
+        f"config.LOG_PATH={settings.folder / 'logs'}",
+        f"config.TRANSFORM.size={side}",
+        f"config.MODEL.shot_encoder.resnet.depth={depth}",
+        f"config.TRAIN.BATCH_SIZE.effective_batch_size={batch_size}",
+        f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
+        f"config.TRAINER.accelerator={settings.device.type}",
+        "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
+        "config.TEST.KNN_VALIDATION=false",
+        "config.TRAINER.progress_bar=false",
+        "config.SEED=0",
+    ]
 
 
 def first_batch(plan: PretrainPlan, settings: Settings) -> PretrainBatch:
