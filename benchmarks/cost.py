@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "backward of the encoder), or --cpu to plan for the CPU\n"
             )
             return 2
-        inputs = replace(inputs, separate_cores=True, step_seconds=0.0, link=None, latency=None)  # those of its CPU
+        inputs = replace(inputs, separate_cores=True, step_seconds=0.0, link=None, latency=None, storage=None)
     if arguments.images_per_second:
         rate = arguments.images_per_second
         inputs = replace(inputs, image_seconds=1 / rate, encode_seconds=1 / (3 * rate))

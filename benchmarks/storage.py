@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
@@ -9,10 +10,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 ROUNDS = 3
-MOST_FILES = 20_000
 FROM_DISK = 0.9
 """Part of the bytes that has to come from the disk for the rate to be the disk's."""
 
@@ -72,14 +73,22 @@ def bytes_from_disk() -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    folders = [Path(name) for name in (sys.argv[1:] if argv is None else argv)]
-    files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()][:MOST_FILES]
+    arguments = _parser().parse_args(argv)
+    files = list(islice((file for file in arguments.folder.rglob("*") if file.is_file()), arguments.most_files))
     if not files:
-        sys.stderr.write("error: no files to read; give the folder of the key-frames\n")
+        sys.stderr.write(f"error: no files in {arguments.folder}; give the folder of the key-frames\n")
         return 2
-    found = read_rate(files, num_readers=len(os.sched_getaffinity(0)))
+    found = read_rate(files, arguments.readers)
     sys.stdout.write(f"{found.rate / 1e6:.0f} MB/s, {len(files)} files; {found.note}\n")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks.storage", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of key-frames, read with all that is below it")
+    parser.add_argument("--most-files", type=int, default=20_000, help="read no more than that many, each three times")
+    parser.add_argument("--readers", type=int, default=os.cpu_count(), help="files that are read at a time")
+    return parser
 
 
 if __name__ == "__main__":

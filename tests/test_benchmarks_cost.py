@@ -97,15 +97,19 @@ def test_the_latency_of_an_exchange_is_the_measured_one(measured: Path, capsys: 
     assert exchanged.split()[:3] == ["gradient", "exchange", "0.10"]  # ten steps of 1 s and 35 s
 
 
-def test_gloo_on_a_cpu_says_nothing_of_gpus(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_link_and_disk_of_a_machine_without_gpu_say_nothing_of_one_with_gpus(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cpu = replace(GPU, separate_cores=False, link=1e9, storage=2e6)
     (measured / "inputs-cpu.json").write_text(json.dumps(asdict(cpu)))
     assert main(["--images-per-second", "2000"]) == 0
     said = capsys.readouterr().out
     assert "50 GB/s a device (assumed)" in said
-    assert "2 MB/s (measured)" in said
+    assert "500 MB/s (assumed)" in said
     assert main(["--cpu", "--gpus", "2"]) == 0
-    assert "1 GB/s a device (measured)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 GB/s a device (measured)" in said
+    assert "2 MB/s (measured)" in said
 
 
 def test_inputs_stored_before_link_and_storage_were_measured_serve(tmp_path: Path) -> None:
