@@ -27,19 +27,18 @@ from benchmarks.storage import Reading, read_rate
 
 OFF = 1.25
 """A prediction counts as good within this factor."""
-
-
-TOGETHER = (18, 64, 12)
-"""Depth, pixels and effective batch of the run of several processes."""
+STEPS, FEW_STEPS = (2, 8), (1, 3)
+"""Of a short and a long run; the few are for steps of half a minute."""
 
 
 def run(settings: Settings) -> list[Row]:
-    """Inputs of the full size are stored; each prediction is of a batch between or beside those it was fitted to."""
+    """Inputs of the full size are stored; each prediction is of a batch that its inputs were not fitted to."""
+    on_gpu = settings.device.type == "cuda"
     points = settings.pick(quick=[(18, 32, 3)], full=[(18, 64, 12), (18, 112, 6)])
     rows = [check(settings, fitted(settings, *point), *point) for point in points]
-    rows += check_together(settings, *settings.pick(quick=(18, 32, 4), full=TOGETHER))
+    own = settings.pick(quick=2, full=32 if on_gpu else 6)
+    rows += check_together(settings, 18, settings.pick(quick=32, full=64), own * num_processes(settings))
     depth, side = settings.pick(quick=(18, 32), full=(50, 224))
-    on_gpu = settings.device.type == "cuda"
     inputs = measured_inputs(settings, depth, side, settings.pick(quick=(2, 3), full=(8, 32) if on_gpu else (2, 4)))
     link = exchange(settings, inputs.gradient_bytes)
     reading = read_rate(_keyframe_files(), max(1, settings.num_workers))
@@ -48,13 +47,14 @@ def run(settings: Settings) -> list[Row]:
     if reading.from_disk is not False:
         inputs = replace(inputs, storage=reading.rate)
     if not settings.quick:
-        rows.append(check(settings, inputs, depth, side, 16 if on_gpu else 3))
+        batch, steps = (16, STEPS) if on_gpu else (3, FEW_STEPS)
+        rows.append(check(settings, inputs, depth, side, batch, steps))
         about = {"measured": machine(settings), "depth": depth, "size": side}
         write_json(RESULTS / f"inputs-{settings.device.type}.json", {**asdict(inputs), **about})
-    return rows + _stored(inputs, depth, side, link, reading)
+    return rows + _rows_of(inputs, depth, side, link, reading)
 
 
-def _stored(inputs: Inputs, depth: int, side: int, link: Exchange | None, reading: Reading) -> list[Row]:
+def _rows_of(inputs: Inputs, depth: int, side: int, link: Exchange | None, reading: Reading) -> list[Row]:
     step, sample = 1e3 * inputs.step_seconds, 1e3 * inputs.sample_seconds
     note = f"stored for `benchmarks.cost`; a step adds {step:.3g} ms, decoding a sample takes {sample:.3g} ms"
     rows = [Row(f"cost model: ResNet-{depth}, {side} pixels", "images/s", 1 / inputs.image_seconds, note=note)]
@@ -70,11 +70,11 @@ def fitted(settings: Settings, depth: int, side: int, batch: int) -> Inputs:
     return measured_inputs(settings, depth, side, (max(2, batch // 3), batch * 2))
 
 
-def check(settings: Settings, inputs: Inputs, depth: int, side: int, batch: int) -> Row:
+def check(settings: Settings, inputs: Inputs, depth: int, side: int, batch: int, steps: tuple[int, int] = STEPS) -> Row:
     """Seconds a step through Lightning and the data loader, and what the model says from parts at other batches."""
     plan = plan_of(settings, batch, side, depth)
-    few, many = settings.pick(quick=(1, 2), full=(1, 3) if depth == 50 and settings.device.type == "cpu" else (2, 8))
-    seconds = [run_seconds(plan, settings, steps) for steps in (few, many)]
+    few, many = settings.pick(quick=(1, 2), full=steps)
+    seconds = [run_seconds(plan, settings, count) for count in (few, many)]
     told = predict(inputs, run_of(plan, many)).total / many
     return prediction(f"cost model: ResNet-{depth}, {side} pixels, batch {batch}", told, _between(seconds, few, many))
 
@@ -89,15 +89,16 @@ def check_together(settings: Settings, depth: int, side: int, batch: int) -> lis
     if count < 2:
         return []
     own = batch // count
-    found = in_processes(_parts, settings, count, depth, side, (max(2, own // 3), own * 2))
+    found = in_processes(parts, settings, count, depth, side, (max(2, own // 3), own * 2))
     inputs = mean([Inputs(**part) for part in found])
     link = exchange(settings, inputs.gradient_bytes)
     assert link is not None
-    few, many = settings.pick(quick=(1, 2), full=(2, 8))
+    few, many = settings.pick(quick=(1, 2), full=STEPS)
     overrides = command(settings, batch, side, depth)
     seconds = [processes.run_seconds(overrides, settings, steps) for steps in (few, many)]
     plan = plan_of(settings, batch, side, depth)
-    run = replace(run_of(plan, many), devices=count, link=link.link, latency=link.latency)
+    workers = max(1, settings.num_workers // count)
+    run = replace(run_of(plan, many), devices=count, workers=workers, link=link.link, latency=link.latency)
     cost = predict(inputs, run)
     row = prediction(
         f"cost model: {count} processes, ResNet-{depth}, {side} pixels, batch {batch}",
@@ -107,18 +108,19 @@ def check_together(settings: Settings, depth: int, side: int, batch: int) -> lis
     return [replace(row, note=f"{row.note}; gradient exchange {100 * cost.exchange / cost.total:.0f} % of it")]
 
 
-def mean(parts: Sequence[Inputs]) -> Inputs:
+def mean(measured: Sequence[Inputs]) -> Inputs:
     """The mean of what several processes measured."""
     return replace(
-        parts[0],
+        measured[0],
         **{
-            name: statistics.mean(getattr(part, name) for part in parts)
+            name: statistics.mean(getattr(inputs, name) for inputs in measured)
             for name in ("sample_seconds", "image_seconds", "step_seconds", "encode_seconds")
         },
     )
 
 
-def _parts(settings: Settings, depth: int, side: int, batches: tuple[int, int]) -> dict[str, Any]:
+def parts(settings: Settings, depth: int, side: int, batches: tuple[int, int]) -> dict[str, Any]:
+    """What one of several processes measures."""
     return asdict(measured_inputs(settings, depth, side, batches))
 
 
