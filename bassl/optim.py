@@ -38,7 +38,9 @@ class LARS(Optimizer):
     without weight decay get neither decay nor scaling. Momentum is the plain one: v = momentum v + g,
     w = w - lr v.
 
-    All of it runs as multi-tensor operations on whatever device holds the parameters, and reads nothing back.
+    A step is seven multi-tensor operations a group and a few on the vector of its norms, however many tensors there
+    are, and reads nothing back. CUDA takes six of them in a few kernels; the seventh, by factors that are scalars on
+    the device, is one kernel a tensor.
 
     Raises InputError for a negative setting.
     """

@@ -19,6 +19,8 @@ SHOTS_A_FILM = 1455  # 1.6 million shots in the 1,100 films of MovieNet
 VIEWS, READ = 19, 17  # images that a sample is encoded as, and key-frames that it reads (bassl)
 VALIDATED = 3 * 106_000  # key-frames of the 64 test films
 HOUR = 3600.0
+LINK, LATENCY, STORAGE = 50e9, 1e-3, 500e6
+"""What is assumed where nothing is measured or given: bytes a second, seconds, bytes a second."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Inputs:
     sample_seconds: a worker core, to decode and crop a sample. image_seconds: a device, to augment an image and take it
     forward and backward. step_seconds: a device, what a step takes whatever its size. encode_seconds: a device, to
     encode a key-frame in validation. keyframe_bytes: on disk. gradient_bytes: exchanged a step. separate_cores: False
-    on a CPU, where workers and model share the cores, so that their times add up.
+    on a CPU, where workers and model share the cores, so that their times add up. link, latency, storage: as of `Run`,
+    None where they could not be measured.
     """
 
     sample_seconds: float
@@ -38,6 +41,9 @@ class Inputs:
     keyframe_bytes: float
     gradient_bytes: float
     separate_cores: bool
+    link: float | None = None
+    latency: float | None = None
+    storage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Run:
     workers: int
     link: float
     storage: float
-    latency: float = 1e-3
+    latency: float = LATENCY
     validated: int = VALIDATED
 
 
@@ -102,7 +108,7 @@ def predict(inputs: Inputs, run: Run) -> Cost:
 def read_inputs(path: Path) -> Inputs:
     """Measured inputs."""
     stored = json.loads(path.read_text(encoding="utf-8"))
-    return Inputs(**{field.name: stored[field.name] for field in fields(Inputs)})
+    return Inputs(**{field.name: stored[field.name] for field in fields(Inputs) if field.name in stored})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,31 +127,40 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "backward of the encoder), or --cpu to plan for the CPU\n"
             )
             return 2
-        inputs = replace(inputs, separate_cores=True, step_seconds=0.0)
+        inputs = replace(inputs, separate_cores=True, step_seconds=0.0, link=None, latency=None, storage=None)
     if arguments.images_per_second:
         rate = arguments.images_per_second
         inputs = replace(inputs, image_seconds=1 / rate, encode_seconds=1 / (3 * rate))
+    link, link_is = chosen(arguments.link and arguments.link * 1e9, inputs.link, LINK)
+    storage, storage_is = chosen(arguments.storage and arguments.storage * 1e6, inputs.storage, STORAGE)
     run = Run(
         arguments.films * arguments.shots_per_film,
         arguments.epochs,
         arguments.batch,
         arguments.gpus,
         arguments.workers,
-        arguments.link * 1e9,
-        arguments.storage * 1e6,
+        link,
+        storage,
+        inputs.latency or LATENCY,
     )
-    sys.stdout.write(report(run, predict(inputs, run)) + "\n")
+    sys.stdout.write(report(run, predict(inputs, run), link_is, storage_is) + "\n")
     return 0
 
 
-def report(run: Run, cost: Cost) -> str:
+def chosen(given: float | None, measured: float | None, assumed: float) -> tuple[float, str]:
+    """The rate to count with, and what it is: given on the command line, else measured, else assumed."""
+    rates = {"given": given, "measured": measured, "assumed": assumed}
+    return next((rate, kind) for kind, rate in rates.items() if rate is not None)
+
+
+def report(run: Run, cost: Cost, link_is: str, storage_is: str) -> str:
     """The parts and the whole, a line each."""
     read = run.epochs * run.samples * READ
     hours = {
         "decode": (cost.decode, f"{run.devices * run.workers} worker cores"),
         "compute": (cost.compute, f"{run.devices} devices, batch {run.batch}"),
-        "gradient exchange": (cost.exchange, f"{run.link / 1e9:g} GB/s a device"),
-        "storage": (cost.storage, f"{read:,} key-frames read at {run.storage / 1e6:g} MB/s"),
+        "gradient exchange": (cost.exchange, f"{run.link / 1e9:.3g} GB/s a device ({link_is})"),
+        "storage": (cost.storage, f"{read:,} key-frames read at {run.storage / 1e6:.3g} MB/s ({storage_is})"),
         "validation": (cost.validation, f"{run.epochs} times {run.validated:,} key-frames"),
         "all": (cost.total, f"{cost.limit} sets the pace; the other parts are done meanwhile, validation is not"),
     }
@@ -161,8 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=256, help="effective batch size")
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--workers", type=int, default=8, help="data workers of a GPU, a core each")
-    parser.add_argument("--link", type=float, default=50.0, help="GB a second that a GPU exchanges with the others")
-    parser.add_argument("--storage", type=float, default=500.0, help="MB a second that all workers read together")
+    parser.add_argument(
+        "--link", type=float, help=f"GB a second that a GPU exchanges with the others (as measured, or {LINK / 1e9:g})"
+    )
+    parser.add_argument(
+        "--storage", type=float, help=f"MB a second that all workers read together (as measured, or {STORAGE / 1e6:g})"
+    )
     parser.add_argument(
         "--images-per-second", type=float, help="of one GPU, forward and backward; instead of the measured rate"
     )

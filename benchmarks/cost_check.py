@@ -3,49 +3,130 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from bassl.config.plan import PretrainPlan
+from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import normalize
 from bassl.files import write_json
 from bassl.model.shot_encoder import for_inference
+from benchmarks import processes
 from benchmarks.cost import RESULTS, VIEWS, Inputs, Run, predict
 from benchmarks.material import sample_film
 from benchmarks.measure import Row, Settings, in_turns, machine, timed
-from benchmarks.pretrain_step import first_batch, our_step, plan_of, run_seconds, take_step
+from benchmarks.pretrain_step import command, first_batch, our_step, plan_of, run_seconds, take_step
+from benchmarks.processes import Exchange, exchange, in_processes, num_processes
 from benchmarks.samples import dataset
+from benchmarks.storage import Reading, read_rate
 
 OFF = 1.25
 """A prediction counts as good within this factor."""
+STEPS, FEW_STEPS = (2, 8), (1, 3)
+"""Of a short and a long run; the few are for steps of half a minute."""
 
 
 def run(settings: Settings) -> list[Row]:
-    """Inputs of the full size are stored; those of two small sizes are fitted at two batches and checked at a third."""
+    """Inputs of the full size are stored; each prediction is of a batch that its inputs were not fitted to."""
+    on_gpu = settings.device.type == "cuda"
     points = settings.pick(quick=[(18, 32, 3)], full=[(18, 64, 12), (18, 112, 6)])
-    rows = [check(settings, depth, side, batch) for depth, side, batch in points]
+    rows = [check(settings, fitted(settings, *point), *point) for point in points]
+    own = settings.pick(quick=2, full=32 if on_gpu else 6)
+    rows += check_together(settings, 18, settings.pick(quick=32, full=64), own * num_processes(settings))
+    depth, side = settings.pick(quick=(18, 32), full=(50, 224))
+    inputs = measured_inputs(settings, depth, side, settings.pick(quick=(2, 3), full=(8, 32) if on_gpu else (2, 4)))
+    link = exchange(settings, inputs.gradient_bytes)
+    reading = read_rate(_keyframe_files(), max(1, settings.num_workers))
+    if link is not None:
+        inputs = replace(inputs, link=link.link, latency=link.latency)
+    if reading.from_disk is not False:
+        inputs = replace(inputs, storage=reading.rate)
     if not settings.quick:
-        on_gpu = settings.device.type == "cuda"
-        inputs = measured_inputs(settings, 50, 224, (8, 32) if on_gpu else (2, 4))
-        about = {"measured": machine(settings), "depth": 50, "size": 224}
+        batch, steps = (16, STEPS) if on_gpu else (3, FEW_STEPS)
+        rows.append(check(settings, inputs, depth, side, batch, steps))
+        about = {"measured": machine(settings), "depth": depth, "size": side}
         write_json(RESULTS / f"inputs-{settings.device.type}.json", {**asdict(inputs), **about})
-        step, sample = 1e3 * inputs.step_seconds, 1e3 * inputs.sample_seconds
-        note = f"stored for `benchmarks.cost`; a step adds {step:.3g} ms, decoding a sample takes {sample:.3g} ms"
-        rows.append(Row("cost model: ResNet-50, 224 pixels", "images/s", 1 / inputs.image_seconds, note=note))
-    return rows
+    return rows + _rows_of(inputs, depth, side, link, reading)
 
 
-def check(settings: Settings, depth: int, side: int, batch: int) -> Row:
+def _rows_of(inputs: Inputs, depth: int, side: int, link: Exchange | None, reading: Reading) -> list[Row]:
+    step, sample = 1e3 * inputs.step_seconds, 1e3 * inputs.sample_seconds
+    note = f"stored for `benchmarks.cost`; a step adds {step:.3g} ms, decoding a sample takes {sample:.3g} ms"
+    rows = [Row(f"cost model: ResNet-{depth}, {side} pixels", "images/s", 1 / inputs.image_seconds, note=note)]
+    if link is not None:
+        note = f"{link.num_processes} processes, {inputs.gradient_bytes / 2**20:.0f} MiB; each adds {1e3 * link.latency:.2g} ms"
+        rows.append(Row("cost model: gradient exchange", "GB/s", link.link / 1e9, note=note))
+    note = f"key-frames of the shipped film, where it is installed; {reading.note}"
+    return [*rows, Row("cost model: reading key-frames", "MB/s", reading.rate / 1e6, note=note)]
+
+
+def fitted(settings: Settings, depth: int, side: int, batch: int) -> Inputs:
+    """Parts measured at a smaller and a larger batch than the one they are to predict."""
+    return measured_inputs(settings, depth, side, (max(2, batch // 3), batch * 2))
+
+
+def check(settings: Settings, inputs: Inputs, depth: int, side: int, batch: int, steps: tuple[int, int] = STEPS) -> Row:
     """Seconds a step through Lightning and the data loader, and what the model says from parts at other batches."""
-    inputs = measured_inputs(settings, depth, side, (max(2, batch // 3), batch * 2))
     plan = plan_of(settings, batch, side, depth)
-    few, many = settings.pick(quick=(1, 2), full=(2, 8))
-    seconds = [run_seconds(plan, settings, steps) for steps in (few, many)]
-    took = (seconds[1] - seconds[0]) / (many - few)
+    few, many = settings.pick(quick=(1, 2), full=steps)
+    seconds = [run_seconds(plan, settings, count) for count in (few, many)]
     told = predict(inputs, run_of(plan, many)).total / many
-    return prediction(f"cost model: ResNet-{depth}, {side} pixels, batch {batch}", told, took)
+    return prediction(f"cost model: ResNet-{depth}, {side} pixels, batch {batch}", told, _between(seconds, few, many))
+
+
+def check_together(settings: Settings, depth: int, side: int, batch: int) -> list[Row]:
+    """The same for processes that exchange gradients; none where there is a single GPU.
+
+    On a CPU each has its share of the cores, and what it does there is measured while the others do the same: they get in
+    one another's way in memory and caches, which no process finds out by itself.
+    """
+    count = num_processes(settings)
+    if count < 2:
+        return []
+    own = batch // count
+    found = in_processes(parts, settings, count, depth, side, (max(2, own // 3), own * 2))
+    inputs = mean([Inputs(**part) for part in found])
+    link = exchange(settings, inputs.gradient_bytes)
+    assert link is not None
+    few, many = settings.pick(quick=(1, 2), full=STEPS)
+    overrides = command(settings, batch, side, depth)
+    seconds = [processes.run_seconds(overrides, settings, steps) for steps in (few, many)]
+    plan = plan_of(settings, batch, side, depth)
+    workers = max(1, settings.num_workers // count)
+    run = replace(run_of(plan, many), devices=count, workers=workers, link=link.link, latency=link.latency)
+    cost = predict(inputs, run)
+    row = prediction(
+        f"cost model: {count} processes, ResNet-{depth}, {side} pixels, batch {batch}",
+        cost.total / many,
+        _between(seconds, few, many),
+    )
+    return [replace(row, note=f"{row.note}; gradient exchange {100 * cost.exchange / cost.total:.0f} % of it")]
+
+
+def mean(measured: Sequence[Inputs]) -> Inputs:
+    """The mean of what several processes measured."""
+    return replace(
+        measured[0],
+        **{
+            name: statistics.mean(getattr(inputs, name) for inputs in measured)
+            for name in ("sample_seconds", "image_seconds", "step_seconds", "encode_seconds")
+        },
+    )
+
+
+def parts(settings: Settings, depth: int, side: int, batches: tuple[int, int]) -> dict[str, Any]:
+    """What one of several processes measures."""
+    return asdict(measured_inputs(settings, depth, side, batches))
+
+
+def _between(seconds: Sequence[float], few: int, many: int) -> float:
+    """Seconds a step between a short and a long run, so that the start does not count."""
+    return (seconds[1] - seconds[0]) / (many - few)
 
 
 def prediction(work: str, told: float, took: float) -> Row:
@@ -116,6 +197,9 @@ def _encode_seconds(settings: Settings, plan: PretrainPlan, side: int) -> float:
 
 
 def _keyframe_bytes() -> float:
+    return statistics.mean(file.stat().st_size for file in _keyframe_files())
+
+
+def _keyframe_files() -> list[Path]:
     annotations, keyframes = sample_film()
-    sizes = [keyframes.path(0, shot, 1).stat().st_size for shot in range(int(annotations.num_shots[0]))]
-    return statistics.mean(sizes)
+    return [keyframes.path(0, shot, k) for shot in range(int(annotations.num_shots[0])) for k in range(NUM_KEYFRAMES)]

@@ -26,10 +26,12 @@ NAMES = (
     "extraction",
     "feeding",
     "finetune_epoch",
+    "finetune_entry",
     "alignment",
     "validation",
     "memory",
     "pretrain_step",
+    "profile_step",
     "cold_start",
     "cost_check",
 )

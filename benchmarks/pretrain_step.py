@@ -41,8 +41,8 @@ class Step:
 
 
 def run(settings: Settings) -> list[Row]:
-    """The step alone, data on the device; on CUDA its parts, and end to end through data workers as well."""
-    size, num_images, plan = _case(settings)
+    """The step alone, data on the device; on CUDA end to end through data workers as well. `profile_step` has its parts."""
+    size, num_images, plan = case(settings)
     batch = first_batch(plan, settings)
     ours, theirs, bare = our_step(plan, settings), reference_step(plan, settings), our_step(plan, settings)
     pictures = apply_views(batch.keyframes, batch.draws)
@@ -59,7 +59,6 @@ def run(settings: Settings) -> list[Row]:
     on_gpu = settings.device.type == "cuda"
     rows = [_row("pre-training step", rate["ours"], rate["reference"], rate["bare"], note, goals=False)]
     if on_gpu:
-        rows += _parts(ours, batch, flat, settings)
         end_to_end = images_per_second(plan, settings)
         note = f"through {plan.compute.num_workers} data workers and Lightning; the reference's way is given its data"
         rows += _goal_rows("pre-training end to end", end_to_end, rate, note)
@@ -68,27 +67,26 @@ def run(settings: Settings) -> list[Row]:
 
 def plan_of(settings: Settings, batch_size: int, side: int, depth: int, *more: str) -> PretrainPlan:
     """The plan of a bassl run on copies of the shipped film."""
+    return resolve_pretrain(load("pretrain", [*command(settings, batch_size, side, depth), *more]))
+
+
+def command(settings: Settings, batch_size: int, side: int, depth: int) -> list[str]:
+    """The overrides of that run."""
     data = write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), 136)
-    return resolve_pretrain(
-        load(
-            "pretrain",
-            [
-                f"config.DATA_PATH={data}",
-                f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-                f"config.LOG_PATH={settings.folder / 'logs'}",
-                f"config.TRANSFORM.size={side}",
-                f"config.MODEL.shot_encoder.resnet.depth={depth}",
-                f"config.TRAIN.BATCH_SIZE.effective_batch_size={batch_size}",
-                f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
-                f"config.TRAINER.accelerator={settings.device.type}",
-                "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
-                "config.TEST.KNN_VALIDATION=false",
-                "config.TRAINER.progress_bar=false",
-                "config.SEED=0",
-                *more,
-            ],
-        )
-    )
+    return [
+        f"config.DATA_PATH={data}",
+        f"config.CKPT_PATH={settings.folder / 'ckpt'}",
+        f"config.LOG_PATH={settings.folder / 'logs'}",
+        f"config.TRANSFORM.size={side}",
+        f"config.MODEL.shot_encoder.resnet.depth={depth}",
+        f"config.TRAIN.BATCH_SIZE.effective_batch_size={batch_size}",
+        f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
+        f"config.TRAINER.accelerator={settings.device.type}",
+        "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
+        "config.TEST.KNN_VALIDATION=false",
+        "config.TRAINER.progress_bar=false",
+        "config.SEED=0",
+    ]
 
 
 def first_batch(plan: PretrainPlan, settings: Settings) -> PretrainBatch:
@@ -120,7 +118,7 @@ def reference_step(plan: PretrainPlan, settings: Settings) -> Step:
 def take_step(step: Step, batch: PretrainBatch) -> Tensor:
     """Views, one pass of the encoder, losses, backward and optimiser; the sum of the losses."""
     module = step.module
-    with _autocast(step, batch.mask):
+    with autocast(step, batch.mask):
         images = apply_views(batch.keyframes, batch.draws)
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
@@ -131,7 +129,7 @@ def take_step(step: Step, batch: PretrainBatch) -> Tensor:
 def take_reference_step(step: Step, images: Tensor, mask: Tensor) -> Tensor:
     """Sparse and dense views in two passes, alignment in loops, LARS a tensor at a time."""
     module, num_sparse = step.module, step.module.loss.num_sparse
-    with _autocast(step, mask), patch("bassl.pretrain.objective.pseudo_boundary", _looped):
+    with autocast(step, mask), patch("bassl.pretrain.objective.pseudo_boundary", _looped):
         parts = [
             rearrange(
                 module.shot_encoder(rearrange(part, "b v c h w -> (b v) c h w").contiguous()),
@@ -146,7 +144,7 @@ def take_reference_step(step: Step, images: Tensor, mask: Tensor) -> Tensor:
 
 def bare_pass(step: Step, images: Tensor) -> None:
     """The encoder alone, forward and backward, images (N, 3, H, W) at hand."""
-    with _autocast(step, images):
+    with autocast(step, images):
         total = step.module.shot_encoder(images).sum()
     total.backward()
     step.module.zero_grad()
@@ -203,39 +201,12 @@ def num_views(plan: PretrainPlan) -> int:
     return len(plan.method.sparse) + plan.method.num_shots
 
 
-def _case(settings: Settings) -> tuple[int, int, PretrainPlan]:
+def case(settings: Settings) -> tuple[int, int, PretrainPlan]:
+    """Samples and images of the step that is measured, and its plan."""
     on_gpu = settings.device.type == "cuda"
     size = settings.pick(quick=2, full=32 if on_gpu else 2)
     plan = plan_of(settings, size, settings.pick(quick=32, full=224), settings.pick(quick=18, full=50))
     return size, size * num_views(plan), plan
-
-
-def _parts(step: Step, batch: PretrainBatch, flat: Tensor, settings: Settings) -> list[Row]:
-    """Where the time of the step goes: each part by itself, the device drained before and after."""
-    module = step.module
-    views: Mapping[str, Callable[[], object]] = {
-        "views": lambda: apply_views(batch.keyframes, batch.draws),
-        "encoder, forward and backward": lambda: bare_pass(step, flat),
-        "losses, forward and backward": lambda: _losses_alone(step, batch),
-        "optimiser": step.optimizer.step,
-    }
-    take_step(step, batch)
-    seconds = {name: statistics.median(values) for name, values in in_turns(views, settings).items()}
-    total = sum(seconds.values())
-    module.zero_grad()
-    return [
-        Row(f"step: {name}", "ms", 1e3 * value, ratio=value / total, note="share of the parts' sum")
-        for name, value in seconds.items()
-    ]
-
-
-def _losses_alone(step: Step, batch: PretrainBatch) -> None:
-    views, width = batch.keyframes.shape[1], step.module.shot_encoder.feature_dim
-    features = torch.rand(len(batch.mask), views, width, device=batch.mask.device, requires_grad=True)
-    with _autocast(step, features):
-        total = sum_of_losses(step.module, features, batch.mask)
-    total.backward()
-    step.module.zero_grad()
 
 
 def _goal_rows(work: str, ours: float, rate: Mapping[str, float], note: str) -> list[Row]:
@@ -282,7 +253,8 @@ def _update(step: Step, total: Tensor) -> Tensor:
 
 
 @contextmanager
-def _autocast(step: Step, where: Tensor) -> Iterator[None]:
+def autocast(step: Step, where: Tensor) -> Iterator[None]:
+    """The step's precision, on the device of a tensor."""
     with torch.autocast(where.device.type, step.precision, enabled=step.precision != torch.float32):
         yield
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.dataset.movienet import LabelledWindows
+from bassl.dataset.movienet import LabelledWindows, WindowBatch
 from bassl.dataset.sampler import EpochSampler, SampleKey
 from bassl.finetune.metrics import scene_metrics
+from bassl.finetune.module import FinetuneModule
 from bassl.pretrain.alignment import pseudo_boundary
 from bassl.pretrain.extract import extract
 from bassl.pretrain.knn import KS, FilmwisePrecision
@@ -26,6 +27,7 @@ from benchmarks import (
     extraction,
     feeding,
     film_by_film_in_loops,
+    finetune_entry,
     finetune_epoch,
     memory,
     pictures_one_by_one,
@@ -47,7 +49,7 @@ def quick(tmp_path: Path) -> Settings:
 
 
 def test_every_benchmark_is_a_module_of_the_folder() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 10
+    assert len(NAMES) == len(set(NAMES)) == 12
     for name in NAMES:
         assert callable(importlib.import_module(f"benchmarks.{name}").run)
 
@@ -109,6 +111,28 @@ def test_an_epoch_has_the_same_losses_on_both_sides(quick: Settings) -> None:
     assert len(ours) == len(theirs) == len(half) == 2
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs))
     torch.testing.assert_close(torch.stack(half), torch.stack(theirs), rtol=0.02, atol=0.02)
+
+
+def test_an_epoch_through_the_entry_is_compared_with_the_loop() -> None:
+    row = finetune_entry.compared_with_loop([2.0, 1.0, 4.0], [1.0, 0.8, 1.0], num_windows=100)
+    assert (row.ours, row.floor, row.ratio) == (20.0, 10.0, 0.5)
+    assert row.note.startswith("50 % are not the loop's")
+    assert finetune_entry.compared_with_loop([2.0, 0.0], [1.0, 1.0], num_windows=100).ratio is None
+
+
+@pytest.mark.slow
+def test_the_entry_trains_as_many_steps_as_the_loop(quick: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    step = FinetuneModule.training_step
+
+    def counted(module: FinetuneModule, batch: WindowBatch, batch_idx: int) -> torch.Tensor:
+        taken.append(len(batch.label))
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(FinetuneModule, "training_step", counted)
+    material = finetune_epoch.prepared(quick)
+    finetune_entry.fine_tune(finetune_entry.command(quick, material), 1)
+    assert taken == [material.batch_size] * (material.num_windows // material.batch_size)
 
 
 @pytest.mark.slow

@@ -67,6 +67,59 @@ def test_hours_are_printed_part_by_part(measured: Path, capsys: pytest.CaptureFi
     assert float(lines[2][18:].split()[0]) == pytest.approx(hours, abs=0.01)
 
 
+def test_link_and_storage_are_given_or_measured_or_assumed(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {}
+    known = replace(GPU, link=2e9, latency=0.5, storage=1e6)
+    for name, inputs, more in (
+        ("assumed", GPU, []),
+        ("measured", known, []),
+        ("given", known, ["--link", "4", "--storage", "3"]),
+    ):
+        (measured / "inputs-cuda.json").write_text(json.dumps(asdict(inputs)))
+        assert (
+            main(["--films", "1", "--shots-per-film", "1000", "--batch", "100", "--epochs", "1", "--gpus", "2", *more])
+            == 0
+        )
+        said[name] = capsys.readouterr().out
+        assert said[name].count(f"({name})") == 2
+    assert "50 GB/s" in said["assumed"]
+    assert "500 MB/s" in said["assumed"]
+    assert "2 GB/s" in said["measured"]
+    assert "1 MB/s" in said["measured"]
+    assert "4 GB/s" in said["given"]
+    assert "3 MB/s" in said["given"]
+
+
+def test_the_latency_of_an_exchange_is_the_measured_one(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (measured / "inputs-cuda.json").write_text(json.dumps(asdict(replace(GPU, link=100e6, latency=35.0))))
+    assert main(["--films", "1", "--shots-per-film", "1000", "--batch", "100", "--epochs", "1", "--gpus", "2"]) == 0
+    exchanged = capsys.readouterr().out.splitlines()[3]
+    assert exchanged.split()[:3] == ["gradient", "exchange", "0.10"]  # ten steps of 1 s and 35 s
+
+
+def test_link_and_disk_of_a_machine_without_gpu_say_nothing_of_one_with_gpus(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = replace(GPU, separate_cores=False, link=1e9, storage=2e6)
+    (measured / "inputs-cpu.json").write_text(json.dumps(asdict(cpu)))
+    assert main(["--images-per-second", "2000"]) == 0
+    said = capsys.readouterr().out
+    assert "50 GB/s a device (assumed)" in said
+    assert "500 MB/s (assumed)" in said
+    assert main(["--cpu", "--gpus", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "1 GB/s a device (measured)" in said
+    assert "2 MB/s (measured)" in said
+
+
+def test_inputs_stored_before_link_and_storage_were_measured_serve(tmp_path: Path) -> None:
+    stored = asdict(GPU)
+    for name in ("link", "latency", "storage"):
+        del stored[name]
+    (tmp_path / "inputs.json").write_text(json.dumps(stored))
+    assert cost.read_inputs(tmp_path / "inputs.json") == GPU
+
+
 def test_a_measured_gpu_comes_before_a_cpu(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (measured / "inputs-cuda.json").write_text(json.dumps(asdict(GPU)))
     assert main([]) == 0

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bassl.errors import InputError
 from bassl.optim import LARS, parameter_groups, warmup_cosine, warmup_cosine_factor
@@ -119,6 +122,32 @@ def test_step_reads_no_value_back_to_the_host() -> None:
         net(torch.ones(2, 6, device="meta")).square().mean().backward()
         optimizer.step()
     assert len(optimizer.state) == 4
+
+
+class Counted(TorchDispatchMode):
+    """Counts operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("num_tensors", [2, 50])
+def test_a_step_takes_as_many_operations_however_many_tensors_there_are(num_tensors: int) -> None:
+    weights = [nn.Parameter(data(k, (k % 3 + 1, 4))) for k in range(num_tensors)]
+    optimizer = LARS(weights, lr=0.1, weight_decay=1e-3)
+    for step in range(2):
+        for weight in weights:
+            weight.grad = data(100 + step, tuple(weight.shape))
+        with Counted() as counted:
+            optimizer.step()
+    foreach = {name: count for name, count in counted.counts.items() if "foreach" in name}
+    assert foreach == {"_foreach_norm": 2, "_foreach_add": 1, "_foreach_mul_": 2, "_foreach_add_": 2}
+    assert counted.counts.total() < 25, counted.counts
 
 
 def test_resumed_optimizer_goes_on_as_if_never_stopped() -> None:

@@ -61,13 +61,13 @@ class FilmwisePrecision:
         if num_neighbors < 1:
             return
         num_found = torch.zeros(len(self.ks), dtype=torch.int64, device=scenes.device)
+        # Past the film's last other shot there is nothing more to find: k stays the divisor.
+        last = torch.tensor([min(k, num_neighbors) - 1 for k in self.ks], device=scenes.device)
         with torch.autocast(film_features.device.type, enabled=False):
             unit = values / norm.clamp_min(torch.finfo(torch.float32).tiny)
             for chunk, nearest in _nearest(unit, num_neighbors):
                 num_same = (scenes[nearest] == scenes[chunk, None]).cumsum(1)
-                # Past the film's last other shot there is nothing more to find: k stays the divisor.
-                found = num_same[:, [min(k, num_neighbors) - 1 for k in self.ks]]
-                num_found += (found * is_query[chunk]).sum(0)
+                num_found += (num_same[:, last] * is_query[chunk]).sum(0)
         self.totals[0] += num_found.cpu()
 
     def compute(self) -> Tensor:

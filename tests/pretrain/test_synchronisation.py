@@ -1,4 +1,4 @@
-"""The training step never waits for the device: on CUDA a wait is an error, elsewhere tensors have no value to read."""
+"""The training step never waits for the device: on CUDA a wait is an error, elsewhere it is counted."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
 
 from bassl.config.load import load
 from bassl.config.plan import PretrainPlan
 from bassl.config.resolve import resolve_pretrain
-from bassl.dataset.augmentation import ViewDraw
-from bassl.dataset.view import apply_views
-from bassl.pretrain.module import PretrainModule
+from bassl.dataset.movienet import PretrainBatch
+from bassl.pretrain.knn import FilmwisePrecision
 from bassl.pretrain.train import build_data, build_module
+from tests.fake_gpu import GPU, READ, FakeGpu, take_steps
 from tests.runs import pretrain_overrides
 
 METHODS = ("bassl", "bassl_shotcol", "shotcol", "instance", "temporal")
@@ -29,30 +26,43 @@ def tiny_plan(data: Path, out: Path, method: str = "bassl", *more: str) -> Pretr
     return resolve_pretrain(load("pretrain", overrides))
 
 
-class Step(nn.Module):
-    """What the module does with a batch, without Lightning around it; the optimiser has a test of its own."""
-
-    def __init__(self, module: PretrainModule) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, keyframes: Tensor, draws: ViewDraw, mask: Tensor) -> Tensor:
-        images = apply_views(keyframes, draws)
-        features = self.module.shot_encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        terms = self.module.loss(features, mask, self.module.crn, torch.Generator())
-        return torch.stack(list(terms.values())).sum()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_no_method_reads_a_value_of_a_tensor_in_its_step(method: str, tiny_movienet: Path, tmp_path: Path) -> None:
-    plan = tiny_plan(tiny_movienet, tmp_path, method)
+@pytest.mark.parametrize(
+    ("method", "optimizer", "precision", "waits"),
+    [
+        *((method, "lars", "bf16", []) for method in METHODS),
+        ("bassl", "sgd", "32", []),
+        ("bassl_shotcol", "lars", "fp16", [READ, READ]),  # the scaler asks in each step whether to skip it
+    ],
+)
+def test_the_step_stays_on_the_device_and_reads_nothing_back(
+    method: str, optimizer: str, precision: str, waits: list[str],
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plan = tiny_plan(tiny_movienet, tmp_path, method, f"config.TRAIN.OPTIMIZER.name={optimizer}")
     batch = next(iter(build_data(plan, 0).train_dataloader()))
-    step = Step(build_module(plan, 0, {}).train())
-    with FakeTensorMode() as fake:  # a fake tensor has no value to read
-        state = {name: fake.from_tensor(tensor) for name, tensor in step.state_dict(keep_vars=True).items()}
-        inputs = (fake.from_tensor(batch.keyframes), batch.draws, fake.from_tensor(batch.mask))
-        functional_call(step, state, inputs).backward()
-    assert any(tensor.grad is not None for tensor in state.values())
+    for coin in (batch.draws.flip, batch.draws.jitter, batch.draws.blur):
+        coin[0] = True  # one sample takes all of the augmentation
+    module = build_module(plan, 0, {}).train()
+    module._draws = torch.Generator()  # a generator of a GPU that is not there cannot be made
+    with FakeGpu() as gpu:
+        gpu.move(module)
+        on_gpu = PretrainBatch(gpu.copy(batch.keyframes), batch.draws, gpu.copy(batch.mask))
+        stepped = take_steps(module, on_gpu, precision, monkeypatch)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    assert len(trained) > 60
+    assert all(parameter.grad is not None and parameter.grad.device == GPU for parameter in trained)
+    assert len(stepped.state) == len(trained)
+    assert gpu.waits == waits
+
+
+def test_neighbours_of_a_film_are_waited_for_as_often_whatever_its_length() -> None:
+    waits = []
+    for num_shots in (60, 2000):
+        with FakeGpu() as gpu:
+            FilmwisePrecision().update(gpu.copy(torch.ones(num_shots, 32)), gpu.copy(torch.arange(num_shots)))
+        waits.append(gpu.waits)
+    assert waits[0] == waits[1]
+    assert len(waits[0]) == 6  # are they numbers, which scenes are there, twice the ks, and both totals
 
 
 if torch.cuda.is_available():
