@@ -37,3 +37,8 @@ def text_lines(findings: Sequence[Finding], max_lines: int = MAX_LINES) -> list[
             if len(same) > max_lines:
                 lines.append(f"{severity}: ... and {len(same) - max_lines} more of this kind ({kind})")
     return lines
+
+
+def counted(number: int, what: str) -> str:
+    """`1 film`, `1,234 films`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -86,9 +86,10 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
             raise InputError("--train, --val and --test share out labelled films, and none has labels; add --labels")
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
         found += odd
-        chosen_splits(arguments, sorted({*prepared_films(target), *(source.name for source in sources)}))
+        known = sorted({*prepared_films(target), *(source.name for source in sources)})
+        chosen_splits(arguments, known)
         if arguments.labels:
-            check_source(arguments.labels, arguments.unit)  # as the splits: a mistake is told before hours of work
+            check_source(arguments.labels, arguments.unit, known)  # as the splits: told before hours of work
         found += prepare_all(target, sources, detector, shots, arguments.jobs, sys.stderr.isatty())
         films, layout = prepared_films(target), Layout.of(target)
         if not films:
@@ -138,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--shot-threshold", type=float, metavar="X", help="of the detector; higher finds fewer cuts")
     group.add_argument("--shortest", type=float, default=0.6, metavar="S", help="shortest shot; default: 0.6 s")
     group = parser.add_argument_group("scene labels", "default: none, for pre-training")
-    group.add_argument("--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder of label files")
+    group.add_argument("--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder, a file a film")
     group.add_argument("--unit", choices=UNITS, default="auto", help="of start and end; default: told by their look")
     group = parser.add_argument_group("MovieNet")
     group.add_argument("--from-movienet", type=Path, metavar="FOLDER", help="that holds scene318 and key-frames")
