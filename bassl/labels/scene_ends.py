@@ -21,7 +21,7 @@ IntArray = NDArray[np.int64]
 def labels_from_spans(
     starts: ArrayLike, ends: ArrayLike, frames: IntArray, times: FrameTimes, film: str, reading: str = ""
 ) -> tuple[Labels, list[Finding]]:
-    """Labels of a film, (num_shots,), from first and last frame of its scenes, (E,) each in any order, and what was odd.
+    """Labels of a film, (num_shots,), from first and last frame of its scenes, (E,) each, and what was odd.
 
     A scene ends with the shot whose last frame is nearest to its own. Where the next scene starts only after one or
     more whole shots (a title, an advertisement), what lies between is a scene too, and so is what lies before the

@@ -102,7 +102,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
             write_split_file(layout.split, splits)
         else:
             layout.split.unlink(missing_ok=True)
-        write_film_list(target)
+        found += write_film_list(target)
         built = build_annotations(layout, splits)
     _tell(built, layout)
     return [*found, *odd, *built.findings]
