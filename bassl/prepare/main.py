@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.findings import Finding
+from bassl.labels.findings import Finding, counted
 from bassl.labels.scene_lists import UNITS
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout, alone
 from bassl.prepare.movienet import Built, build_annotations, locate
@@ -110,7 +110,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
 
 def _tell(built: Built, layout: Layout) -> None:
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s: %d films; rows: %s", layout.annotations, len(built.films), rows or "none")
+    log.info("%s: %s; rows: %s", layout.annotations, counted(len(built.films), "film"), rows or "none")
     is_usual = layout == Layout.of(layout.root)
     setting = f"config.DATA_PATH={layout.root}"
     if not is_usual:

@@ -55,6 +55,16 @@ def test_shot_lists_that_have_changed_are_told(films: Path, tmp_path: Path, caps
     assert len((data / "scene318" / "shot_movie318" / "one.txt").read_text().splitlines()) == 3
 
 
+def test_names_of_files_cannot_write_to_the_terminal(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (films / "bad\x1b[2J\nerror: x.mp4").write_bytes(b"no film")
+    assert prepare(films, "--target", tmp_path / "data") == 1
+    text = capsys.readouterr().err
+    assert "\x1b" not in text
+    assert not any(line.startswith("error: x") for line in text.splitlines())
+
+
 def test_links_to_one_film_are_one_film(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (films / "a_link.mp4").symlink_to(films / "one.mp4")
     (films / "zwei.mp4").hardlink_to(films / "two.mp4")
