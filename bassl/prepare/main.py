@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.findings import Finding, counted
+from bassl.labels.findings import ERROR, Finding, counted
 from bassl.labels.scene_lists import UNITS
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout, alone
 from bassl.prepare.movienet import Built, build_annotations, locate
@@ -89,7 +89,8 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
         known = sorted({*prepared_films(target), *(source.name for source in sources)})
         chosen_splits(arguments, known)
         if arguments.labels:
-            check_source(arguments.labels, arguments.unit, known)  # as the splits: told before hours of work
+            left_out = {finding.about for finding in found if finding.severity == ERROR}  # told at the end
+            check_source(arguments.labels, arguments.unit, sorted({*known, *left_out}))  # before hours of work
         found += prepare_all(target, sources, detector, shots, arguments.jobs, sys.stderr.isatty())
         films, layout = prepared_films(target), Layout.of(target)
         if not films:

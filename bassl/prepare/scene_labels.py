@@ -125,7 +125,8 @@ def _match(written: Written, films: Sequence[str], source: Path) -> tuple[dict[s
             lost.append(text)
         elif film in chosen:
             raise InputError(
-                f"{source}: {chosen[film]!r} and {text!r} both mean the film {film}; give each film one name"
+                f"{source}: {chosen[film]!r} and {text!r} both mean the film {film}; give each film one name "
+                "(and films of one file name several, by --name-by path)"
             )
         else:
             chosen[film] = text

@@ -104,6 +104,10 @@ def test_films_of_one_name_are_reported_and_can_be_told_apart(
     assert prepare(films, "--target", tmp_path / "data") == 1
     assert "2 files would all be this film" in capsys.readouterr().err
     assert not (tmp_path / "data" / "240P_frames" / "one").exists()
+    (tmp_path / "scenes.csv").write_text("one,0,23\none,24,77\n")  # is of films, which are left out
+    both = [films / "one.mp4", films / "disc" / "one.mp4"]
+    assert prepare(*both, "--target", tmp_path / "none", "--labels", tmp_path / "scenes.csv") == 1
+    assert "2 files would all be this film" in capsys.readouterr().err
     assert prepare(films, "--target", tmp_path / "apart", "--name-by", "path") == 0
     names = sorted(path.name for path in (tmp_path / "apart" / "240P_frames").iterdir())
     assert names == ["disc_one", "one", "three", "two"]
