@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from bassl.dataset.annotation import is_film_name
+from bassl.errors import InputError
+from bassl.video.film_files import SUFFIXES
 
 MAX_BYTES = 120  # of a name; files add `.partial-`, `.json` and the like, and file systems end at 255
 UNSAFE = re.compile(r"[^\w.-]+")
+FILE_SUFFIXES = SUFFIXES | {".npz", ".txt"}  # of files that stand for a film; `.2` or `.part2` belong to its name
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # not to be created on Windows
 
 
@@ -52,16 +55,45 @@ def colliding(names: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def find_film(text: str, films: Iterable[str]) -> str | None:
-    """The film that a label file or a split means by `text`: its name, its file name, or what either becomes safe."""
+    """The film that a label file or a split means by `text`: its name, its path or file name, or what each becomes
+    safe.
+
+    A path is looked for as a whole before its last part alone is. Only the ending of a film file is left out: `a.2` is
+    not the film `a`.
+    """
     known = set(films)
-    last = PurePath(text.strip().replace("\\", "/"))
-    candidates = (
-        text.strip(),
-        safe_film_name(text.strip()),
-        film_name_of(last),
-        film_name_of(last, by_path=True),
-    )
-    return next((name for name in candidates if name in known), None)
+    last = _written_path(text)
+    last = last.with_suffix("") if last.suffix.lower() in FILE_SUFFIXES else last
+    candidates = (text.strip(), safe_film_name(text.strip()), safe_film_name("_".join(last.parts)), last.name)
+    return next((name for name in (*candidates, safe_film_name(last.name)) if name in known), None)
+
+
+def what_means(texts: Iterable[str], film: PurePath) -> str | None:
+    """Of the names that a list gives to films the one that means the film in this file; None where none does.
+
+    Folders that stand before a file name have to be the file's: `d1/a.mp4` is not `d2/a.mp4`. Of several names the one
+    with most folders counts. Raises InputError where two fit equally well.
+    """
+    name = film_name_of(PurePath(film.name))
+    agreeing: dict[int, list[str]] = {}
+    for text in texts:
+        path = _written_path(text)
+        if path.name != film.name and find_film(text, [name]) is None:
+            continue
+        is_title = safe_film_name(text.strip()) == name  # `Face/Off`
+        folders, own = () if is_title else path.parts[-2::-1], film.parts[-2::-1]
+        pairs = list(zip(folders, own, strict=False))
+        count = next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+        if count or not folders:
+            agreeing.setdefault(count, []).append(text)
+    best = agreeing[max(agreeing)] if agreeing else []
+    if len(best) > 1:
+        raise InputError(f"{best[0]!r} and {best[1]!r} both mean {film.name}; give each film one name, or its path")
+    return best[0] if best else None
+
+
+def _written_path(text: str) -> PurePath:
+    return PurePath(text.strip().replace("\\", "/"))
 
 
 def _is_safe(name: str) -> bool:

@@ -33,7 +33,17 @@ def text_lines(findings: Sequence[Finding], max_lines: int = MAX_LINES) -> list[
         kinds = dict.fromkeys(finding.kind for finding in findings if finding.severity == severity)
         for kind in kinds:
             same = [finding for finding in findings if finding[:2] == (severity, kind)]
-            lines += [f"{severity}: {finding.about}: {finding.what}" for finding in same[:max_lines]]
+            lines += [printable(f"{severity}: {finding.about}: {finding.what}") for finding in same[:max_lines]]
             if len(same) > max_lines:
                 lines.append(f"{severity}: ... and {len(same) - max_lines} more of this kind ({kind})")
     return lines
+
+
+def printable(text: str) -> str:
+    """A line for a terminal, whatever is in the names of files: control characters and undecodable bytes become one."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 film`, `1,234 films`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

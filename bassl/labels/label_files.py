@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
 
 NO_LABEL = -2
 LABELS = ("0", "1", "-1")
@@ -63,16 +63,17 @@ def fit_labels(labels: dict[int, int], num_shots: int, film: str) -> tuple[Label
     fitted[list(inside)] = list(inside.values())
     found = []
     if len(inside) < len(labels):
-        text = f"{len(labels) - len(inside)} labels for shots past its last, {num_shots - 1}: left out"
+        text = f"{counted(len(labels) - len(inside), 'label')} past its last shot, {num_shots - 1}: left out"
         found.append(Finding(ERROR, "labels past the film", film, text))
     if not inside:
         return fitted, found
     without = np.flatnonzero(fitted[:-1] == NO_LABEL)
     if fitted[-1] != NO_LABEL:
-        text = f"{len(inside)} labels for {num_shots} shots, the last shot among them: kept (one fewer is usual)"
+        text = f"{counted(len(inside), 'label')} for {counted(num_shots, 'shot')}, the last among them: kept "
+        text += "(one fewer is usual)"
         found.append(Finding(NOTE, "label of the last shot", film, text))
     if len(without):
-        text = f"{len(inside)} labels for {num_shots} shots: shot {without[0]} "
+        text = f"{counted(len(inside), 'label')} for {counted(num_shots, 'shot')}: shot {without[0]} "
         text += f"and {len(without) - 1} others have none" if len(without) > 1 else "has none"
         found.append(Finding(WARNING, "shots without label", film, text))
     return fitted, found

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bassl.errors import InputError
+from bassl.labels.findings import counted
 from bassl.labels.label_files import NO_LABEL, Labels
 
 IntArray = NDArray[np.int64]
@@ -40,6 +41,16 @@ class Protocol:
     snap: str = "nearest"
     mark: str = "end"
     drop_last: bool = True
+
+    def described(self) -> str:
+        """For people, in the words of the options."""
+        who = {
+            "single": f"annotator {self.annotator}",
+            "union": "any annotator",
+            "majority": f"at least {counted(self.min_annotators, 'annotator')}",
+        }[self.agreement]
+        last = "left out" if self.drop_last else "kept"
+        return f"{who}; snap {self.snap}; mark {self.mark}; label of the last shot {last}"
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -132,7 +143,7 @@ def combine(annotators: Sequence[ArrayLike], num_shots: int, protocol: Protocol)
     needed = {"single": protocol.annotator + 1, "union": 1, "majority": protocol.min_annotators}[protocol.agreement]
     if len(annotators) < needed:
         raise InputError(
-            f"the protocol ({protocol.agreement}) needs {needed} annotators, there are {len(annotators)}; "
+            f"the protocol ({protocol.agreement}) needs {counted(needed, 'annotator')}, there are {len(annotators)}; "
             "choose another"
         )
     votes = np.zeros((len(annotators), num_shots), dtype=bool)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bassl.errors import InputError
-from bassl.labels.findings import NOTE, WARNING, Finding
-from bassl.labels.label_files import NO_LABEL, Labels
-from bassl.labels.protocols import snap_to_shots
+from bassl.labels.findings import Finding
+from bassl.labels.label_files import Labels
+from bassl.labels.scene_ends import PAST, labels_from_spans
 from bassl.video.timecode import TimecodeTrack, frames_per_count, uses_drop_frame
 from bassl.video.timing import FrameTimes
 
@@ -27,7 +27,6 @@ HEADERS = {
 }
 TIMECODE = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:([:;])(\d{1,3})|[.,](\d{1,9}))?", re.ASCII)
 NUMBER = re.compile(r"\d{1,11}(?:\.\d{1,12})?", re.ASCII)
-FAR = 1.0  # seconds between a scene's end and the shot's that it is snapped to, above which there is a warning
 
 IntArray = NDArray[np.int64]
 
@@ -43,11 +42,12 @@ class SceneRow:
 
 @dataclass(frozen=True)
 class SceneList:
-    """Scenes by the film's name as written. unit: "frames", "seconds" or "timecode"."""
+    """Scenes by the film's name as written. unit: "frames", "seconds" or "timecode"; is_guessed: told by the look."""
 
     path: Path
     unit: str
     scenes: dict[str, list[SceneRow]]
+    is_guessed: bool = False
 
 
 def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
@@ -67,11 +67,10 @@ def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
     except UnicodeDecodeError as error:
         raise InputError(f"scene list {path} is no text ({error.reason}); save it as UTF-8 CSV") from error
     head = next((line for line in lines if line.strip()), "")
-    delimiter = next((mark for mark in "\t;" if mark in head), ",")
     columns, scenes = (0, 1, 2), dict[str, list[SceneRow]]()
     is_first = True
     try:
-        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1):
+        for number, row in enumerate(csv.reader(lines, delimiter=_delimiter(head)), 1):
             fields = [field.strip() for field in row]
             if not any(fields):
                 continue
@@ -91,7 +90,17 @@ def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
         raise InputError(f"scene list {path} is no CSV ({error}); save it again") from error
     if not scenes:
         raise InputError(f"scene list {path} holds no scenes; give lines 'film,start,end'")
-    return SceneList(path, _unit(path, unit, scenes.values()), scenes)
+    return SceneList(path, _unit(path, unit, scenes.values()), scenes, unit == "auto")
+
+
+def _delimiter(head: str) -> str:
+    """What separates the fields: what makes frames or times of them, else the first of tab, semicolon and comma."""
+    there = [mark for mark in "\t;," if mark in head] or [","]
+    for mark in there:  # `film,00:00:00;00,00:01:00;02` has semicolons too
+        fields = [field.strip().strip('"') for field in head.split(mark)]
+        if sum(bool(NUMBER.fullmatch(field) or TIMECODE.fullmatch(field)) for field in fields) > 1:
+            return mark
+    return there[0]
 
 
 def _header(path: Path, fields: Sequence[str]) -> tuple[tuple[int, int, int], str | None] | None:
@@ -192,12 +201,11 @@ def labels_from_scenes(
 ) -> tuple[Labels, list[Finding]]:
     """Labels of a film, (num_shots,), from its scenes, and how far their ends lay from the shots'.
 
-    A scene ends with the shot whose last frame is nearest to its own: in frames its `end`, in seconds and timecodes
-    the frame before that moment. Where the next scene starts only after one or more whole shots (a title, an
-    advertisement), what lies between is a scene too, and so is what lies before the first. The last shot has no label.
-    `frames` is (num_shots, 2), `timecode` the film's own, where it has one.
+    A scene's last frame is in frames its `end`, in seconds and timecodes the frame before that moment; for the rest
+    see `labels_from_spans`. `frames` is (num_shots, 2), `timecode` the film's own, where it has one.
 
-    Raises InputError for a scene that ends before it starts, or that starts past the film's last frame.
+    Raises InputError for a scene that ends before it starts, that lies past the film, and for numbers without a unit
+    that look like seconds.
     """
     ends, starts = [], []
     track = TimecodeTrack.of(times.rate, timecode) if timecode else None
@@ -216,38 +224,21 @@ def labels_from_scenes(
             )
         starts.append(start)
         ends.append(end if scenes.unit == "frames" else max(end - 1, start))  # times end with the next's start
-    order = np.lexsort((ends, starts))
-    begin, end_frames = np.asarray(starts, np.int64)[order], np.asarray(ends, np.int64)[order]
-    snapped = snap_to_shots(end_frames, frames)
-    is_end = np.zeros(len(frames), dtype=bool)
-    is_end[snapped.shots] = True
-    overlaps = int((begin[1:] < end_frames[:-1] - 1).sum())
-    num_gaps = _mark_gaps(is_end, np.append(-1, snapped.shots), np.append(0, end_frames), begin, frames)
-    twice = len(snapped.shots) - len(np.unique(snapped.shots))
-    far = snapped.distances > FAR * float(times.rate)
-    far[end_frames > frames[-1, 1]] = False  # the film's end, as another player counts it
-    text = f"{len(begin)} scenes; ends moved by {np.median(snapped.distances):g} frames (median), "
-    text += f"{snapped.distances.max()} at most, to the nearest shot end"
-    found = [Finding(NOTE, "scene ends snapped", film, text)]
-    for number, severity, what in (
-        (int(far.sum()), WARNING, f"scene ends lie more than {FAR:g} s from any shot's end"),
-        (twice, WARNING, "scenes end with the shot that another ends with"),
-        (overlaps, WARNING, "scenes start before the one before them has ended"),
-        (num_gaps, NOTE, "stretches of shots belong to no scene; each is taken for one"),
-    ):
-        if number:
-            found.append(Finding(severity, what, film, f"{number} {what}"))
-    labels = is_end.astype(np.int8)
-    labels[-1] = NO_LABEL
-    return labels, found
+    reading = f", read as {scenes.unit}" if scenes.is_guessed else ""
+    if reading and scenes.unit == "frames":
+        _check_frames(scenes, max(ends), times)
+        reading += " (if they are seconds, call the columns start_seconds and end_seconds, or give --unit seconds)"
+    try:
+        return labels_from_spans(starts, ends, frames, times, film, reading)
+    except InputError as error:
+        raise InputError(f"{scenes.path}: {error} ({scenes.unit})") from error
 
 
-def _mark_gaps(is_end: NDArray[np.bool_], last: IntArray, end: IntArray, begin: IntArray, frames: IntArray) -> int:
-    """Mark the last of the whole shots between scene i - 1 (shot last[i], frame end[i]) and the start of scene i."""
-    count = 0
-    for shot, frame, start in zip(last, end, begin, strict=False):
-        before = int(np.searchsorted(frames[:, 1], start)) - 1  # last shot that is over when the scene starts
-        if before > shot and frames[shot + 1, 0] >= frame:
-            is_end[before] = True
-            count += 1
-    return count
+def _check_frames(scenes: SceneList, last_end: int, times: FrameTimes) -> None:
+    """Raise InputError where numbers taken for frames cover little of the film, and would fit it as seconds."""
+    if last_end < times.num_frames / 2 and last_end <= float(times.duration) + PAST:
+        raise InputError(
+            f"{scenes.path}: the last scene ends at {last_end}, which can be a frame (of {times.num_frames}) or a "
+            f"second (of {float(times.duration):.0f}); say which by the columns' names, start_frame and end_frame or "
+            "start_seconds and end_seconds, or by --unit"
+        )

@@ -123,10 +123,15 @@ def read_npz(path: Path, shots: str, features: str, labels: str | None) -> FilmA
             if missing := [name for name in wanted if name not in stored.files]:
                 raise InputError(f"{path} has no array {missing[0]!r}; it has {', '.join(stored.files)[:200]}")
             return FilmArrays(stored[shots], stored[features], stored[labels] if labels is not None else None)
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as .npz ({error}); write it with numpy.savez") from error
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise InputError(f"{path} {what}; check the path") from error
+        raise InputError(f"{path} is no .npz file, or a damaged one; write it with numpy.savez") from error
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no .npz file of numbers, or a damaged one; write it with numpy.savez") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

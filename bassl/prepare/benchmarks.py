@@ -18,7 +18,7 @@ import numpy as np
 
 from bassl.errors import InputError
 from bassl.labels.film_names import colliding, safe_film_name
-from bassl.labels.findings import ERROR, NOTE, Finding
+from bassl.labels.findings import ERROR, NOTE, Finding, counted
 from bassl.labels.label_files import write_label_file
 from bassl.labels.protocols import (
     AGREEMENTS,
@@ -122,7 +122,7 @@ def convert(
             continue
         moved = max(distance for _, distance in read)
         if moved:
-            found.append(Finding(NOTE, "scene ends snapped", film, f"moved by {moved} frames at most"))
+            found.append(Finding(NOTE, "scene ends snapped", film, f"moved by {counted(moved, 'frame')} at most"))
         write_label_file(layout.labels / f"{film}.txt", labels)
         write_shot_file(layout.shots / f"{film}.txt", frames)
         films.append(film)
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> list[Finding]:
     changes = {name: getattr(arguments, name) for name in SETTINGS if getattr(arguments, name) is not None}
     protocol = replace(PROTOCOLS[arguments.protocol], **changes, drop_last=not arguments.keep_last)
-    log.info("protocol %s: %s", arguments.protocol, protocol)
+    log.info("protocol %s: %s", arguments.protocol, protocol.described())
     layout = Layout.of(arguments.target)
     with alone(arguments.target):
         annotators = _annotator_folders(arguments.scenes)
@@ -172,7 +172,7 @@ def _run(arguments: argparse.Namespace) -> list[Finding]:
         write_split_file(layout.split, splits)
         built = build_annotations(layout, splits)
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%d films, %d annotators; rows: %s", len(films), len(annotators), rows)
+    log.info("%s, %s; rows: %s", counted(len(films), "film"), counted(len(annotators), "annotator"), rows)
     return [*found, *odd, *built.findings]
 
 

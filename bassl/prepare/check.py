@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, has_errors
+from bassl.labels.findings import ERROR, NOTE, WARNING, counted, has_errors, printable
 from bassl.labels.label_files import read_label_file
 from bassl.prepare import consistency
 from bassl.prepare.check_report import Report, as_json, as_text
@@ -67,7 +67,8 @@ def check_data(
             report.add(ERROR, "key-frames and shot file differ", film, text)
     report.findings += consistency.check_num_shot(files, {**sizes, **lengths})
     _check_labels(layout, files, report)
-    stored = check_stores(find_stores(layout.features) if stores is None else stores, files, lengths or sizes)
+    folders = find_stores(layout.features) if stores is None else stores
+    stored = check_stores(folders, files, lengths or sizes, layout.root)
     report.findings += stored.findings
     if layout.keyframes.is_dir():
         found = consistency.check_keyframes(inspections, pretrain, labelled, stored.films)
@@ -119,7 +120,7 @@ def _inspect(
         return {}
     folders = set(list_film_folders(layout.keyframes))
     if films and (rest := folders - films):
-        text = f"{len(rest)} of {len(folders)} folders belong to no row, such as {min(rest)}; not looked into"
+        text = f"{len(rest)} of {counted(len(folders), 'folder')} without a row, such as {min(rest)}: not looked into"
         report.add(NOTE, "folders without rows", layout.keyframes, text)
     wanted = sorted(films & folders if films else folders)
     jobs = [pool.submit(inspect_film, layout.keyframes, film, num_sampled, decode) for film in wanted]
@@ -189,7 +190,7 @@ def _check_numbers(layout: Layout, films: set[str], report: Report) -> None:
     if not isinstance(numbers, dict) or len(set(map(str, numbers.values()))) < len(numbers):
         report.add(WARNING, "vid2idx", layout.numbers, "does not give every film a number of its own")
     elif lost := films - set(numbers):
-        report.add(WARNING, "vid2idx", layout.numbers, f"lacks {len(lost)} films, such as {min(lost)}")
+        report.add(WARNING, "vid2idx", layout.numbers, f"lacks {counted(len(lost), 'film')}, such as {min(lost)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -200,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     layout = Layout(**{**vars(layout), **{name: path for name, path in places.items() if path is not None}})
     try:
         if arguments.jobs < 1 or (arguments.sample is not None and arguments.sample < 0):
-            raise InputError(f"--jobs {arguments.jobs} --sample {arguments.sample} cannot work; give 1 or more jobs")
+            wrong = f"--jobs {arguments.jobs}" if arguments.jobs < 1 else f"--sample {arguments.sample}"
+            raise InputError(f"{wrong} cannot work; give {'1 or more' if arguments.jobs < 1 else '0 or more shots'}")
         report = check_data(
             layout,
             arguments.sample,
@@ -210,10 +212,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.isatty(),
         )
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {error}; see to it, and check again\n")
+        sys.stderr.write(f"error: {printable(str(error))}; see to it, and check again\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

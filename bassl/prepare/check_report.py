@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bassl.labels.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, text_lines
+from bassl.labels.findings import SEVERITIES, Finding, counted, printable, text_lines
 
 
 @dataclass
@@ -36,14 +36,14 @@ def as_text(report: Report) -> str:
         )
     if found := report.keyframes:
         lines.append(
-            f"key-frames: {found['films']} films, {found['shots']} shots, {found['missing']} files missing, "
+            f"key-frames: {counted(found['films'], 'film')}, {counted(found['shots'], 'shot')}, "
+            f"{counted(found['missing'], 'file')} missing, "
             f"{found['broken']} of {found['looked_at']} looked at broken"
         )
     lines += text_lines(report.findings)
     num = {severity: sum(found.severity == severity for found in report.findings) for severity in SEVERITIES}
-    lines.append(
-        f"{report.data}: {num[ERROR]} errors, {num[WARNING]} warnings, {num[NOTE]} notes in {report.seconds:.0f} s"
-    )
+    verdict = ", ".join(counted(number, severity) for severity, number in num.items())
+    lines.append(printable(f"{report.data}: {verdict} in {report.seconds:.0f} s"))
     return "\n".join(lines) + "\n"
 
 

@@ -6,12 +6,14 @@ presence says that the film is done. What a killed run left of a film is removed
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,13 @@ import numpy as np
 from bassl.errors import InputError
 from bassl.files import remove_leftovers, write_atomically
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
+from bassl.video.film_files import NUM_SAMPLES, SAMPLE_BYTES
 from bassl.video.settings import ShotSettings
 from bassl.video.timing import FrameTimes
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
     from bassl.video.keyframes import ShotKeyframes
     from bassl.video.reader import FilmReader
 
@@ -52,12 +57,24 @@ def is_done(target: Path, name: str) -> bool:
     return (layout.shots / f"{name}.txt").is_file() and record_path(target, name).is_file()
 
 
+def content_of(source: Path) -> str:
+    """Hash of sixteen samples of a file's bytes, first and last among them: the same wherever and whenever it lies."""
+    digest = hashlib.sha256()
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        for sample in range(NUM_SAMPLES):
+            file.seek(max(0, size - SAMPLE_BYTES) * sample // (NUM_SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
 def read_record(target: Path, name: str) -> dict[str, Any]:
     """The record of a film that is done. Raises InputError where it is damaged."""
     path = record_path(target, name)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         times_of(record)
+        record["file"], record["bytes"]
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path} is damaged ({error}); remove it, and the film is prepared again") from error
     assert isinstance(record, dict)
@@ -122,7 +139,7 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
             for shot in _shots(job, reader, _every(REPORT_EVERY, reader.num_frames, report)):
                 for keyframe, image in enumerate(shot.images):
                     path = partial / keyframe_name(len(frames), keyframe)
-                    Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY)
+                    _write(Image.fromarray(image), path)
                 frames.append((shot.first, shot.last))
                 numbers.append(shot.numbers)
             record = _record(job.source, reader.times(), reader.size, len(frames), reader.timecode)
@@ -138,6 +155,16 @@ def prepare_film(job: FilmJob, report: Callable[[int, int], None] = lambda done,
         clear(job.target, job.name)
         raise
     return warnings
+
+
+def _write(image: PillowImage, path: Path) -> None:
+    """Write a key-frame; an error of the disk tells the file, which those of Pillow do not."""
+    content = BytesIO()
+    image.save(content, "JPEG", quality=JPEG_QUALITY)
+    try:
+        path.write_bytes(content.getvalue())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _shots(job: FilmJob, reader: FilmReader, on_frame: Callable[[], object]) -> Iterator[ShotKeyframes]:
@@ -170,6 +197,7 @@ def _record(
     record: dict[str, Any] = {
         "file": source.name,
         "bytes": source.stat().st_size,
+        "content": content_of(source),
         "rate": str(times.rate),
         "start": str(times.start),
         "num_frames": times.num_frames,

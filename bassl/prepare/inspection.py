@@ -80,9 +80,9 @@ def _decoded_size(path: str) -> tuple[int, int]:
     """Size of a key-frame, decoded as training decodes it, and its end looked at too: decoders forgive a lost end."""
     from bassl.dataset.transform import decode_keyframe
 
+    read_jpeg_size(path)  # before decoding, which would wait for a pipe
     try:
         height, width = decode_keyframe(path).shape[-2:]
     except InputError as error:
         raise ValueError("cannot be decoded") from error
-    read_jpeg_size(path)
     return int(width), int(height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,14 @@ def read_jpeg_size(path: str) -> tuple[int, int]:
     """Width and height of a JPEG file in pixels, from its header; its end is looked at too.
 
     Two short reads, 20 microseconds, where decoding takes 350. Raises ValueError with a few words for a file that is
-    no JPEG or ends too early; OSError where it cannot be read.
+    no JPEG or ends too early, or no file at all (a pipe would be waited for); OSError where it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("is no regular file")
+        size = status.st_size
         if not size:
             raise ValueError("is empty")
         head = os.read(descriptor, HEAD_BYTES)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.findings import Finding
+from bassl.labels.findings import ERROR, Finding, counted
 from bassl.labels.scene_lists import UNITS
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout, alone
 from bassl.prepare.movienet import Built, build_annotations, locate
@@ -86,9 +86,11 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
             raise InputError("--train, --val and --test share out labelled films, and none has labels; add --labels")
         shots, odd = read_shot_lists(arguments.shots, sources) if arguments.shots else (None, [])
         found += odd
-        chosen_splits(arguments, sorted({*prepared_films(target), *(source.name for source in sources)}))
+        known = sorted({*prepared_films(target), *(source.name for source in sources)})
+        chosen_splits(arguments, known)
         if arguments.labels:
-            check_source(arguments.labels, arguments.unit)  # as the splits: a mistake is told before hours of work
+            left_out = {finding.about for finding in found if finding.severity == ERROR}  # told at the end
+            check_source(arguments.labels, arguments.unit, sorted({*known, *left_out}))  # before hours of work
         found += prepare_all(target, sources, detector, shots, arguments.jobs, sys.stderr.isatty())
         films, layout = prepared_films(target), Layout.of(target)
         if not films:
@@ -101,7 +103,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
             write_split_file(layout.split, splits)
         else:
             layout.split.unlink(missing_ok=True)
-        write_film_list(target)
+        found += write_film_list(target)
         built = build_annotations(layout, splits)
     _tell(built, layout)
     return [*found, *odd, *built.findings]
@@ -109,7 +111,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
 
 def _tell(built: Built, layout: Layout) -> None:
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s: %d films; rows: %s", layout.annotations, len(built.films), rows or "none")
+    log.info("%s: %s; rows: %s", layout.annotations, counted(len(built.films), "film"), rows or "none")
     is_usual = layout == Layout.of(layout.root)
     setting = f"config.DATA_PATH={layout.root}"
     if not is_usual:
@@ -138,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--shot-threshold", type=float, metavar="X", help="of the detector; higher finds fewer cuts")
     group.add_argument("--shortest", type=float, default=0.6, metavar="S", help="shortest shot; default: 0.6 s")
     group = parser.add_argument_group("scene labels", "default: none, for pre-training")
-    group.add_argument("--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder of label files")
+    group.add_argument("--labels", type=Path, metavar="PATH", help="CSV film,start,end; or a folder, a file a film")
     group.add_argument("--unit", choices=UNITS, default="auto", help="of start and end; default: told by their look")
     group = parser.add_argument_group("MovieNet")
     group.add_argument("--from-movienet", type=Path, metavar="FOLDER", help="that holds scene318 and key-frames")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bassl.dataset.annotation import is_film_name
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
 from bassl.labels.label_files import NO_LABEL, fit_labels, read_label_file
 from bassl.prepare.annotations import Film, write_annotations
 from bassl.prepare.keyframe_files import KeyframeListing, list_film_folders, list_keyframes
@@ -77,7 +77,7 @@ def build_annotations(layout: Layout, splits: Splits | None = None, progress_bar
     findings += unplaced(labelled, splits)
     without = sorted({name for part in splits.values() for name in part} - set(labelled))
     if without and labelled:
-        text = f"{len(without)} films of the splits have no labels, such as {without[0]}"
+        text = f"{counted(len(without), 'film')} of the splits without labels, such as {without[0]}"
         findings.append(Finding(WARNING, "films without labels", "split", text))
     return Built(write_annotations(layout, films, splits), films, findings)
 
@@ -102,7 +102,7 @@ def _listings(layout: Layout, findings: list[Finding], progress_bar: bool) -> di
         listings[name] = listing
         if missing := listing.missing():
             shot, keyframe = missing[0]
-            text = f"{len(missing)} key-frames are missing, the first is number {keyframe} of shot {shot}"
+            text = f"{counted(len(missing), 'key-frame')} missing, first number {keyframe} of shot {shot}"
             findings.append(Finding(ERROR, "missing key-frames", name, text))
     return listings
 
@@ -121,7 +121,7 @@ def _film(layout: Layout, name: str, listing: KeyframeListing | None, findings: 
             findings.append(Finding(ERROR, "shot files", name, str(error)))
         else:
             if listing is not None and listed != num_shots:
-                text = f"has {listed} shots in its shot file and key-frames for {num_shots}: the fewer count"
+                text = f"has {counted(listed, 'shot')} in its shot file and key-frames for {num_shots}: the fewer count"
                 findings.append(Finding(ERROR, "key-frames and shot file differ", name, text))
             num_shots = min(listed, num_shots) if listing is not None else listed
     if not num_shots:

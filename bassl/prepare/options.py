@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bassl.console import speak
 from bassl.errors import InputError
-from bassl.labels.findings import Finding, has_errors, text_lines
+from bassl.labels.findings import Finding, has_errors, printable, text_lines
 from bassl.prepare.layout import SPLIT_NAMES
 from bassl.prepare.splits import Splits, draw_splits, fit_splits, match_splits, read_split_file
 
@@ -54,10 +54,10 @@ def finish(run: Callable[[], list[Finding]]) -> int:
     try:
         found = run()
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {error}; see to it, and the same command goes on from here\n")
+        sys.stderr.write(f"error: {printable(str(error))}; see to it, and the same command goes on from here\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")

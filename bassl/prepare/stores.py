@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
 from bassl.prepare.consistency import AnnotationFile
 from bassl.prepare.layout import SPLIT_NAMES
+
+EXTRACT = "bassl.pretrain.extract_shot_repr"  # in commands that errors propose; they do not know the data set
 
 
 @dataclass
@@ -27,7 +30,9 @@ def find_stores(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def check_stores(folders: Sequence[Path], files: Iterable[AnnotationFile], lengths: Mapping[str, int]) -> StoredFilms:
+def check_stores(
+    folders: Sequence[Path], files: Iterable[AnnotationFile], lengths: Mapping[str, int], data: Path
+) -> StoredFilms:
     """Open each store, and every film in it by its header. lengths: shots of the films, as shot files have them."""
     stored = StoredFilms()
     if not folders:
@@ -40,7 +45,8 @@ def check_stores(folders: Sequence[Path], files: Iterable[AnnotationFile], lengt
         try:
             store = FeatureStore.open(folder)
         except InputError as error:
-            stored.findings.append(Finding(ERROR, "feature stores", name, str(error)))
+            text = str(error).replace(EXTRACT, f"{EXTRACT} config.DATA_PATH={shlex.quote(str(data))}")
+            stored.findings.append(Finding(ERROR, "feature stores", name, text))
             continue
         for film in store.num_shots:
             try:
@@ -51,15 +57,17 @@ def check_stores(folders: Sequence[Path], files: Iterable[AnnotationFile], lengt
             else:
                 stored.films.add(film)
         num_shots = sum(store.num_shots.values())
-        text = f"{len(store.num_shots)} films, {num_shots} shots, {store.dimension} numbers a shot"
+        text = (
+            f"{counted(len(store.num_shots), 'film')}, {counted(num_shots, 'shot')}, {store.dimension} numbers a shot"
+        )
         stored.findings.append(Finding(NOTE, "feature stores", name, text))
         for film in sorted(set(store.num_shots) & set(lengths)):
             if store.num_shots[film] != lengths[film]:
-                text = f"{store.num_shots[film]} shots of {film} are stored, the film has {lengths[film]}"
+                text = f"{counted(store.num_shots[film], 'shot')} of {film} stored, the film has {lengths[film]}"
                 stored.findings.append(Finding(ERROR, "feature stores", name, text))
         for split, rows in needed.items():
             if missing := [film for film in rows.films if film not in store.num_shots]:
-                text = f"lacks {len(missing)} of {len(rows.films)} films of {split}, such as {missing[0]}"
+                text = f"lacks {len(missing)} of {counted(len(rows.films), 'film')} of {split}, such as {missing[0]}"
                 stored.findings.append(Finding(WARNING, "films not in a feature store", name, text))
             for film, count in zip(rows.films, rows.num_shots.tolist(), strict=True):
                 if film in store.num_shots and store.num_shots[film] < count:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, WARNING, Finding
-from bassl.prepare.film import FilmJob, prepare_film
+from bassl.prepare.film import FilmJob, partial_folder, prepare_film
 
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -39,7 +39,7 @@ class _Running:
 def prepare_films(jobs: Sequence[FilmJob], num_processes: int, progress_bar: bool = False) -> list[Finding]:
     """Prepare films, each in a process of its own, at most `num_processes` at a time; returns what went wrong.
 
-    Raises InputError when the disk is full: then no film can succeed. However it ends, no process stays behind.
+    Raises OSError when the disk is full: then no film can succeed. However it ends, no process stays behind.
     """
     context = multiprocessing.get_context("forkserver")  # a process a film, without importing everything for each
     context.set_forkserver_preload(PRELOADED)
@@ -93,7 +93,8 @@ def _heard(one: _Running, kind: str, content: Any, bar: Any) -> list[Finding]:
         return []
     one.has_answered = True
     if kind == "full":
-        raise InputError(f"{one.job.target} cannot be written: {content}; make room, and the same command goes on")
+        number, path = content
+        raise OSError(number, os.strerror(number), path)
     if kind == "failed":
         return [Finding(ERROR, "films that failed", name, content)]
     assert kind == "done", kind
@@ -121,7 +122,9 @@ def _work(job: FilmJob, sender: Connection) -> None:
     except InputError as error:
         sender.send(("failed", str(error)))
     except OSError as error:
-        sender.send(("full" if error.errno in DISK_FULL else "failed", f"{job.source}: {error}"))
+        path = error.filename or str(partial_folder(job.target, job.name))
+        is_full = error.errno in DISK_FULL
+        sender.send(("full", (error.errno, path)) if is_full else ("failed", f"{job.source}: {error}"))
     except Exception as error:  # whatever it is, it is this film's, and the others can do without it
         log.exception("%s", job.source)
         sender.send(("failed", f"{job.source}: {type(error).__name__}: {error}; please report this"))

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.film_names import film_name_of, find_film
+from bassl.labels.film_names import what_means
 from bassl.labels.label_files import read_label_file
 from bassl.labels.scene_lists import SceneList, read_scene_list
 from bassl.video.shot_list import ShotList, has_shot_columns, read_shot_list
@@ -75,9 +75,11 @@ def look_at_labels(path: Path) -> SceneList | None:
 
 
 def named_in(scenes: SceneList, film: Path) -> str | None:
-    """What the list calls a film, None where it does not."""
-    name = film_name_of(Path(film.name))
-    return next((text for text in scenes.scenes if find_film(text, [name]) == name), None)
+    """What the list calls a film, None where it does not. Raises InputError where it gives the film two names."""
+    try:
+        return what_means(scenes.scenes, film.absolute())
+    except InputError as error:
+        raise InputError(f"{scenes.path}: {error}") from error
 
 
 def not_named(path: Path, film: Path) -> InputError:

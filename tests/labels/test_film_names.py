@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bassl.dataset.annotation import FILM_NAME, is_film_name
-from bassl.labels.film_names import MAX_BYTES, colliding, film_name_of, find_film, safe_film_name
+from bassl.errors import InputError
+from bassl.labels.film_names import MAX_BYTES, colliding, film_name_of, find_film, safe_film_name, what_means
 
 MALICIOUS = [
     "../../etc/passwd",
@@ -84,3 +85,30 @@ def test_a_label_file_may_call_a_film_by_its_title_or_file(text: str) -> None:
 
 def test_a_film_that_is_not_there_is_none() -> None:
     assert find_film("tt1", ["tt2"]) is None
+
+
+@pytest.mark.parametrize(("text", "film"), [("r25.part2", "r25"), ("a.2", "a"), ("d1/a.2", "a"), ("a.backup", "a")])
+def test_only_the_ending_of_a_film_file_is_no_part_of_a_name(text: str, film: str) -> None:
+    assert find_film(text, [film]) is None
+    assert find_film(f"{film}.MKV", [film]) == film
+
+
+def test_a_path_is_looked_for_as_a_whole_before_its_last_part() -> None:
+    assert find_film("d1/same.mp4", ["same", "d1_same"]) == "d1_same"
+    assert find_film("same.mp4", ["same", "d1_same"]) == "same"
+
+
+def test_a_film_is_told_from_its_namesake_in_another_folder() -> None:
+    both = ["d1/same.mp4", "d2/same.mp4", "other"]
+    assert what_means(both, PurePosixPath("/films/d1/same.mp4")) == "d1/same.mp4"
+    assert what_means(both, PurePosixPath("/films/d2/same.mp4")) == "d2/same.mp4"
+    assert what_means(both[:1], PurePosixPath("/films/d2/same.mp4")) is None
+    assert what_means(["same", *both], PurePosixPath("/films/d3/same.mp4")) == "same"
+    assert what_means(["/films/d1/same.mp4", "d1/same.mp4"], PurePosixPath("/films/d1/same.mp4"))[0] == "/"
+    assert what_means(["Face/Off"], PurePosixPath("/films/Face_Off.mp4")) == "Face/Off"
+    assert what_means(["film.dat"], PurePosixPath("/films/film.dat")) == "film.dat"
+
+
+def test_two_names_for_one_film_are_an_input_error() -> None:
+    with pytest.raises(InputError, match=r"'same' and 'same\.mp4' both mean same\.mp4"):
+        what_means(["same", "same.mp4"], PurePosixPath("/films/same.mp4"))

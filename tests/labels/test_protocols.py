@@ -151,6 +151,13 @@ def test_any_annotations_are_labels_or_an_input_error(
         assert labels[shot] == (heard[0] or (mark == "both" and heard[1]))
 
 
+def test_a_protocol_is_told_in_words() -> None:
+    assert PROTOCOLS["bbc"].described() == "annotator 0; snap nearest; mark end; label of the last shot left out"
+    told = Protocol("majority", min_annotators=1, snap="containing", mark="both", drop_last=False).described()
+    assert told == "at least 1 annotator; snap containing; mark both; label of the last shot kept"
+    assert PROTOCOLS["bbc-union"].described().startswith("any annotator; ")
+
+
 def test_settings_that_do_not_exist_are_refused() -> None:
     for wrong in ({"agreement": "most"}, {"snap": "far"}, {"mark": "start"}, {"annotator": -1}, {"min_annotators": 0}):
         with pytest.raises(InputError):

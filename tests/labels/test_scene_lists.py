@@ -54,7 +54,11 @@ def test_how_far_ends_were_moved_is_reported(tmp_path: Path) -> None:
     scenes = read_scene_list(written(tmp_path, "film,0,99\nfilm,100,185\nfilm,186,287\n"))
     _, found = labels_from_scenes(scenes, "film", FRAMES, TIMES, "film")
     assert [(finding.severity, finding.what) for finding in found] == [
-        (NOTE, "3 scenes; ends moved by 4 frames (median), 6 at most, to the nearest shot end")
+        (
+            NOTE,
+            "3 scenes, read as frames (if they are seconds, call the columns start_seconds and end_seconds, "
+            "or give --unit seconds); ends moved by 4 frames (median), 6 at most, to the nearest shot end",
+        )
     ]
 
 
@@ -64,10 +68,10 @@ def test_scenes_that_do_not_fit_the_shots_are_warned_of(tmp_path: Path) -> None:
     short = FrameTimes(Fraction(12), Fraction(0), 288)
     _, far = labels_from_scenes(read_scene_list(written(tmp_path, text)), "film", FRAMES, short, "film")
     assert [finding.what for finding in found if finding.severity == WARNING] == [
-        "1 scenes end with the shot that another ends with",
-        "1 scenes start before the one before them has ended",
+        "1 scene ends with the shot that another ends with",
+        "1 scene starts before the one before it has ended",
     ]
-    assert "1 scene ends lie more than 1 s from any shot's end" in [finding.what for finding in far]
+    assert "1 scene end lies more than 1 s from any shot's end" in [finding.what for finding in far]
 
 
 def test_whole_shots_between_scenes_are_a_scene_of_their_own(tmp_path: Path) -> None:
@@ -153,6 +157,54 @@ def test_a_list_that_cannot_be_read_is_an_input_error(tmp_path: Path, text: str)
 def test_a_scene_that_cannot_be_is_an_input_error(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         labels_of(tmp_path, text)
+
+
+@pytest.mark.parametrize("end", [12, 13, 14, 100])
+def test_whole_seconds_are_not_taken_for_frames(tmp_path: Path, end: int) -> None:
+    """The film has 288 frames and 12 seconds."""
+    text = f"film,0,4\nfilm,4,{end}\n"
+    if end == 100:
+        assert labels_of(tmp_path, text)[1] == 1
+        return
+    with pytest.raises(InputError, match=rf"ends at {end}, which can be a frame \(of 288\) or a second \(of 12\)"):
+        labels_of(tmp_path, text)
+    assert labels_of(tmp_path, text, "seconds") == [0, 1, 0, 0, 0, NO_LABEL]
+    assert labels_of(tmp_path, text, "frames") == [1, 0, 0, 0, 0, NO_LABEL]
+    assert labels_of(tmp_path, "film,start_frame,end_frame\n" + text) == [1, 0, 0, 0, 0, NO_LABEL]
+
+
+def test_a_stated_unit_is_no_guess_to_be_told(tmp_path: Path) -> None:
+    for text, unit in ((LISTS["no header"], "frames"), (LISTS["named units"], "auto")):
+        scenes = read_scene_list(written(tmp_path, text), unit)
+        assert "read as" not in labels_from_scenes(scenes, "film", FRAMES, TIMES, "film")[1][0].what
+
+
+def test_ends_past_the_film_are_warned_of_and_are_no_part_of_how_far_ends_moved(tmp_path: Path) -> None:
+    def told(end: int) -> list[str]:
+        scenes = read_scene_list(written(tmp_path, f"film,0,97\nfilm,98,{end}\n"), "frames")
+        return [finding.what for finding in labels_from_scenes(scenes, "film", FRAMES, TIMES, "film")[1]]
+
+    note = "2 scenes; ends moved by 2 frames (median), 2 at most, to the nearest shot end"
+    assert told(287 + 48) == [note]
+    assert told(287 + 72) == [note, "1 scene ends more than 2 s past the film, up to 3 s"]
+    for end in (287 + 145, 99_999_999):
+        with pytest.raises(InputError, match=r"scenes\.csv: a scene ends at frame \d+, and the film with frame 287"):
+            told(end)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r2997,00:00:00;00,00:01:00;02\nr2997,00:01:00;02,00:02:00;04\n",
+        "r2997;00:00:00;00:01:00.060\nr2997;00:01:00.060;2:00.12\n",
+        '"r;2997"\t"00:00:00;00"\t"00:01:00;02"\nr;2997\t00:01:00;02\t00:02:00;04\n',
+    ],
+)
+def test_semicolons_within_timecodes_separate_no_fields(tmp_path: Path, text: str) -> None:
+    scenes = read_scene_list(written(tmp_path, text))
+    ((name, rows),) = scenes.scenes.items()
+    assert name.replace(";", "") == "r2997"
+    assert [to_frame(row.end, scenes.unit, NTSC) for row in rows] == [1_800, 3_600]
 
 
 times = st.one_of(

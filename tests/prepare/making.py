@@ -11,6 +11,15 @@ import numpy as np
 from PIL import Image
 
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
+from bassl.prepare.main import main
+
+LENGTHS = {"one": (24, 30, 24), "two": (30, 24, 24, 24), "three": (24, 24)}
+"""Shots of the films of the fixture `films`, in frames."""
+
+
+def prepare(*arguments: object) -> int:
+    """`bassl prepare` in this process; its exit status."""
+    return main([str(argument) for argument in arguments])
 
 
 def jpeg(width: int = 96, height: int = 64, seed: int = 0) -> bytes:

@@ -128,15 +128,26 @@ def test_a_pickle_in_a_npz_is_not_executed(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "boom",))
 
     np.savez(tmp_path / "a.npz", shots=np.array([Bomb()], dtype=object), f=np.zeros(1), boundary=np.zeros(1))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"a\.npz is no \.npz file of numbers, or a damaged one; write it") as caught:
         read_npz(tmp_path / "a.npz", "shots", "f", "boundary")
+    assert "allow_pickle" not in str(caught.value)
     assert not (tmp_path / "boom").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"text"])
 def test_a_file_that_is_no_npz_is_an_input_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is no \.npz file") as caught:
+        read_npz(tmp_path / "a.npz", "shots", "f", "boundary")
+    assert "allow_pickle" not in str(caught.value)
     assert main([str(tmp_path / "a.npz"), "--target", str(tmp_path / "data")]) == 2
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz does not exist; check the path"):
+        read_npz(tmp_path / "none.npz", "shots", "f", None)
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_npz(tmp_path, "shots", "f", None)
 
 
 def test_a_missing_array_is_named_with_those_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

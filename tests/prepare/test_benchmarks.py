@@ -50,9 +50,12 @@ def ends(root: Path, split: str = "test") -> dict[str, list[int]]:
     ],
 )
 def test_bbc_annotations_become_labels_under_a_protocol(
-    tmp_path: Path, options: list[str], expected: list[int]
+    tmp_path: Path, options: list[str], expected: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main([*bbc(tmp_path), *options]) == 0
+    with caplog.at_level("INFO"):
+        assert main([*bbc(tmp_path), *options]) == 0
+    assert f"protocol {options[1]}: " in caplog.text
+    assert "Protocol(" not in caplog.text
     assert ends(tmp_path) == {"01_From_Pole_to_Pole": expected, "03_Ice_Worlds": expected}
     assert len(rows_of(tmp_path / "data" / "anno" / "anno.test.ndjson")) == 18  # the last shots are left out
     assert check([str(tmp_path / "data")]) == 1  # neither key-frames nor features are there yet

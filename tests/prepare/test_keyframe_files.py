@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bassl.prepare.inspection import inspect_film
 from bassl.prepare.keyframe_files import list_film_folders, list_keyframes, read_jpeg_size
 from tests.prepare.making import jpeg, make_film
 
@@ -23,6 +25,17 @@ def encoded(**options: object) -> bytes:
     file = BytesIO()
     Image.new("L" if options.pop("grey", False) else "RGB", (123, 45), 77).save(file, "JPEG", **options)
     return file.getvalue()
+
+
+def test_a_pipe_in_place_of_a_keyframe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ValueError, match="is no regular file"):
+        read_jpeg_size(str(tmp_path / "pipe.jpg"))
+    (tmp_path / "film").mkdir()
+    os.mkfifo(tmp_path / "film" / "shot_0000_img_0.jpg")
+    for decode in (False, True):
+        found = inspect_film(tmp_path, "film", None, decode)
+        assert found.broken == ["shot_0000_img_0.jpg is no regular file"]
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,10 @@ import pytest
 
 from bassl.prepare.check import main as check
 from bassl.prepare.layout import Layout, alone
-from bassl.prepare.main import main
 from tests.prepare.clips import make_clip
-from tests.prepare.making import rows_of, tree_bytes
+from tests.prepare.making import LENGTHS, prepare, rows_of, tree_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
-LENGTHS = {"one": (24, 30, 24), "two": (30, 24, 24, 24), "three": (24, 24)}
-
-
-@pytest.fixture
-def films(tmp_path: Path) -> Path:
-    """A folder of three films, of 3, 4 and 2 shots."""
-    for seed, (name, lengths) in enumerate(LENGTHS.items()):
-        make_clip(tmp_path / "films" / f"{name}.mp4", lengths, seed=seed)
-    return tmp_path / "films"
-
-
-def prepare(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
 
 
 def test_a_folder_of_films_becomes_a_data_set(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +24,7 @@ def test_a_folder_of_films_becomes_a_data_set(films: Path, tmp_path: Path, capsy
     assert prepare(films, "--target", data, "--labels", tmp_path / "scenes.csv", "--split", 1, 1, 1) == 0
     text = capsys.readouterr().err
     assert f"config.DATA_PATH={data}" in text
-    assert "names 1 films that are not here, such as 'four'" in text
+    assert "names 1 film not here, such as 'four'" in text
     layout = Layout.of(data)
     ends = {
         name: [
@@ -68,19 +54,6 @@ def test_without_labels_it_is_for_pretraining(films: Path, tmp_path: Path, capsy
     ]
 
 
-def test_labels_can_come_shot_by_shot_and_later(films: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    assert prepare(films, "--target", data) == 0
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels" / "two.txt").write_text("0000 0\n0001 1\n0002 -1\n")
-    assert prepare(films, "--target", data, "--labels", tmp_path / "labels", "--test", "two") == 0
-    rows = rows_of(data / "anno" / "anno.test.ndjson")
-    assert [row["boundary_label"] for row in rows] == [0, 1, -1]
-    (tmp_path / "labels" / "two.txt").write_text("0000 yes\n")
-    assert prepare(films, "--target", data, "--labels", tmp_path / "labels") == 1
-    assert not (data / "anno" / "anno.trainvaltest.ndjson").exists()
-
-
 def test_one_bad_film_does_not_stop_the_rest(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (films / "broken.mkv").write_bytes(b"\x1aE\xdf\xa3 nothing")
     assert prepare(films, "--target", tmp_path / "data") == 1
@@ -90,21 +63,6 @@ def test_one_bad_film_does_not_stop_the_rest(films: Path, tmp_path: Path, capsys
     (films / "broken.mkv").unlink()
     assert prepare(films, "--target", tmp_path / "data") == 0
     assert tree_bytes(tmp_path / "data") == before
-
-
-def test_films_that_are_done_are_not_opened_again(films: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    assert prepare(films, "--target", data) == 0
-    before = {path: path.stat().st_mtime_ns for path in (data / "240P_frames").rglob("*.jpg")}
-    content = tree_bytes(data)
-    for name in LENGTHS:
-        size = (films / f"{name}.mp4").stat().st_size
-        (films / f"{name}.mp4").write_bytes(b"?" * size)
-    assert prepare(films, "--target", data) == 0
-    assert {path: path.stat().st_mtime_ns for path in (data / "240P_frames").rglob("*.jpg")} == before
-    assert tree_bytes(data) == content
-    (films / "two.mp4").write_bytes(b"another film")
-    assert prepare(films, "--target", data) == 1
 
 
 @pytest.mark.slow
@@ -129,27 +87,6 @@ def test_a_second_run_on_the_target_refuses(films: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "data" / "240P_frames").exists()
 
 
-def test_a_target_is_never_mixed(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare(films, "--target", tmp_path / "data") == 0
-    assert prepare(films, "--target", tmp_path / "data", "--shot-threshold", 5) == 2
-    assert "name another --target" in capsys.readouterr().err
-    (tmp_path / "other" / "240P_frames" / "tt1").mkdir(parents=True)
-    assert prepare(films, "--target", tmp_path / "other") == 2
-    assert "did not make" in capsys.readouterr().err
-
-
-def test_films_of_one_name_are_reported_and_can_be_told_apart(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_clip(films / "disc" / "one.mp4", (24,))
-    assert prepare(films, "--target", tmp_path / "data") == 1
-    assert "2 files would all be this film" in capsys.readouterr().err
-    assert not (tmp_path / "data" / "240P_frames" / "one").exists()
-    assert prepare(films, "--target", tmp_path / "apart", "--name-by", "path") == 0
-    names = sorted(path.name for path in (tmp_path / "apart" / "240P_frames").iterdir())
-    assert names == ["disc_one", "one", "three", "two"]
-
-
 @pytest.mark.parametrize("name", ["<b>'x'</b>", "a\nb", '"; rm -rf x', "$(x)", "x..y", "-rf"])
 def test_malicious_film_names_stay_in_the_target(name: str, tmp_path: Path) -> None:
     make_clip(tmp_path / "films" / f"{name.replace('/', '_')}.mp4", (24,))
@@ -160,18 +97,6 @@ def test_malicious_film_names_stay_in_the_target(name: str, tmp_path: Path) -> N
     made = next((tmp_path / "data" / "240P_frames").iterdir()).name
     assert not set(made) & set("<>'\"\n$/;() ")
     assert made[0] not in ".-"
-
-
-def test_shots_can_be_given_as_lists(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lists = tmp_path / "lists"
-    lists.mkdir()
-    (lists / "one.txt").write_text("0\t9\n10\t77\n")
-    (lists / "two-Scenes.csv").write_text("Scene Number,Start Frame,End Frame\n1,1,51\n2,52,102\n")
-    assert prepare(films, "--target", tmp_path / "data", "--shots", lists) == 1
-    assert "there is no shot list for" in capsys.readouterr().err
-    shot_files = tmp_path / "data" / "scene318" / "shot_movie318"
-    assert (shot_files / "one.txt").read_text() == "0 9 2 4 6\n10 77 26 42 58\n"
-    assert (shot_files / "two.txt").read_text().splitlines()[1].startswith("51 101 ")
 
 
 @pytest.mark.parametrize(
@@ -202,25 +127,9 @@ def test_wrong_options_are_one_error(
     assert not (tmp_path / "data" / "240P_frames").exists()  # before any film is opened
 
 
-def test_a_film_of_one_shot_has_nothing_to_label_and_that_is_no_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_clip(tmp_path / "films" / "still.mp4", (30,))
-    (tmp_path / "scenes.csv").write_text("film,start,end\nstill,0:00,0:00.5\nstill,0:00.5,0:01.25\n")
-    assert prepare(tmp_path / "films", "--target", tmp_path / "data", "--labels", tmp_path / "scenes.csv") == 0
-    assert "still: is a single shot: nothing to tell apart" in capsys.readouterr().err
-    assert not (tmp_path / "data" / "scene318" / "label318" / "still.txt").exists()
-
-
 def test_splits_by_pattern_without_any_label_are_refused_before_hours_of_work(
     films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepare(films, "--target", tmp_path / "data", "--train", "one", "--test", "two", "three") == 2
     assert "none has labels; add --labels" in capsys.readouterr().err
     assert not (tmp_path / "data" / "240P_frames").exists()
-
-
-def test_a_film_that_is_named_twice_is_one_film(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert prepare("films", films / "one.mp4", "./films/one.mp4", "--target", "data") == 0
-    assert len(list((tmp_path / "data" / "240P_frames").iterdir())) == 3

@@ -41,7 +41,12 @@ def test_every_known_form_of_a_split_file_says_the_same(tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize(
-    "text", ["film,split\na,train\nb,train\nc,val\nd,test\n", "a\ttrain\nb\ttrain\nc\tdev\nd\ttest"]
+    "text",
+    [
+        "film,split\na,train\nb,train\nc,val\nd,test\n",
+        "a\ttrain\nb\ttrain\nc\tdev\nd\ttest",
+        "film;split\na;train\nb;train\nc;val\nd;test\n",
+    ],
 )
 def test_a_csv_will_do(tmp_path: Path, text: str) -> None:
     path = tmp_path / "splits.csv"

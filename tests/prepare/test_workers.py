@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from bassl.errors import InputError
 from bassl.labels.findings import ERROR
 from bassl.prepare import workers
 from bassl.prepare.film import FilmJob, is_done
@@ -33,7 +33,12 @@ def dying_work(job: FilmJob, sender: Connection) -> None:
 
 def full_disk_work(job: FilmJob, sender: Connection) -> None:
     """Work on a disk that is full."""
-    sender.send(("full", "No space left on device"))
+
+    def write_nothing(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # without the file, as `write` has it
+
+    Path.write_bytes = write_nothing  # type: ignore[method-assign]
+    real_work(job, sender)
 
 
 def test_a_bad_film_and_a_process_that_dies_cost_one_film_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,8 +54,10 @@ def test_a_bad_film_and_a_process_that_dies_cost_one_film_each(tmp_path: Path, m
 
 def test_a_full_disk_ends_the_run_with_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_work", full_disk_work)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         prepare_films(jobs_for(tmp_path, "a", "b"), 1)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "data" / "240P_frames" / ".partial-a" / "shot_0000_img_0.jpg")
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
