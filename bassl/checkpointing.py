@@ -200,9 +200,22 @@ def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
         yield
 
 
+def resume_by_epochs(trainer: pl.Trainer) -> None:
+    """Have Lightning resume a run with `max_steps` as it does one without, whose epochs are counted all the same.
+
+    It takes any checkpoint of such a run for one within an epoch: after one of an epoch's end it would run an epoch of
+    no batches, save it, and from there on count epochs otherwise than the sampler does.
+    """
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
 def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
-    """Epoch that a checkpoint was saved in and batches of it that were done; (next epoch, 0) where it was whole."""
+    """Epoch that a checkpoint was saved in and batches of it that were done; (next epoch, 0) where it was over.
+
+    Also an epoch that `max_steps` cut short is over: with more steps a run goes on with the next one.
+    """
     loop = checkpoint["loops"]["fit_loop"]
-    progress = loop["epoch_loop.batch_progress"]
+    progress, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]["current"]
     epoch, done = int(checkpoint["epoch"]), int(progress["current"]["processed"])
-    return (epoch + 1, 0) if progress["is_last_batch"] else (epoch, done)
+    is_over = progress["is_last_batch"] or epochs["processed"] == epochs["ready"]
+    return (epoch + 1, 0) if is_over else (epoch, done)

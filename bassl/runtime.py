@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl.checkpointing import AtomicCheckpointIO
+from bassl.checkpointing import AtomicCheckpointIO, resume_by_epochs
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
@@ -184,6 +184,7 @@ def build_trainer(
         **{name: value for name, value in limits.items() if value is not None},
     )
     take_signals_from_lightning(trainer)
+    resume_by_epochs(trainer)
     return trainer
 
 

@@ -128,6 +128,34 @@ def test_fine_tuning_goes_on_where_it_stopped(
     assert scalars(one).items() <= scalars(two).items(), "every validation is there"
 
 
+@pytest.mark.parametrize("job", [pytest.param("pretrain", marks=pytest.mark.slow), "finetune"])
+def test_a_run_with_a_limit_of_steps_goes_on_after_a_whole_epoch(
+    job: str, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would run an empty epoch first, and then the module counted other epochs than the sampler."""
+    runs = []
+    for name in ("whole", "stopped"):
+        out = with_features(alone, tmp_path / name)
+        if job == "pretrain":
+            shutil.rmtree(out / "pretrain")
+            options = [*pretrain_overrides(tiny_movienet, out), *LONGER]
+        else:
+            options = [*finetune_overrides(tiny_movienet, out), *tuning()]
+        runs.append([*options, "config.TRAINER.max_epochs=5", "config.TRAINER.max_steps=9"])
+    main = pretrain_main.main if job == "pretrain" else finetune_main.main
+    assert main(runs[0]) == 0
+    for num_saves, more in ((4, []), (4, ["config.RESUME=true"])):  # at the ends of the first and the second epoch
+        with monkeypatch.context() as patch:
+            stop_after(patch, num_saves)
+            with pytest.raises(Stopped):
+                main([*runs[1], *more])
+    assert main([*runs[1], "config.RESUME=true"]) == 0
+    same_weights(*(tmp_path / name / job / "ckpt" / "devel" for name in ("whole", "stopped")))
+    logs = [scalars(tmp_path / name / job / "logs" / "devel") for name in ("whole", "stopped")]
+    trained = [{name: value for name, value in found.items() if "train/" in name} for found in logs]
+    assert trained[0] == trained[1]
+
+
 @pytest.mark.parametrize("job", ["pretrain", "finetune"])
 def test_another_model_than_the_stored_one_is_refused_before_anything_is_written(
     job: str, alone: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -279,7 +279,7 @@ def _finish(
     elif module.scored_step == trainer.global_step:
         return scored
     elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train
-        module.trained_epochs = trainer.current_epoch
+        module.trained_epochs = trainer.fit_loop.epoch_progress.current.processed
     _evaluate(plan, module, trainer, test, seed)
     return scored
 
