@@ -24,8 +24,9 @@ class TrainingData(pl.LightningDataModule):
     """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
 
     train: rows drawn by an EpochSampler. batch_size is per process. drop_last is always on, as in the reference.
-    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. Raises InputError
-    where the batch of all `num_processes` is larger than the data.
+    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. effective_batch:
+    samples of a step over all `num_processes`; num_steps: steps of an epoch. Raises InputError where such a batch is
+    larger than the data.
     """
 
     def __init__(
@@ -41,9 +42,13 @@ class TrainingData(pl.LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.train_set, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
-        self.num_workers, self._accumulate = num_workers, accumulate
+        self.num_workers, self.accumulate = num_workers, accumulate
         self._position = (0, 0)
-        EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses now what could not work later
+        sampler = EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses what could not work
+        self.effective_batch, self.num_steps = (
+            batch_size * num_processes * accumulate,
+            sampler.num_batches // accumulate,
+        )
 
     def resume_at(self, epoch: int, batch: int) -> None:
         """Go on in the middle of an epoch, after its first `batch` batches."""
@@ -51,7 +56,7 @@ class TrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's training batches."""
-        accumulate = self.trainer.accumulate_grad_batches if self.trainer else self._accumulate
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else self.accumulate
         sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed, accumulate)
         sampler.set_epoch(self._position[0])
         sampler.skip_batches(self._position[1])

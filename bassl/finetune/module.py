@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import refuse_non_finite, resume_position
+from bassl.checkpointing import go_on, refuse_non_finite
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
@@ -202,7 +202,7 @@ class FinetuneModule(pl.LightningModule):
         """Take the encoder out again, and tell the data where the run goes on."""
         for name in [name for name in checkpoint["state_dict"] if name.startswith("shot_encoder.")]:
             del checkpoint["state_dict"][name]
-        self.trainer.datamodule.resume_at(*resume_position(checkpoint))  # type: ignore[attr-defined]
+        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def on_device_if_it_fits(values: Tensor, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resumed_checkpoint, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
@@ -82,9 +82,12 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
+    module.evaluations = [splits["val" if "val" in splits else "test"]]
+    data = _data(plan, splits.get("train"), module.evaluations, seed)
     resume = None
     if resumed is not None:
         refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
         resume, resumed = resumed.path, None  # Lightning reads its weights again
     callbacks = [] if evaluates else _callbacks(plan)
@@ -97,7 +100,6 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
             module.trained_epochs = (tuned.epoch or 0) + 1
         _evaluate(plan, module, trainer, splits["test"], seed)
     else:
-        module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
         with owned(plan.run, trainer.is_global_zero):
             if trainer.is_global_zero and not plan.run.dry_run:
                 keep_earlier(plan.run, resume)
@@ -105,7 +107,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                 keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                     record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
-            trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
+            trainer.fit(module, datamodule=data, ckpt_path=resume)
             if not plan.run.dry_run:
                 scored = _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
     if plan.run.dry_run:
@@ -279,7 +281,7 @@ def _finish(
     elif module.scored_step == trainer.global_step:
         return scored
     elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train
-        module.trained_epochs = trainer.fit_loop.epoch_progress.current.processed
+        module.trained_epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
     _evaluate(plan, module, trainer, test, seed)
     return scored
 

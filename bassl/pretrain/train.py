@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, owned, resumed_checkpoint, run_seed
+from bassl.checkpointing import checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -51,6 +51,7 @@ def train(
     resume = None
     if resumed is not None:
         refuse_other_model(module, resumed)
+        resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
         resume, resumed = resumed.path, None  # Lightning reads its weights again
     if plan.sync_bn:
