@@ -48,7 +48,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     evaluates = plan.evaluate is not None or plan.zero_shot
     if evaluates:
         refuse_to_replace(plan.run)
-    device = choose_device(plan.compute, cpu_half=False)
+    device = choose_device(plan.compute, half=False)
     tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
     pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
     if tuned is not None:

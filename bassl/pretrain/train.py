@@ -42,7 +42,7 @@ def train(
     that is its attribute. objective: the class of the loss terms (docs/extending.md).
     """
     set_up_logging()
-    device = choose_device(plan.compute, cpu_half=True)
+    device = choose_device(plan.compute, half=True)
     resumed = resumed_checkpoint(plan.run)
     seed = draw_seed(run_seed(plan.run, resumed), plan.compute)
     data = build_data(plan, seed)
