@@ -86,7 +86,7 @@ class PretrainModule(pl.LightningModule):
     def _log_terms(self, terms: Mapping[str, Tensor], lr: float) -> None:
         """Log the terms of the batches of all ranks."""
         self.log("train/loss", torch.stack(list(terms.values())).sum(), prog_bar=True)
-        self.log("train/lr", lr)
+        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
