@@ -240,6 +240,7 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
         usable_workers(plan.compute.num_workers, plan.compute.num_processes),
         plan.compute.world_size,
         plan.compute.accumulate,
+        plan.compute.num_processes,
     )
 
 
