@@ -16,6 +16,7 @@ from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from bassl.config.plan import LoopPlan, RunPlan
+from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
@@ -200,9 +201,45 @@ def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
         yield
 
 
-def resume_position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
-    """Epoch that a checkpoint was saved in and batches of it that were done; (next epoch, 0) where it was whole."""
+def resume_by_epochs(trainer: pl.Trainer) -> None:
+    """Have Lightning resume a run with `max_steps` as it does one without, whose epochs are counted all the same.
+
+    It takes any checkpoint of such a run for one within an epoch: after one of an epoch's end it would run an epoch of
+    no batches, save it, and from there on count epochs otherwise than the sampler does.
+    """
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def resume_position(checkpoint: Mapping[str, Any], data: TrainingData) -> tuple[int, int]:
+    """Epoch that a run goes on in, and batches of `data` in it that are behind it; (next epoch, 0) where it was over.
+
+    An epoch that `max_steps` cut short is over too: with more steps a run goes on with the next one. Raises InputError
+    where batches have another size than in the checkpoint's run and none ends where that one stopped.
+    """
     loop = checkpoint["loops"]["fit_loop"]
-    progress = loop["epoch_loop.batch_progress"]
-    epoch, done = int(checkpoint["epoch"]), int(progress["current"]["processed"])
-    return (epoch + 1, 0) if progress["is_last_batch"] else (epoch, done)
+    progress, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]["current"]
+    epoch, done = int(epochs["processed"]), int(progress["current"]["processed"])
+    if progress["is_last_batch"] or epoch == epochs["ready"]:
+        return int(epochs["ready"]), 0
+    trained = checkpoint.get("bassl", {}).get("config")
+    if trained is None:
+        return epoch, done
+    before = trained["TRAIN"]["BATCH_SIZE"]["effective_batch_size"]
+    samples = done * before // trained["TRAINER"]["accumulate_grad_batches"]
+    if samples % data.effective_batch or samples // data.effective_batch >= data.num_steps:
+        raise InputError(
+            f"the run stopped after {samples} samples of an epoch, in steps of {before}, and no step of "
+            f"{data.effective_batch} goes on from there; set config.TRAIN.BATCH_SIZE.effective_batch_size={before}, or "
+            "change it after a whole epoch"
+        )
+    return epoch, samples // data.effective_batch * data.accumulate
+
+
+def go_on(checkpoint: dict[str, Any], data: TrainingData) -> None:
+    """Have data and Lightning's loops go on where a checkpoint was saved, counted in batches of this run."""
+    epoch, batches = resume_position(checkpoint, data)
+    if batches:
+        count = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        behind = int(count["processed"])
+        count |= {name: number + batches - behind for name, number in count.items()}
+    data.resume_at(epoch, batches)

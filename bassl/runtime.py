@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl.checkpointing import AtomicCheckpointIO
+from bassl.checkpointing import AtomicCheckpointIO, resume_by_epochs
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
 from bassl.errors import InputError
@@ -61,14 +61,15 @@ def set_up_logging() -> None:
         ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
         ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
         ".*Total length of `list` across ranks is zero.*",  # no validation
+        ".*You have overridden `transfer_batch_to_device`.*",  # as meant: see FinetuneModule
     ):
         warnings.filterwarnings("ignore", message)
 
 
-def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
+def choose_device(compute: ComputePlan, half: bool) -> Device:
     """Device and precision of a run, checked against the machine and logged in one line.
 
-    cpu_half: whether bfloat16 is wanted on a CPU that computes in it (inference and pre-training, not fine-tuning).
+    half: whether "auto" is half precision where the device computes in it: not in fine-tuning.
     Raises InputError where the machine cannot hold the processes that are asked for.
     """
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -87,7 +88,7 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
         )
     precision, why = compute.precision, "as set"
     if precision == "auto":
-        precision, why = _best_precision(kind, cpu_half)
+        precision, why = _best_precision(kind, half)
     if precision == "fp16" and kind == "cpu":
         raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
     name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -95,14 +96,16 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
     return Device(kind, precision)
 
 
-def _best_precision(kind: str, cpu_half: bool) -> tuple[str, str]:
+def _best_precision(kind: str, half: bool) -> tuple[str, str]:
+    if not half:
+        return "32", "as the reference"
     if kind == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU computes in it"
         return "fp16", "the GPU has no bfloat16"
-    if cpu_half and cpu_has_bfloat16():
+    if cpu_has_bfloat16():
         return "bf16", "the CPU computes in it"
-    return "32", "best on this CPU" if cpu_half else "32 bit, as the reference"
+    return "32", "best on this CPU"
 
 
 def cpu_has_bfloat16() -> bool:
@@ -184,6 +187,7 @@ def build_trainer(
         **{name: value for name, value in limits.items() if value is not None},
     )
     take_signals_from_lightning(trainer)
+    resume_by_epochs(trainer)
     return trainer
 
 
@@ -239,7 +243,7 @@ class Throughput(Callback):
         elif trainer.global_step % self.every == 0 and batch > self._since[1]:
             start, first = self._since
             rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
-            pl_module.log("throughput/samples_per_second", rate, rank_zero_only=True)
+            pl_module.log("throughput/samples_per_second", torch.tensor(rate), rank_zero_only=True)
             self._since = (time.perf_counter(), batch)
 
 

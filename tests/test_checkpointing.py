@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bassl.checkpointing import SaveLast, owned
+from bassl.checkpointing import SaveLast, go_on, owned, resume_position
 from bassl.config.plan import RunPlan
+from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError
 
 
@@ -47,6 +48,54 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
 def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
     with owned(run_in(tmp_path, dry_run=True), True):
         assert list(tmp_path.iterdir()) == []
+
+
+def stopped(batches: int, effective: int, accumulate: int, is_last: bool = False) -> dict[str, Any]:
+    """What a checkpoint of the third epoch says about where its run stopped."""
+    batch = {"ready": batches, "started": batches, "processed": batches, "completed": batches - 1}
+    epoch = {"ready": 3, "started": 3, "processed": 2, "completed": 2}
+    config = {
+        "TRAIN": {"BATCH_SIZE": {"effective_batch_size": effective}},
+        "TRAINER": {"accumulate_grad_batches": accumulate},
+    }
+    loop = {
+        "epoch_loop.batch_progress": {"current": batch, "is_last_batch": is_last},
+        "epoch_progress": {"current": epoch},
+    }
+    return {"loops": {"fit_loop": loop}, "bassl": {"config": config}}
+
+
+def training_data(effective: int, accumulate: int, processes: int = 1) -> TrainingData:
+    return TrainingData([], 100, effective // accumulate // processes, 0, 0, processes, accumulate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "processes", "batches"),
+    [
+        ((6, 8, 1), (8, 1), 2, 6),
+        ((6, 8, 1), (8, 4), 1, 24),
+        ((6, 8, 2), (8, 1), 1, 3),
+        ((6, 8, 1), (16, 1), 1, 3),
+        ((3, 16, 1), (8, 2), 2, 12),
+    ],
+)
+def test_a_run_with_other_batches_goes_on_after_the_samples_that_are_behind_it(
+    before: tuple[int, int, int], now: tuple[int, int], processes: int, batches: int
+) -> None:
+    checkpoint, data = stopped(*before), training_data(*now, processes)
+    assert resume_position(checkpoint, data) == (2, batches)
+    go_on(checkpoint, data)
+    current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    assert current == {"ready": batches, "started": batches, "processed": batches, "completed": batches - 1}
+    assert data._position == (2, batches)
+
+
+@pytest.mark.parametrize(("batches", "now"), [(3, (16, 1)), (1, (24, 3)), (12, (48, 1))])
+def test_batches_that_do_not_meet_the_place_where_a_run_stopped_are_refused(batches: int, now: tuple[int, int]) -> None:
+    """With 48 samples a step the epoch of 100 is over after 96."""
+    with pytest.raises(InputError, match=rf"after {8 * batches} samples .* in steps of 8, .* of {now[0]} goes on"):
+        resume_position(stopped(batches, 8, 1), training_data(*now))
+    assert resume_position(stopped(12, 8, 1, is_last=True), training_data(*now)) == (3, 0)
 
 
 @pytest.mark.parametrize(("world_size", "asked"), [(1, list(range(1, 25))), (2, [10, 20])])

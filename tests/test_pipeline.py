@@ -169,6 +169,36 @@ def test_a_second_evaluation_of_a_name_records_itself(ran: Path, tiny_movienet: 
     assert json.loads(earlier.read_text())["TEST"]["THRESHOLD"] == 0.25
 
 
+def test_a_run_that_is_at_its_end_says_that_nothing_was_left_to_train(
+    ran: Path, tiny_movienet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of its folder, which holds no checkpoint, nothing is promised."""
+    for job, again in (
+        ("pretrain", lambda *more: pretrain(tiny_movienet, ran, *more)),
+        ("finetune", lambda *more: finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more)),
+    ):
+        last = ran / job / "ckpt" / "devel" / "last.ckpt"
+        epochs = [] if job == "pretrain" else ["config.TRAINER.max_epochs=3"]
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            assert again(f"config.RESUME={last}", "config.EXPR_NAME=again", *epochs) == 0
+        assert f"nothing was left to train: {last} is of the end of its run" in caplog.messages
+        assert not [message for message in caplog.messages if "checkpoint: " in message]
+        assert not (ran / job / "ckpt" / "again" / "last.ckpt").exists()
+    assert scores(ran, "again")["model"]["path"] == str(last)
+    assert scores(ran, "again")["epoch"] == 3
+
+
+def test_an_evaluation_needs_no_resume_and_says_so(
+    ran: Path, tiny_movienet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ["+config.LOAD_FROM=devel", "config.EXPR_NAME=not_resumed", "config.RESUME=true"]
+    assert finetune(tiny_movienet, ran, *more) == 0
+    assert [message for message in caplog.messages if "config.RESUME" in message] == [
+        "config.RESUME has no effect: this is an evaluation, nothing is trained"
+    ]
+
+
 def test_raw_key_frames_give_the_scores_of_extracted_features(ran: Path, tiny_movienet: Path) -> None:
     status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true")
     assert status == 0

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bassl.dataset.movienet import WindowBatch
 from bassl.finetune import main as finetune_main
+from bassl.finetune.module import FinetuneModule
 from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
@@ -126,6 +128,69 @@ def test_fine_tuning_goes_on_where_it_stopped(
     trained = [{name: value for name, value in scalars(logs).items() if "train/" in name} for logs in (one, two)]
     assert trained[0] == trained[1]
     assert scalars(one).items() <= scalars(two).items(), "every validation is there"
+
+
+@pytest.mark.parametrize("job", [pytest.param("pretrain", marks=pytest.mark.slow), "finetune"])
+def test_a_run_with_a_limit_of_steps_goes_on_after_a_whole_epoch(
+    job: str, alone: Path, tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would run an empty epoch first, and then the module counted other epochs than the sampler."""
+    runs = []
+    for name in ("whole", "stopped"):
+        out = with_features(alone, tmp_path / name)
+        if job == "pretrain":
+            shutil.rmtree(out / "pretrain")
+            options = [*pretrain_overrides(tiny_movienet, out), *LONGER]
+        else:
+            options = [*finetune_overrides(tiny_movienet, out), *tuning()]
+        runs.append([*options, "config.TRAINER.max_epochs=5", "config.TRAINER.max_steps=9"])
+    main = pretrain_main.main if job == "pretrain" else finetune_main.main
+    assert main(runs[0]) == 0
+    for num_saves, more in ((4, []), (4, ["config.RESUME=true"])):  # at the ends of the first and the second epoch
+        with monkeypatch.context() as patch:
+            stop_after(patch, num_saves)
+            with pytest.raises(Stopped):
+                main([*runs[1], *more])
+    assert main([*runs[1], "config.RESUME=true"]) == 0
+    same_weights(*(tmp_path / name / job / "ckpt" / "devel" for name in ("whole", "stopped")))
+    logs = [scalars(tmp_path / name / job / "logs" / "devel") for name in ("whole", "stopped")]
+    trained = [{name: value for name, value in found.items() if "train/" in name} for found in logs]
+    assert trained[0] == trained[1]
+
+
+def test_a_run_that_goes_on_with_other_micro_batches_reads_each_sample_once(
+    alone: Path,
+    tiny_movienet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = with_features(alone, tmp_path)
+    overrides = [*finetune_overrides(tiny_movienet, out), *tuning()]
+    rows: list[tuple[int, int]] = []
+    step = FinetuneModule.training_step
+
+    def noted(self: FinetuneModule, batch: WindowBatch, batch_idx: int) -> torch.Tensor:
+        rows.extend((self.current_epoch, row) for row in batch.row.tolist())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(FinetuneModule, "training_step", noted)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            finetune_main.main(overrides)
+    assert len(rows) == 3 * 8
+    before = {path: path.read_bytes() for path in (out / "finetune").rglob("*") if path.is_file()}
+    assert (
+        finetune_main.main([*overrides, "config.RESUME=true", "config.TRAIN.BATCH_SIZE.effective_batch_size=16"]) == 2
+    )
+    assert "after 24 samples of an epoch, in steps of 8, and no step of 16" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (out / "finetune").rglob("*") if path.is_file()} == before
+    halves = ["config.TRAINER.accumulate_grad_batches=2", "config.TRAINER.limit_train_batches=8"]
+    assert finetune_main.main([*overrides, "config.RESUME=true", *halves]) == 0
+    assert len(set(rows)) == len(rows) == 2 * 4 * 8
+    stored = read_checkpoint(out / "finetune" / "ckpt" / "devel")
+    assert (stored.epoch, stored.global_step) == (1, 8)
 
 
 @pytest.mark.parametrize("job", ["pretrain", "finetune"])

@@ -40,29 +40,31 @@ def test_more_processes_than_gpus_are_refused_with_the_override_that_works(
 ) -> None:
     with_gpus(monkeypatch, gpus)
     with pytest.raises(InputError) as refusal:
-        choose_device(compute(processes, accelerator), cpu_half=True)
+        choose_device(compute(processes, accelerator), half=True)
     for word in words:
         assert word in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "bfloat16", "cpu_half", "cpu_bfloat16", "expected"),
+    ("gpus", "bfloat16", "half", "cpu_bfloat16", "expected"),
     [
-        (1, True, False, False, ("cuda", "bf16")),
-        (1, False, False, True, ("cuda", "fp16")),
+        (1, True, True, False, ("cuda", "bf16")),
+        (1, False, True, True, ("cuda", "fp16")),
+        (1, True, False, True, ("cuda", "32")),
+        (1, False, False, False, ("cuda", "32")),
         (0, False, True, True, ("cpu", "bf16")),
         (0, False, True, False, ("cpu", "32")),
         (0, False, False, True, ("cpu", "32")),  # fine-tuning, as the reference
     ],
 )
 def test_the_precision_is_the_best_of_the_device_and_said_in_one_line(
-    gpus: int, bfloat16: bool, cpu_half: bool, cpu_bfloat16: bool, expected: tuple[str, str],
+    gpus: int, bfloat16: bool, half: bool, cpu_bfloat16: bool, expected: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with_gpus(monkeypatch, gpus, bfloat16)
     monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: cpu_bfloat16)
     with caplog.at_level(logging.INFO, logger="bassl.runtime"):
-        device = choose_device(compute(), cpu_half)
+        device = choose_device(compute(), half)
     assert (device.kind, device.precision) == expected
     assert len(caplog.messages) == 1
     assert f"precision {expected[1]}" in caplog.messages[0]
@@ -70,9 +72,9 @@ def test_the_precision_is_the_best_of_the_device_and_said_in_one_line(
 
 def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 1)
-    assert choose_device(compute(precision="32"), cpu_half=True).precision == "32"
+    assert choose_device(compute(precision="32"), half=True).precision == "32"
     with pytest.raises(InputError, match="precision=fp16 needs a GPU; set bf16 or 32"):
-        choose_device(compute(accelerator="cpu", precision="fp16"), cpu_half=True)
+        choose_device(compute(accelerator="cpu", precision="fp16"), half=True)
 
 
 def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bassl.config import plan as plans
 from bassl.config.checks import at_least, one_of, positive, share
@@ -83,14 +84,16 @@ def resolve_extract(config: DictConfig) -> plans.ExtractPlan:
 
 
 def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
-    """The plan of a fine-tuning run or of an evaluation alone."""
+    """The plan of a fine-tuning run or of an evaluation alone, which reads no key of training."""
     data = _data(config)
-    optimizer = config.TRAIN.OPTIMIZER
+    evaluates = bool(config.LOAD_FROM) or config.ZERO_SHOT
+    training = OmegaConf.structured(Finetune) if evaluates else config
+    optimizer = training.TRAIN.OPTIMIZER
     one_of("config.TRAIN.OPTIMIZER.name", optimizer.name, ("adam", "adamw"))
     one_of("config.MODEL.scorer", config.MODEL.scorer, ("crn", "similarity", "crn+similarity"))
     at_least("config.MODEL.similarity.hidden_size", config.MODEL.similarity.hidden_size, 1)
     one_of("config.TEST.SELECT_ON", config.TEST.SELECT_ON, ("last", "val"))
-    if config.TEST.SELECT_ON == "val" and config.TRAINER.max_epochs < config.TEST.VAL_FREQ:
+    if not evaluates and config.TEST.SELECT_ON == "val" and config.TRAINER.max_epochs < config.TEST.VAL_FREQ:
         raise InputError(
             f"config.TEST.VAL_FREQ={config.TEST.VAL_FREQ} is more than the {config.TRAINER.max_epochs} epochs of "
             "config.TRAINER.max_epochs, so val could choose none; set it to 1"
@@ -125,14 +128,21 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     evaluated = evaluate or (pretrained if config.ZERO_SHOT else None)
     is_unnamed = config.EXPR_NAME == Finetune.EXPR_NAME
     name = f"{store_name(evaluated)}_evaluation" if evaluated and is_unnamed else config.EXPR_NAME
+    loop = _loop(training)
+    if evaluates:
+        _check_limit(config, "limit_val_batches")
+        loop = replace(
+            loop, limit_eval_batches=config.TRAINER.limit_val_batches, progress_bar=config.TRAINER.progress_bar
+        )
+    batch = config.TRAIN.BATCH_SIZE.effective_batch_size
     return plans.FinetunePlan(
         run=_run(config, "finetune", name),
         data=data,
-        compute=_compute(config, config.TRAIN.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS),
-        loop=_loop(config),
+        compute=_compute(config, batch, config.TRAIN.NUM_WORKERS, train=not evaluates),
+        loop=loop,
         optimizer=plans.OptimizerPlan(
             name=optimizer.name,
-            lr=_scaled_lr(config),
+            lr=_scaled_lr(training),
             weight_decay=at_least("config.TRAIN.OPTIMIZER.weight_decay", optimizer.weight_decay, 0.0),
             warmup=share("config.TRAIN.OPTIMIZER.scheduler.warmup", optimizer.scheduler.warmup),
         ),
@@ -242,8 +252,7 @@ def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
         at_least(f"config.TRAINER.{name}", trainer[name], least)
     optional = ("max_steps", "limit_train_batches", "limit_val_batches", "gradient_clip_val")
     for name in (*optional, "checkpoint_every_n_steps", "checkpoint_every_n_minutes"):
-        if trainer[name] is not None:
-            positive(f"config.TRAINER.{name}", trainer[name], "; leave it out for none")
+        _check_limit(config, name)
     limit, accumulate = trainer.limit_train_batches, trainer.accumulate_grad_batches
     if limit is not None and limit % accumulate:
         raise InputError(
@@ -262,6 +271,11 @@ def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
         checkpoint_every_minutes=trainer.checkpoint_every_n_minutes,
         progress_bar=trainer.progress_bar,
     )
+
+
+def _check_limit(config: DictConfig, name: str) -> None:
+    if config.TRAINER[name] is not None:
+        positive(f"config.TRAINER.{name}", config.TRAINER[name], "; leave it out for none")
 
 
 def _scaled_lr(config: DictConfig) -> float:

@@ -49,9 +49,9 @@ class PretrainDistributed(Distributed):
 @dataclass
 class Trainer:
     max_epochs: int = key(10, "passes over the training shots")
-    max_steps: Optional[int] = key(None, "stop after this many optimiser steps, whatever max_epochs says; the schedule ends there")
+    max_steps: Optional[int] = key(None, "stop after this many optimiser steps, or max_epochs, whichever comes first; the schedule ends there")
     accelerator: str = key("auto", "auto (CUDA where there is a GPU, else CPU), cuda or cpu")
-    precision: str = key("auto", "auto, 32, bf16 or fp16; auto is bf16 or fp16 on CUDA and the faster one on CPU for pre-training, 32 for fine-tuning")
+    precision: str = key("auto", "auto (the half precision that the device computes in, else 32), 32, bf16 or fp16")
     accumulate_grad_batches: int = key(1, "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what fills no whole step")
     gradient_clip_val: Optional[float] = key(None, "largest gradient norm; unset: no clipping, as in the reference")
     log_every_n_steps: int = key(10, "steps between two TensorBoard points")
@@ -71,6 +71,7 @@ class PretrainTrainer(Trainer):
 @dataclass
 class FinetuneTrainer(Trainer):
     max_epochs: int = key(20, "passes over the labelled training shots")
+    precision: str = key("auto", "auto (32 on every device, as the reference), 32, bf16 or fp16")
 
 
 @dataclass
@@ -142,7 +143,7 @@ class PretrainTrain:
 @dataclass
 class FinetuneTrain:
     BATCH_SIZE: LargeBatchSize = tree(LargeBatchSize)
-    NUM_WORKERS: int = key(8, "data workers per process when key-frames are read (USE_RAW_SHOT); features need none")
+    NUM_WORKERS: int = key(8, "data workers per process when key-frames are read (USE_RAW_SHOT), capped at the cores there are and at the batches that memory holds; features need none")
     OPTIMIZER: FinetuneOptimizer = tree(FinetuneOptimizer)
 
 

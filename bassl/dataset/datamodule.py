@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -13,10 +14,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from bassl.dataset.annotation import Annotations
+from bassl.dataset.memory import USABLE, machine_memory, workers_that_fit
 from bassl.dataset.movienet import FilmChunks, LabelledWindows, PretrainShots, RawWindows, collate_pretrain
 from bassl.dataset.sampler import EpochSampler, balanced_shares, share
 from bassl.distributed import rank, world_size
+from bassl.errors import InputError
 
+log = logging.getLogger(__name__)
 WORKER_GRACE = 60  # seconds that a data worker goes on after a SIGTERM
 
 
@@ -24,8 +28,9 @@ class TrainingData(pl.LightningDataModule):
     """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
 
     train: rows drawn by an EpochSampler. batch_size is per process. drop_last is always on, as in the reference.
-    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. Raises InputError
-    where the batch of all `num_processes` is larger than the data.
+    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. effective_batch:
+    samples of a step over all `num_processes`; num_steps: steps of an epoch. Raises InputError where such a batch is
+    larger than the data.
     """
 
     def __init__(
@@ -41,9 +46,13 @@ class TrainingData(pl.LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.train_set, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
-        self.num_workers, self._accumulate = num_workers, accumulate
+        self.num_workers, self.accumulate = num_workers, accumulate
         self._position = (0, 0)
-        EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses now what could not work later
+        sampler = EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses what could not work
+        self.effective_batch, self.num_steps = (
+            batch_size * num_processes * accumulate,
+            sampler.num_batches // accumulate,
+        )
 
     def resume_at(self, epoch: int, batch: int) -> None:
         """Go on in the middle of an epoch, after its first `batch` batches."""
@@ -51,7 +60,7 @@ class TrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's training batches."""
-        accumulate = self.trainer.accumulate_grad_batches if self.trainer else self._accumulate
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else self.accumulate
         sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed, accumulate)
         sampler.set_epoch(self._position[0])
         sampler.skip_batches(self._position[1])
@@ -91,7 +100,11 @@ class PretrainData(TrainingData):
 
 
 class FinetuneData(TrainingData):
-    """Labelled windows; each named evaluation set is shared out without padding, so no shot is counted twice."""
+    """Labelled windows; each named evaluation set is shared out without padding, so no shot is counted twice.
+
+    Features need no workers. Of key-frames no more batches are on their way than memory holds; raises InputError where
+    it does not hold one. processes_here: those that share this machine.
+    """
 
     def __init__(
         self,
@@ -103,8 +116,14 @@ class FinetuneData(TrainingData):
         num_workers: int,
         num_processes: int = 1,
         accumulate: int = 1,
+        processes_here: int = 1,
     ) -> None:
         workers = num_workers if any(isinstance(data, RawWindows) for data in evaluations) else 0
+        if isinstance(train, RawWindows):
+            workers = raw_workers(train, batch_size, workers, num_processes * accumulate, processes_here)
+        for data in evaluations:
+            if isinstance(data, RawWindows):
+                workers = raw_workers(data, eval_batch_size, workers, num_processes, processes_here, in_order=True)
         if train is not None:
             super().__init__(train, len(train), batch_size, seed, workers, num_processes, accumulate)
         else:
@@ -135,6 +154,32 @@ def film_shares(annotations: Annotations) -> list[list[int]]:
     return balanced_shares(np.bincount(annotations.film, minlength=len(annotations.films)), world_size())
 
 
+def raw_workers(
+    windows: RawWindows, batch_size: int, asked: int, parts: int, processes_here: int, in_order: bool = False
+) -> int:
+    """Data workers for batches of key-frames; fewer than asked for, with a warning, where memory holds no more.
+
+    parts: processes and accumulated micro-batches that share the effective batch. in_order: an evaluation, which reads
+    neighbouring rows. Raises InputError where a batch does not fit.
+    """
+    batch_bytes = windows.most_shots(batch_size, in_order) * windows.shot_bytes
+    workers = workers_that_fit(asked, batch_bytes, processes_here)
+    if workers < 0:
+        memory = int(machine_memory() * USABLE) // processes_here
+        fitting = max(1, memory * batch_size // batch_bytes) * parts
+        raise InputError(
+            f"a batch of {batch_size} windows of key-frames takes {batch_bytes} bytes, and memory has {memory} for the "
+            f"batches of a process; set config.{'TEST' if in_order else 'TRAIN'}.BATCH_SIZE.effective_batch_size="
+            f"{fitting}, or leave config.USE_RAW_SHOT out and extract features"
+        )
+    if workers < asked:
+        log.warning(
+            "%d of %d data workers: each holds a batch of %.1f GB, and memory (or /dev/shm) has room for no more",
+            workers, asked, batch_bytes / 1e9,
+        )  # fmt: skip
+    return workers
+
+
 def usable_workers(asked: int, num_processes: int) -> int:
     """Data workers of a process that there are cores for, where `num_processes` of this machine share them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -144,6 +189,9 @@ def usable_workers(asked: int, num_processes: int) -> int:
 def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[Any]:
     """A DataLoader over one of our datasets, with the collation that it needs."""
     collate: Callable[[Any], Any]
+    is_large = isinstance(data, RawWindows)  # a batch may take gigabytes
+    if is_large and num_workers:
+        options["prefetch_factor"] = 1
     if isinstance(data, PretrainShots):
         collate = collate_pretrain
     else:
@@ -153,7 +201,7 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
         num_workers=num_workers,
         collate_fn=collate,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and not is_large,
         worker_init_fn=_outlive_signals if num_workers else None,
         **options,
     )

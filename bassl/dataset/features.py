@@ -133,21 +133,25 @@ class FeatureTable:
         """
         on_host = self.values.device.type == "cpu"
         flat = rows.reshape(-1).to(self.values.device, non_blocking=not on_host)  # the host would not wait for them
-        if on_host:
+        device = device or self.values.device
+        if not on_host:
+            found = self.values.index_select(0, flat).float().to(device)
+        elif device.type == "cpu":
             found = self._take(flat)
-        else:
-            found = self.values.index_select(0, flat).float()
-        return found.view(*rows.shape, -1).to(device or self.values.device)
+        else:  # from pinned memory, as stored; waited for, since the next call writes there
+            buffer = self._buffer(self.values.dtype, len(flat), pinned=device.type == "cuda")
+            found = torch.index_select(self.values, 0, flat, out=buffer).to(device).float()
+        return found.view(*rows.shape, -1)
 
     def _take(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of a table in host memory, float32, in the buffer that earlier calls used."""
         taken = torch.index_select(self.values, 0, rows, out=self._buffer(self.values.dtype, len(rows)))
         return taken if taken.dtype == torch.float32 else self._buffer(torch.float32, len(rows)).copy_(taken)
 
-    def _buffer(self, dtype: torch.dtype, num_rows: int) -> torch.Tensor:
+    def _buffer(self, dtype: torch.dtype, num_rows: int, pinned: bool = False) -> torch.Tensor:
         if dtype not in self._gathered or len(self._gathered[dtype]) < num_rows:
             with torch.inference_mode(False):  # evaluation may come first, and training has to save what it gathers
-                self._gathered[dtype] = torch.empty((num_rows, self.values.shape[1]), dtype=dtype)
+                self._gathered[dtype] = torch.empty((num_rows, self.values.shape[1]), dtype=dtype, pin_memory=pinned)
         return self._gathered[dtype][:num_rows]
 
     def mean(self, first: np.ndarray, num_shots: np.ndarray) -> torch.Tensor:

@@ -18,6 +18,8 @@ from bassl.dataset.transform import resize_and_crop
 from bassl.dataset.window import clipped_windows, draw_mask, draw_temporal_neighbor, pretrain_window
 from bassl.errors import InputError
 
+SHOTS_AT_A_TIME = 16  # shots whose key-frames are held in full size
+
 
 class PretrainBatch(NamedTuple):
     """Pre-training samples, before (one sample, no B) and after collation.
@@ -165,13 +167,14 @@ class FilmChunks(Dataset[FilmChunk]):
 class WindowBatch(NamedTuple):
     """Fine-tuning samples. row: (B,) rows of the annotation file. label: (B,), -1 uncertain.
 
-    shots: where the window's features come from: rows of the feature table (B, S), or, with raw key-frames, uint8
-    images (B, S, K, 3, H, W).
+    shots: (B, S), where the window's features come from: rows of the feature table, or, with raw key-frames, of
+    `keyframes`, uint8 (U, K, 3, H, W), which holds each shot of the batch once.
     """
 
     row: Tensor
     label: Tensor
     shots: Tensor
+    keyframes: Tensor | None = None
 
 
 class LabelledWindows(Dataset[WindowBatch]):
@@ -199,7 +202,10 @@ class LabelledWindows(Dataset[WindowBatch]):
 
 
 class RawWindows(Dataset[WindowBatch]):
-    """Windows around labelled shots as key-frames, one sample at a time (USE_RAW_SHOT)."""
+    """Windows around labelled shots as key-frames (USE_RAW_SHOT), a whole batch at a time.
+
+    Windows of neighbouring rows share nearly all their shots, so each shot of a batch is read, kept and encoded once.
+    """
 
     def __init__(
         self,
@@ -216,17 +222,38 @@ class RawWindows(Dataset[WindowBatch]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, key: SampleKey | int) -> WindowBatch:
-        row = key.row if isinstance(key, SampleKey) else key
-        notes = self.annotations
-        film = int(notes.film[row])
-        window = clipped_windows(
-            notes.shot[row : row + 1], notes.num_shots[[film]], self.neighbor_size, self.neighbor_interval
-        )[0]
-        shots, where = np.unique(window, return_inverse=True)  # edge shots repeat: read them once
-        images = self.keyframes.read_all(film, shots.tolist())
-        small = resize_and_crop(images.flatten(0, 1), self.resize, self.crop).unflatten(0, images.shape[:2])
-        return WindowBatch(torch.tensor(row), torch.tensor(int(notes.label[row])), small[where])
+    @property
+    def shot_bytes(self) -> int:
+        """Bytes of a shot's key-frames in a batch."""
+        return NUM_KEYFRAMES * 3 * self.crop**2
+
+    def most_shots(self, batch_size: int, in_order: bool) -> int:
+        """The most shots that a batch may hold; in_order: of consecutive rows, else of any."""
+        if not in_order:
+            return batch_size * (2 * self.neighbor_size + 1)
+        rows = np.arange(len(self))
+        return max(len(self._shots(rows[at : at + batch_size])[0]) for at in range(0, len(self), batch_size))
+
+    def _shots(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Film and number of each shot in the windows of some rows, (U, 2), and where the windows' shots are in it."""
+        notes, film = self.annotations, self.annotations.film[rows]
+        windows = clipped_windows(notes.shot[rows], notes.num_shots[film], self.neighbor_size, self.neighbor_interval)
+        length = int(notes.num_shots.max())
+        unique, where = np.unique(film[:, None] * length + windows, return_inverse=True)
+        return np.stack([unique // length, unique % length], axis=1), where.reshape(windows.shape)
+
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> WindowBatch:
+        rows = np.asarray([key.row if isinstance(key, SampleKey) else key for key in keys])
+        found, where = self._shots(rows)
+        keyframes = torch.empty((len(found), NUM_KEYFRAMES, 3, self.crop, self.crop), dtype=torch.uint8)
+        for film in np.unique(found[:, 0]).tolist():
+            of_film = np.flatnonzero(found[:, 0] == film)
+            for part in np.split(of_film, range(SHOTS_AT_A_TIME, len(of_film), SHOTS_AT_A_TIME)):
+                images = self.keyframes.read_all(film, found[part, 1].tolist())
+                small = resize_and_crop(images.flatten(0, 1), self.resize, self.crop)
+                keyframes[part[0] : part[-1] + 1] = small.unflatten(0, images.shape[:2])
+        label = torch.from_numpy(self.annotations.label[rows]).long()
+        return WindowBatch(torch.from_numpy(rows), label, torch.from_numpy(where), keyframes)
 
 
 def scene_numbers(annotations: Annotations) -> np.ndarray:

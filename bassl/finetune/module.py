@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from einops import rearrange
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import refuse_non_finite, resume_position
+from bassl.checkpointing import go_on, refuse_non_finite
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
@@ -31,8 +30,8 @@ from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.optim import parameter_groups, warmup_cosine
 from bassl.runtime import derived_seed
 
-CPU_WINDOWS, RAW_WINDOWS, ALL_WINDOWS = 128, 8, 2**31
-"""Windows whose activations are held at once: of features on a CPU, of key-frames, and of features on a GPU."""
+CPU_WINDOWS, ALL_WINDOWS = 128, 2**31
+SHOTS_AT_A_TIME = 128  # that the frozen encoder reads
 
 
 class FinetuneModule(pl.LightningModule):
@@ -85,15 +84,17 @@ class FinetuneModule(pl.LightningModule):
         labels = batch.label.abs()
         counts = gather_with_grad(class_counts(labels)[None]).sum(0)
 
-        def loss_of(rows: slice) -> Tensor:
-            return balanced_cross_entropy(self(self._features(batch.shots[rows])), labels[rows], counts) * world_size()
+        features = self._reader(batch)
 
-        loss = sum_over_slices(loss_of, len(labels), self._rows_at_a_time, list(self.parameters()))
+        def loss_of(rows: slice) -> Tensor:
+            return balanced_cross_entropy(self(features(rows)), labels[rows], counts) * world_size()
+
+        loss = sum_over_slices(loss_of, len(labels), windows_at_a_time(self.device), list(self.parameters()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         whole = mean_over_ranks(loss.float())
         self._guard.watch({"loss": whole}, self.global_step, lr, batch_idx)
         self.log("train/loss", whole, prog_bar=True)
-        self.log("train/lr", lr)
+        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -105,22 +106,28 @@ class FinetuneModule(pl.LightningModule):
         """Probability from which a shot counts as a boundary; 0.5 as long as val was to choose it and has not."""
         return float(self.metadata.get("threshold", 0.5)) if self._threshold is None else self._threshold
 
-    @property
-    def _rows_at_a_time(self) -> int:
-        if self._table is None:
-            return RAW_WINDOWS
-        return CPU_WINDOWS if self.device.type == "cpu" else ALL_WINDOWS
-
-    def _features(self, shots: Tensor) -> Tensor:
-        """Shot features (B, S, D) of a batch of table rows or key-frames."""
+    def _reader(self, batch: WindowBatch) -> Callable[[slice], Tensor]:
+        """What gives some rows of a batch as windows of shot features (B, S, D); key-frames are encoded here."""
         if self._table is not None:
-            return self._table.gather(shots, self.device)
+            table = self._table
+            return lambda rows: table.gather(batch.shots[rows], self.device)
+        assert batch.keyframes is not None
+        encoded = torch.cat([self._encode(part) for part in batch.keyframes.split(SHOTS_AT_A_TIME)])
+        return lambda rows: encoded[batch.shots[rows].to(self.device)]
+
+    @torch.no_grad()
+    def _encode(self, keyframes: Tensor) -> Tensor:
+        """Key-frames (U, K, 3, H, W) in host memory to features (U, D) of the frozen encoder."""
         (encoder,) = self._encoder
-        keyframes = rearrange(shots, "b s k c h w -> (b s) k c h w")
-        images = normalize(keyframes.flatten(0, 1)).unflatten(0, keyframes.shape[:2])
-        with torch.no_grad():
-            features = mean_over_keyframes(encoder, images)
-        return rearrange(features.float(), "(b s) d -> b s d", b=len(shots))
+        images = normalize(keyframes.to(self.device).flatten(0, 1)).unflatten(0, keyframes.shape[:2])
+        return mean_over_keyframes(encoder, images).float()
+
+    def transfer_batch_to_device(self, batch: WindowBatch, device: torch.device, dataloader_idx: int) -> WindowBatch:
+        """Key-frames stay on the host until they are encoded, and row numbers where the table is."""
+        is_on_host = self._table is None or self._table.values.device.type == "cpu"
+        shots = batch.shots if is_on_host else batch.shots.to(device, non_blocking=True)
+        row, label = (part.to(device, non_blocking=True) for part in (batch.row, batch.label))
+        return WindowBatch(row, label, shots, batch.keyframes)
 
     def setup(self, stage: str) -> None:
         """Bring what is not a submodule to the device: the encoder, and the features where they fit."""
@@ -138,8 +145,9 @@ class FinetuneModule(pl.LightningModule):
 
     def validation_step(self, batch: WindowBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of an evaluation set."""
-        parts = batch.shots.split(self._rows_at_a_time)
-        probability = torch.cat([self(self._features(part)) for part in parts]).float().softmax(1)[:, 1]
+        features, step = self._reader(batch), windows_at_a_time(self.device)
+        logits = [self(features(slice(start, start + step))) for start in range(0, len(batch.row), step)]
+        probability = torch.cat(logits).float().softmax(1)[:, 1]
         self._scored[dataloader_idx].append((batch.row, probability))
 
     def on_validation_epoch_end(self) -> None:
@@ -202,7 +210,12 @@ class FinetuneModule(pl.LightningModule):
         """Take the encoder out again, and tell the data where the run goes on."""
         for name in [name for name in checkpoint["state_dict"] if name.startswith("shot_encoder.")]:
             del checkpoint["state_dict"][name]
-        self.trainer.datamodule.resume_at(*resume_position(checkpoint))  # type: ignore[attr-defined]
+        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def windows_at_a_time(device: torch.device) -> int:
+    """Windows whose activations are held at once: on a GPU all, since a slice's loss would miss the scale of fp16."""
+    return CPU_WINDOWS if device.type == "cpu" else ALL_WINDOWS
 
 
 def on_device_if_it_fits(values: Tensor, device: torch.device) -> Tensor:

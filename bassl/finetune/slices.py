@@ -17,6 +17,7 @@ def sum_over_slices(
 
     The gradient of a slice is taken as soon as its loss is there, so no more than one slice's activations are ever
     held: a quarter of the memory with four slices, at the same number of operations. Only `parameters` get a gradient.
+    The scale of fp16 comes too late, with the sum's backward, for gradients of several slices: use one there.
     """
     slices = [slice(start, start + rows_at_a_time) for start in range(0, num_rows, rows_at_a_time)]
     if len(slices) == 1:

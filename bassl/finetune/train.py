@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resumed_checkpoint, run_seed
+from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
@@ -48,7 +48,9 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     evaluates = plan.evaluate is not None or plan.zero_shot
     if evaluates:
         refuse_to_replace(plan.run)
-    device = choose_device(plan.compute, cpu_half=False)
+        if plan.run.resume is not None:
+            log.warning("config.RESUME has no effect: this is an evaluation, nothing is trained")
+    device = choose_device(plan.compute, half=False)
     tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
     pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
     if tuned is not None:
@@ -82,9 +84,12 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     module = FinetuneModule(
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
+    module.evaluations = [splits["val" if "val" in splits else "test"]]
+    data = _data(plan, splits.get("train"), module.evaluations, seed)
     resume = None
     if resumed is not None:
         refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
         resume, resumed = resumed.path, None  # Lightning reads its weights again
     callbacks = [] if evaluates else _callbacks(plan)
@@ -95,9 +100,8 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
             stored = tuned.metadata.get("bassl", {})
             module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
             module.trained_epochs = (tuned.epoch or 0) + 1
-        _evaluate(plan, module, trainer, splits["test"], seed)
+        trainer.test(module, datamodule=data, verbose=False)
     else:
-        module.evaluations = [splits["val" if plan.select_on == "val" else "test"]]
         with owned(plan.run, trainer.is_global_zero):
             if trainer.is_global_zero and not plan.run.dry_run:
                 keep_earlier(plan.run, resume)
@@ -105,9 +109,9 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                 keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                     record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
-            trainer.fit(module, datamodule=_data(plan, splits["train"], module.evaluations, seed), ckpt_path=resume)
+            trainer.fit(module, datamodule=data, ckpt_path=resume)
             if not plan.run.dry_run:
-                scored = _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
+                scored = _finish(plan, module, trainer, splits["test"], seed, resume)
     if plan.run.dry_run:
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
@@ -238,12 +242,8 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
         usable_workers(plan.compute.num_workers, plan.compute.num_processes),
         plan.compute.world_size,
         plan.compute.accumulate,
+        plan.compute.num_processes,
     )
-
-
-def _evaluate(plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int) -> None:
-    module.evaluations = [test]
-    trainer.test(module, datamodule=_data(plan, None, [test], seed), verbose=False)
 
 
 def _record_evaluation(
@@ -257,16 +257,20 @@ def _record_evaluation(
 
 
 def _finish(
-    plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int, resumed: bool
+    plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int, resume: Path | None
 ) -> Path:
     """Score test with the weights that count: the best on val, or the last, which VAL_FREQ may have passed over.
 
-    Returns the checkpoint that holds them.
+    Returns the checkpoint that holds them: `resume` where nothing was left to train and none is in the run's folder.
     """
     scored = plan.run.checkpoint_folder / LAST
+    if not module.trained_epochs and resume is not None:
+        log.info("nothing was left to train: %s is of the end of its run", resume)
+        module.trained_epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        scored = scored if scored.is_file() else resume
     if plan.select_on == "val":
         best = plan.run.checkpoint_folder / BEST
-        if best.is_file() and ("val" in module.results or resumed):
+        if best.is_file() and ("val" in module.results or resume is not None):
             _load_best(plan, module)
             scored = best
         else:
@@ -278,9 +282,8 @@ def _finish(
             )
     elif module.scored_step == trainer.global_step:
         return scored
-    elif not module.trained_epochs:  # resumed after the last epoch: nothing was left to train
-        module.trained_epochs = trainer.current_epoch
-    _evaluate(plan, module, trainer, test, seed)
+    module.evaluations = [test]
+    trainer.test(module, datamodule=_data(plan, None, [test], seed), verbose=False)
     return scored
 
 

@@ -40,17 +40,18 @@ class SimilarityHead(nn.Module):
     def forward(self, shots: Tensor) -> Tensor:
         """Logits (B, 2) of windows (B, S, D)."""
         assert shots.shape[1:] == (self.num_shots, self.input_dim), tuple(shots.shape)
-        unit = F.normalize(shots.float() - self.mean, dim=-1)
-        similarity = unit @ unit.transpose(1, 2)
         first, second = torch.triu_indices(self.num_shots, self.num_shots, 1, device=shots.device)
-        return self.layers(similarity[:, first, second])
+        with torch.autocast(shots.device.type, enabled=False):
+            unit = F.normalize(shots.float() - self.mean, dim=-1)
+            similarity = unit @ unit.transpose(1, 2)
+            return self.layers(similarity[:, first, second])
 
 
 class BoundaryScorer(nn.Module):
     """Logits (B, 2) of "a scene ends with the centre shot", of windows of shot features (B, S, D).
 
     State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), and `similarity.`. With both
-    parts the logits are added.
+    parts the logits are added. Autocast reaches the CRN alone: logits of half precision would tie most windows.
     """
 
     def __init__(self, crn: ContextualRelationNetwork | None, similarity: SimilarityHead | None = None) -> None:
@@ -82,7 +83,9 @@ class BoundaryScorer(nn.Module):
         """Logits."""
         logits = torch.zeros((), device=shots.device)
         if self.crn is not None and self.head_sbd is not None:
-            logits = logits + self.head_sbd(self.crn.pooled(shots))
+            pooled = self.crn.pooled(shots)
+            with torch.autocast(shots.device.type, enabled=False):
+                logits = logits + self.head_sbd(pooled.float())
         if self.similarity is not None:
             logits = logits + self.similarity(shots)
         return logits

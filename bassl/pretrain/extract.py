@@ -43,7 +43,7 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     checkpoint's weights are for, where it is none of ours.
     """
     set_up_logging()
-    device = choose_device(plan.compute, cpu_half=True)
+    device = choose_device(plan.compute, half=True)
     checkpoint = read_checkpoint(plan.checkpoint)
     network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
     annotations = films_to_extract(plan)

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import refuse_non_finite, resume_position
+from bassl.checkpointing import go_on, refuse_non_finite
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
@@ -86,7 +86,7 @@ class PretrainModule(pl.LightningModule):
     def _log_terms(self, terms: Mapping[str, Tensor], lr: float) -> None:
         """Log the terms of the batches of all ranks."""
         self.log("train/loss", torch.stack(list(terms.values())).sum(), prog_bar=True)
-        self.log("train/lr", lr)
+        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -160,4 +160,4 @@ class PretrainModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell the data where the run goes on."""
-        self.trainer.datamodule.resume_at(*resume_position(checkpoint))  # type: ignore[attr-defined]
+        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]

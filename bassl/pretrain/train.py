@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, owned, resumed_checkpoint, run_seed
+from bassl.checkpointing import checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -42,16 +42,18 @@ def train(
     that is its attribute. objective: the class of the loss terms (docs/extending.md).
     """
     set_up_logging()
-    device = choose_device(plan.compute, cpu_half=True)
+    device = choose_device(plan.compute, half=True)
     resumed = resumed_checkpoint(plan.run)
     seed = draw_seed(run_seed(plan.run, resumed), plan.compute)
     data = build_data(plan, seed)
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
-    resume = None
+    resume, first_step = None, 0
     if resumed is not None:
         refuse_other_model(module, resumed)
+        resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
+        first_step = resumed.global_step or 0
         resume, resumed = resumed.path, None  # Lightning reads its weights again
     if plan.sync_bn:
         module.shot_encoder = synchronised(module.shot_encoder, device.kind)
@@ -79,6 +81,8 @@ def train(
         log.info("config.TRAINER.max_epochs=0: the weights are saved as they were drawn")
     if plan.run.dry_run:
         log.info("dry run: two steps and one validation batch worked; nothing was written")
+    elif resume is not None and trainer.global_step == first_step:
+        log.info("nothing was left to train: %s is of the end of its run", resume)
     else:
         log.info("checkpoint: %s\nlogs: %s", plan.run.checkpoint_folder / "last.ckpt", plan.run.log_folder)
 

@@ -272,6 +272,28 @@ def test_an_evaluation_that_never_comes_cannot_select_on_val() -> None:
     assert finetune_plan("config.TEST.VAL_FREQ=4", rare[1], "config.TEST.SELECT_ON=val").select_on == "val"
 
 
+@pytest.mark.parametrize("what", ["config.LOAD_FROM=tuned", "config.ZERO_SHOT=true"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "DISTRIBUTED.NUM_PROC_PER_NODE=3",
+        "TEST.SELECT_ON=val config.TEST.VAL_FREQ=30",
+        "TRAIN.OPTIMIZER.lr.base_lr=0",
+        "TRAINER.max_epochs=0",
+        "TRAINER.accumulate_grad_batches=5",
+        "TRAINER.limit_train_batches=3 config.TRAINER.accumulate_grad_batches=2",
+    ],
+)
+def test_an_evaluation_is_not_refused_for_a_key_of_training(what: str, key: str) -> None:
+    overrides = f"config.PRETRAINED_LOAD_FROM=bassl config.{key} config.TRAINER.limit_val_batches=7".split()
+    with pytest.raises(InputError):
+        resolve_finetune(load("finetune", overrides))
+    plan = resolve_finetune(load("finetune", [*overrides, what]))
+    assert plan.loop.limit_eval_batches == 7
+    with pytest.raises(InputError, match="limit_val_batches"):
+        resolve_finetune(load("finetune", [*overrides, what, "config.TRAINER.limit_val_batches=0"]))
+
+
 def test_extraction_asks_for_a_model() -> None:
     with pytest.raises(InputError, match=r"Set config\.LOAD_FROM="):
         resolve_extract(load("extract"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.dataset import datamodule
+from bassl.dataset import datamodule, memory
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import FinetuneData, PretrainData, film_shares, loader, usable_workers
@@ -163,16 +163,53 @@ def test_evaluation_alone_needs_no_training_rows(test_rows: Annotations) -> None
     assert [batch.row.tolist() for batch in batches] == [list(range(len(test_rows)))]
 
 
-def test_key_frames_are_collated_by_sample(coded_movienet: Path, test_rows: Annotations) -> None:
+def test_key_frames_are_collated_by_the_data_set(coded_movienet: Path, test_rows: Annotations) -> None:
     keyframes = Keyframes(coded_movienet / "240P_frames", test_rows)
     windows = RawWindows(test_rows.select(np.arange(3)), keyframes, resize=20, crop=16)
     data = FinetuneData(windows, [windows], 2, 2, SEED, num_workers=3)
     assert data.num_workers == 3
     batches = list(loader(windows, 0, sampler=range(3), batch_size=2))
     assert [batch.row.tolist() for batch in batches] == [[0, 1], [2]]
-    assert batches[0].shots.shape == (2, 17, NUM_KEYFRAMES, 3, 16, 16)
-    assert torch.equal(batches[1].shots[0], windows[2].shots)
+    assert batches[0].shots.shape == (2, 17)
+    assert batches[0].keyframes.shape == (10, NUM_KEYFRAMES, 3, 16, 16)
+    assert torch.equal(batches[1].keyframes, windows.__getitems__([2]).keyframes)
     assert batches[0].label.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("room", "shared", "workers"), [(9.5, 99, 4), (3.5, 99, 2), (1.5, 99, 0), (9.5, 1.5, 1), (9, 0, 0)]
+)
+def test_no_more_batches_of_key_frames_are_on_their_way_than_memory_holds(
+    room: float, shared: float, workers: int, coded_movienet: Path, test_rows: Annotations,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A batch a worker, and the one in use. room and shared: memory and /dev/shm, in batches of this process."""
+    windows = RawWindows(test_rows, Keyframes(coded_movienet / "240P_frames", test_rows), resize=20, crop=16)
+    batch_bytes = 8 * 17 * NUM_KEYFRAMES * 3 * 16 * 16
+    monkeypatch.setattr(memory, "machine_memory", lambda: int(2 * room * batch_bytes / memory.USABLE))
+    monkeypatch.setattr(memory, "shared_memory", lambda: int(2 * shared * batch_bytes))
+    data = FinetuneData(windows, [windows], 8, 8, SEED, num_workers=4, processes_here=2)
+    assert data.num_workers == workers
+    assert [f"{workers} of 4 data workers" in message for message in caplog.messages] == [True] * (workers < 4)
+    if workers:
+        assert data.train_dataloader().prefetch_factor == 1
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_batch_of_key_frames_that_memory_cannot_hold_is_refused_with_one_that_it_holds(
+    train: bool, coded_movienet: Path, test_rows: Annotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = RawWindows(test_rows, Keyframes(coded_movienet / "240P_frames", test_rows), resize=20, crop=16)
+    window_bytes = 17 * NUM_KEYFRAMES * 3 * 16 * 16
+    for part in (memory, datamodule):
+        monkeypatch.setattr(part, "machine_memory", lambda: int((5.5 if train else 1.5) * window_bytes / memory.USABLE))
+    key = "TRAIN" if train else "TEST"
+    words = rf"of 24 windows of key-frames takes \d+ bytes.*config.{key}.BATCH_SIZE.effective_batch_size=(\d+)"
+    with pytest.raises(InputError, match=words) as refusal:
+        FinetuneData(windows if train else None, [windows], 24, 24, SEED, 0, num_processes=2, accumulate=2)
+    if train:
+        assert str(24 * window_bytes) in str(refusal.value)
+        assert "=20, or" in str(refusal.value), "five windows of each process and micro-batch"
 
 
 @pytest.mark.parametrize(("asked", "cores", "processes", "used"), [

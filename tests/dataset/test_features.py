@@ -277,6 +277,17 @@ def test_rows_are_waited_for_where_the_host_indexes_with_them(
     assert Travelling.non_blocking[0] is non_blocking
 
 
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+def test_features_in_host_memory_travel_as_they_are_stored_and_rows_stay(
+    stored: torch.dtype,
+) -> None:
+    """From pinned memory to a GPU; here to a device without memory."""
+    table = FeatureTable(torch.zeros(9, DIM, dtype=stored), np.array([0]), np.array([9]))
+    found = table.gather(torch.arange(6).reshape(2, 3), torch.device("meta"))
+    assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 3, DIM))
+    assert set(table._gathered) == {stored}, "no copy in 32 bit on the host"
+
+
 def test_an_extraction_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     first = writer_for(tmp_path)
     first.begin()

@@ -323,23 +323,46 @@ def test_a_window_reaches_the_last_shot_that_the_store_knows_and_no_further(code
 @pytest.mark.parametrize("row", [0, 20, 39, 40, 64, 68])
 def test_raw_windows_equal_reading_shot_by_shot(row: int, coded_keyframes: Keyframes) -> None:
     notes = coded_keyframes.annotations
-    batch = RawWindows(notes, coded_keyframes, resize=20, crop=16)[row]
+    batch = RawWindows(notes, coded_keyframes, resize=20, crop=16).__getitems__([row])
+    assert batch.keyframes is not None
+    shots = batch.keyframes[batch.shots[0]]
     film, shot = int(notes.film[row]), int(notes.shot[row])
     window = clipped_window(shot, int(notes.num_shots[film])).tolist()
-    assert batch.shots.shape == (17, NUM_KEYFRAMES, 3, 16, 16)
+    assert shots.shape == (17, NUM_KEYFRAMES, 3, 16, 16)
+    assert len(batch.keyframes) == len(set(window)), "each shot once"
     assert (batch.row.item(), batch.label.item()) == (row, -1)
-    assert [[decoded(image) for image in images] for images in batch.shots] == [
+    assert [[decoded(image) for image in images] for images in shots] == [
         [(film, shot, k) for k in range(NUM_KEYFRAMES)] for shot in window
     ]
+
+
+def test_a_batch_of_raw_windows_holds_each_shot_of_its_films_once(coded_keyframes: Keyframes) -> None:
+    """Also more shots of a film than are decoded at a time, and rows out of order."""
+    notes = coded_keyframes.annotations
+    windows = RawWindows(notes, coded_keyframes, resize=20, crop=16)
+    rows = [40, *range(12, 40), 0, 68]
+    batch = windows.__getitems__(rows)
+    assert batch.keyframes is not None
+    assert batch.row.tolist() == rows
+    for index, row in enumerate(rows):
+        film, shot = int(notes.film[row]), int(notes.shot[row])
+        expected = [(film, number, 1) for number in clipped_window(shot, int(notes.num_shots[film])).tolist()]
+        assert [decoded(images[1]) for images in batch.keyframes[batch.shots[index]]] == expected
+    held = [decoded(images[0]) for images in batch.keyframes]
+    assert len(set(held)) == len(held) <= 40 + 2 * 17
+    assert windows.most_shots(31, in_order=False) == 31 * 17
+    consecutive = [windows.__getitems__(range(start, min(start + 31, 69))).keyframes for start in (0, 31, 62)]
+    assert windows.most_shots(31, in_order=True) == max(len(part) for part in consecutive if part is not None)
 
 
 def test_raw_windows_hold_the_test_time_transform_of_the_files(tiny_movienet: Path) -> None:
     notes = read_annotations(tiny_movienet / "anno" / "anno.test.ndjson")
     keyframes = Keyframes(tiny_movienet / "240P_frames", notes)
-    batch = RawWindows(notes, keyframes, resize=20, crop=16, neighbor_size=2)[SampleKey(1, 0)]
+    batch = RawWindows(notes, keyframes, resize=20, crop=16, neighbor_size=2).__getitems__([SampleKey(1, 0)])
+    assert batch.keyframes is not None
     slow = torch.stack(
         [torch.stack([decode_keyframe(keyframes.path(0, shot, k)) for k in range(3)]) for shot in (0, 0, 0, 1, 2)]
     )
     expected: Tensor = transform_keyframes(slow.flatten(0, 1), 20, 16)
-    found = transform_keyframes(batch.shots.flatten(0, 1), 16, 16)
+    found = transform_keyframes(batch.keyframes[batch.shots[0]].flatten(0, 1), 16, 16)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
+from bassl.dataset.transform import normalize
 from bassl.finetune.losses import balanced_cross_entropy
-from bassl.finetune.module import FinetuneModule, on_device_if_it_fits
+from bassl.finetune.module import FinetuneModule, on_device_if_it_fits, windows_at_a_time
+from bassl.finetune.slices import sum_over_slices
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.shot_encoder import mean_over_keyframes
 from tests.reference import data, fill
 
 NUM_SHOTS, WIDTH = 17, 12
@@ -43,6 +47,78 @@ def test_an_uncertain_label_is_trained_as_a_boundary() -> None:
     assert module._table is not None
     logits = module(module._table.values[shots])
     torch.testing.assert_close(loss, balanced_cross_entropy(logits, torch.tensor([0, 1, 1, 0, 0, 1])))
+
+
+def test_a_step_logs_tensors_alone() -> None:
+    """Lightning makes a tensor of a plain number on the GPU, for which each step would wait."""
+    logged: dict[str, Any] = {}
+    module = module_of()
+    module.log = lambda name, value, **_options: logged.update({name: value})  # type: ignore[method-assign,assignment]
+    module.training_step(WindowBatch(torch.arange(2), torch.tensor([0, 1]), torch.zeros(2, NUM_SHOTS).long()), 0)
+    assert logged.keys() == {"train/loss", "train/lr"}
+    assert all(isinstance(value, torch.Tensor) for value in logged.values())
+    assert logged["train/lr"].item() == pytest.approx(0.1)
+
+
+def raw_batch() -> tuple[FinetuneModule, WindowBatch]:
+    """A module that reads key-frames, and 20 windows of 6 shots."""
+    module = module_of()
+    module._table, module._encoder = None, [SmallEncoder().eval()]
+    keyframes = data(2, (6, 3, 3, 4, 4)).mul(20).add(128).to(torch.uint8)
+    windows = (torch.arange(20)[:, None] + torch.arange(NUM_SHOTS)) % 6
+    return module, WindowBatch(torch.arange(20), torch.arange(20) % 4 // 3, windows, keyframes)
+
+
+class SmallEncoder(torch.nn.Module):
+    """A key-frame as WIDTH numbers."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.shapes = [*getattr(self, "shapes", []), len(images)]
+        return images.flatten(1)[:, :WIDTH]
+
+
+def test_each_shot_of_a_batch_of_key_frames_is_encoded_once() -> None:
+    module, batch = raw_batch()
+    features = module._reader(batch)
+    assert batch.keyframes is not None
+    slow = [mean_over_keyframes(module._encoder[0], normalize(batch.keyframes[i])[None])[0] for i in range(6)]
+    assert module._encoder[0].shapes == [18, *[3] * 6]
+    expected = torch.stack([torch.stack([slow[shot] for shot in window]) for window in batch.shots.tolist()])
+    torch.testing.assert_close(features(slice(3, 11)), expected[3:11])
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_gpu_takes_the_loss_of_a_whole_batch_whose_gradients_fp16_can_scale(
+    raw: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice's gradients are taken before the sum's loss is scaled: small ones would be lost in fp16."""
+    module, batch = raw_batch()
+    if not raw:
+        module, batch = module_of(), batch._replace(keyframes=None)
+    slices: list[int] = []
+
+    def noted(loss_of: Any, num_rows: int, rows_at_a_time: int, parameters: Any) -> torch.Tensor:
+        slices.append(len(range(0, num_rows, rows_at_a_time)))
+        return sum_over_slices(loss_of, num_rows, rows_at_a_time, parameters)
+
+    monkeypatch.setattr("bassl.finetune.module.sum_over_slices", noted)
+    monkeypatch.setattr("bassl.finetune.module.CPU_WINDOWS", 8)
+    module.training_step(batch, 0)
+    everything = windows_at_a_time(torch.device("cuda"))
+    monkeypatch.setattr("bassl.finetune.module.windows_at_a_time", lambda device: everything)
+    module.training_step(batch, 0)
+    assert slices == [3, 1]
+
+
+@pytest.mark.parametrize(("table", "moved"), [("meta", True), ("cpu", False), (None, False)])
+def test_rows_travel_to_a_table_on_the_device_only_and_key_frames_never(table: str | None, moved: bool) -> None:
+    module, batch = raw_batch()
+    if table is not None:
+        module._table = FeatureTable(torch.zeros(6, WIDTH, device=table), np.array([0]), np.array([6]))
+    sent = module.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert (sent.row.device.type, sent.label.device.type) == ("meta", "meta")
+    assert sent.shots.device.type == ("meta" if moved else "cpu")
+    assert sent.keyframes is batch.keyframes
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])

@@ -38,6 +38,24 @@ def test_logits_of_both_parts_are_added() -> None:
 
 
 @pytest.mark.parametrize("parts", ["crn", "similarity", "crn+similarity"])
+def test_half_precision_ties_no_probabilities(parts: str) -> None:
+    """Whoever reads them ranks shots by them. Autocast reaches the CRN alone."""
+    torch.manual_seed(0)
+    scorer = BoundaryScorer(
+        small_crn() if "crn" in parts else None, SimilarityHead(12, 5, 8) if "similarity" in parts else None
+    ).eval()
+    shots = 0.5 * torch.randn(2000, 5, 12).abs()
+    whole = scorer(shots)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = scorer(shots)
+    assert logits.dtype == torch.float32
+    assert len(logits.softmax(1)[:, 1].unique()) > 1950
+    if parts == "similarity":
+        torch.testing.assert_close(logits, whole, rtol=0, atol=0)
+    torch.testing.assert_close(logits, whole, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("parts", ["crn", "similarity", "crn+similarity"])
 def test_a_stored_scorer_comes_back(parts: str, tmp_path: object) -> None:
     crn = small_crn() if "crn" in parts else None
     scorer = BoundaryScorer(crn, SimilarityHead(12, 5, 8) if "similarity" in parts else None).eval()

@@ -66,6 +66,18 @@ def test_sgd_is_the_other_choice() -> None:
     assert [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.8, 1e-6), (0.8, 0.0)]
 
 
+def test_a_step_logs_tensors_alone() -> None:
+    """Lightning makes a tensor of a plain number on the GPU, for which each step would wait."""
+    logged: dict[str, Any] = {}
+    module = module_of()
+    module.log = lambda name, value, **_options: logged.update({name: value})  # type: ignore[method-assign,assignment]
+    module.log_dict = lambda values: logged.update(values)  # type: ignore[method-assign,assignment]
+    module._log_terms({"simclr": torch.tensor(2.0)}, 0.1)
+    assert logged.keys() == {"train/loss", "train/lr", "train/simclr"}
+    assert all(isinstance(value, torch.Tensor) for value in logged.values())
+    assert logged["train/lr"].item() == pytest.approx(0.1)
+
+
 def validated_statistics() -> list[torch.Tensor]:
     """Running statistics of a rank that has seen other images than the others, when its validation begins."""
     module = module_of().train()
