@@ -1,7 +1,7 @@
 """What all entry points do before torch is imported: read the command line, answer --help and --cfg, report mistakes.
 
 Exit status: 0 done, 1 the run could not go on, 2 a mistake of the user's, 75 stopped by a signal and saved, 130
-interrupted. Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
+interrupted (training has saved itself then, too). Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
+from bassl.console import conclude
 from bassl.endings import told
 from bassl.errors import InputError, Preempted, RunError
 
@@ -35,21 +36,23 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
             return 0
         run(config)
     except InputError as error:
-        sys.stderr.write(f"error: {one_line(error)}\n")
+        conclude(f"error: {one_line(error)}")
         return 2
     except RunError as error:
-        sys.stderr.write(f"error: {error}\n")
+        conclude(f"error: {error}")
         return 1
     except Preempted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return Preempted.EXIT_STATUS if is_main_process() else 0
+        if not is_main_process():
+            return 0
+        conclude(str(stop))
+        return stop.EXIT_STATUS
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        conclude("interrupted")
         return 130
     except SystemExit as stop:  # by Lightning, which catches Ctrl-C in training
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        sys.stderr.write("interrupted\n")
+        conclude("interrupted")
         return 130
     except BrokenPipeError:  # the reader of --help has gone
         sys.stderr.close()
@@ -58,7 +61,7 @@ def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> 
         sentence = told(error, job)
         if sentence is None:
             raise
-        sys.stderr.write(f"error: {sentence}\n")
+        conclude(f"error: {sentence}")
         return 1
     return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.config.locations import PACKAGE
-from bassl.console import speak
+from bassl.console import conclude, speak
 from bassl.errors import InputError, Preempted
 from bassl.sweep.execute import command, execute
 from bassl.sweep.experiment import Experiment, read_experiment, ready_names
@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        conclude(f"error: {error}")
         return 2
     except Preempted as stop:
-        sys.stderr.write(f"{stop}\n")
+        conclude(str(stop))
         return Preempted.EXIT_STATUS
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
+        conclude("interrupted; the same command goes on from here")
         return 130
 
 
