@@ -1,7 +1,7 @@
 """What all entry points do before torch is imported: read the command line, answer --help and --cfg, report mistakes.
 
 Exit status: 0 done, 1 the run could not go on, 2 a mistake of the user's, 75 stopped by a signal and saved, 130
-interrupted (training has saved itself then, too). Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
+interrupted (training has saved itself). Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def help_text(job: str, about: str) -> str:
     lines = [
         about.strip(),
         "",
-        "usage: [key=value ...]",
+        f"usage: bassl {job} [config.KEY=VALUE ...]",
         "  --cfg   print the configuration that the command line gives",
         "",
     ]

@@ -29,8 +29,8 @@ class StopOnSignal(Callback):
 
     Ranks ask one another every `every` steps, so that all stop at the same one. A signal that comes with an epoch's
     last batch or during validation is answered when the epoch is whole. Under SLURM a job that got SIGUSR1 is put back
-    into the queue. A second Ctrl-C is Python's, which aborts; where the first was to be ignored (in the background), it
-    is. Handlers are in place while the Trainer trains only; before and after that there is nothing to save, and a signal
+    into the queue. A second Ctrl-C is Python's, which aborts; where whoever started the run ignores it, the run does.
+    Handlers are in place while the Trainer trains only; before and after that there is nothing to save, and a signal
     ends the process.
     """
 

@@ -185,6 +185,7 @@ def test_help_lists_every_key_with_default_and_meaning(flag: str, capsys: pytest
         assert printed == help_text(job, "About.")
         lines = printed.splitlines()
         assert lines[0] == "About."
+        assert f"usage: bassl {job} [config.KEY=VALUE ...]" in lines
         for name, entry in known_keys(job).items():
             (row,) = [number for number, line in enumerate(lines) if line.startswith(f"  {name}=")]
             assert lines[row + 1].strip() == entry.metadata["meaning"]
