@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from bassl.checkpointing import AtomicCheckpointIO
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
+from bassl.endings import process_rank
 from bassl.errors import InputError
 from bassl.launching import EndTogether, are_ours, settle_port
 from bassl.preemption import take_signals_from_lightning
@@ -51,7 +52,7 @@ class Device:
 
 def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
-    rank_zero = _process_rank() == 0
+    rank_zero = process_rank() == 0
     speak(logging.INFO if rank_zero else logging.ERROR)
     for message in (
         ".*does not have many workers.*",
@@ -241,8 +242,3 @@ class Throughput(Callback):
             rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
             pl_module.log("throughput/samples_per_second", rate, rank_zero_only=True)
             self._since = (time.perf_counter(), batch)
-
-
-def _process_rank() -> int:
-    """Rank of this process as its launcher's environment tells it, before a process group exists."""
-    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)

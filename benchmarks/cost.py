@@ -19,6 +19,7 @@ SHOTS_A_FILM = 1455  # 1.6 million shots in the 1,100 films of MovieNet
 VIEWS, READ = 19, 17  # images that a sample is encoded as, and key-frames that it reads (bassl)
 VALIDATED = 3 * 106_000  # key-frames of the 64 test films
 HOUR = 3600.0
+POSITIVE = ("films", "shots_per_film", "epochs", "batch", "gpus", "link", "storage", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     measured = [file for kind in ("cuda", "cpu") if (file := RESULTS / f"inputs-{kind}.json").is_file()]
     path = arguments.inputs or next(iter(measured), None)
+    for name in POSITIVE:
+        if (value := getattr(arguments, name)) is not None and not value > 0:
+            sys.stderr.write(f"error: --{name.replace('_', '-')} {value} is nothing to plan for; give more than 0\n")
+            return 2
+    if arguments.inputs is not None and not arguments.inputs.is_file():
+        sys.stderr.write(f"error: there is no file {arguments.inputs}; name one that benchmarks.main wrote\n")
+        return 2
     if path is None:
         sys.stderr.write("error: nothing is measured yet; run `python3 -m benchmarks.main --only cost_check` first\n")
         return 2

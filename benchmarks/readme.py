@@ -5,6 +5,7 @@ The results are those of `python3 -m benchmarks.main --json benchmarks/results/c
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -48,8 +49,10 @@ def in_place(text: str, table: str) -> str:
     return found
 
 
-def main(_argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
+    about = f"Write the table of speed, from {STORED}, to its place in {README}."
+    argparse.ArgumentParser(prog="python3 -m benchmarks.readme", description=about).parse_args(argv)
     if not STORED.is_file():
         sys.stderr.write(f"error: {STORED} does not exist; run `python3 -m benchmarks.main --json {STORED}` first\n")
         return 2

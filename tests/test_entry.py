@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 import bassl
 from bassl.config.load import GROUPS, known_keys, load
 from bassl.config.schema import JOBS
-from bassl.entry import help_text, one_line, plain, start
+from bassl.endings import one_line
+from bassl.entry import help_text, plain, start
 from bassl.errors import InputError, Preempted, RunError
 
 PACKAGE = Path(bassl.__file__).parent
@@ -122,6 +123,9 @@ def test_lightnings_way_to_end_an_interrupted_run_is_status_130_and_no_other_exi
         ("finetune", OSError(errno.EIO, "Input/output error", "/ckpt"), "/ckpt: Input/output error; "),
         ("extract", OSError(errno.EDQUOT, "Disk quota exceeded", "/f"), "/f: Disk quota exceeded; "),
         ("pretrain", PermissionError(errno.EACCES, "Permission denied", "/l"), "/l: Permission denied; "),
+        ("pretrain", PermissionError(errno.EPERM, "Operation not permitted", "/l"), "/l: Operation not permitted; "),
+        ("pretrain", NotADirectoryError(errno.ENOTDIR, "Not a directory", "/l"), "/l: Not a directory; "),
+        ("extract", FileExistsError(errno.EEXIST, "File exists", "/l"), "/l: File exists; "),
         ("pretrain", RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset"), "another process of this run"),
     ],
 )
@@ -259,3 +263,28 @@ def test_a_reader_of_help_that_goes_away_makes_no_noise() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "key", "more"),
+    [
+        ("pretrain", "config.CKPT_PATH", []),
+        ("pretrain", "config.LOG_PATH", []),
+        ("extract", "config.FEATURE_PATH", ["config.LOAD_FROM=devel"]),
+        ("finetune", "config.CKPT_PATH", ["config.PRETRAINED_LOAD_FROM=devel"]),
+        ("finetune", "config.LOG_PATH", ["config.LOAD_FROM=devel"]),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_torch_is_there(
+    job: str, key: str, more: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "l.csv"
+    file.touch()
+    found = {name: f"config.{name}_PATH={tmp_path}/{name}" for name in ("CKPT", "LOG")}
+    done = run_without_torch(MODULES[job], *(found.values() if job != "extract" else ()), *more, f"{key}={file}")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {file}")
+    assert done.stderr.endswith(f" cannot be written ({file} is a file); name another {key}\n")
+    if job != "extract":
+        dry = run_without_torch(MODULES[job], *found.values(), *more, f"{key}={file}", "config.DRY_RUN=true")
+        assert "AssertionError: imported " in dry.stderr  # it writes nothing

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.config.locations import PACKAGE
-from bassl.console import conclude, speak
-from bassl.errors import InputError, Preempted
+from bassl.console import speak
+from bassl.endings import exit_status
+from bassl.errors import InputError
+from bassl.files import refuse_unwritable
 from bassl.sweep.execute import command, execute
 from bassl.sweep.experiment import Experiment, read_experiment, ready_names
 from bassl.sweep.folder import DONE, SweepFolder
@@ -32,17 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_intermixed_args(argv)
     speak()
-    try:
-        return _run(arguments)
-    except InputError as error:
-        conclude(f"error: {error}")
-        return 2
-    except Preempted as stop:
-        conclude(str(stop))
-        return Preempted.EXIT_STATUS
-    except KeyboardInterrupt:
-        conclude("interrupted; the same command goes on from here")
-        return 130
+    return exit_status(
+        lambda: _run(arguments),
+        "the same command goes on from here",
+        "interrupted; the same command goes on from here",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -60,6 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(listing(runs, folder))
         return 0
     _check_annotations(runs)
+    refuse_unwritable(folder.root, "--output")
     with folder.taken() as lock:
         folder.begin(experiment.name, runs)
         log.info("%s: %d rows x %d seeds, in %s", experiment.name, len(rows), len(seeds), folder.root)

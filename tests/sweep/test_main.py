@@ -138,6 +138,12 @@ def test_the_listing_holds_commands_that_compose_and_leaves_nothing(
     assert not (tmp_path / "a b").exists()
 
 
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "l.csv").touch()
+    assert run("sample", "pretrain:config.DISTRIBUTED.NUM_PROC_PER_NODE=1", "-o", tmp_path / "l.csv") == 2
+    assert f"l.csv cannot be written ({tmp_path}/l.csv is a file); name another --output" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["sampel"], "did you mean sample?"),
     (["sample", "--rows", "random,bsasl"], "has no row 'bsasl'; choose of random, shotcol, bassl"),
