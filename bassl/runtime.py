@@ -72,7 +72,19 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
     cpu_half: whether bfloat16 is wanted on a CPU that computes in it (inference and pre-training, not fine-tuning).
     Raises InputError where the machine cannot hold the processes that are asked for.
     """
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind = device_kind(compute, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    precision, why = compute.precision, "as set"
+    if precision == "auto":
+        precision, why = _best_precision(kind, cpu_half)
+    if precision == "fp16" and kind == "cpu":
+        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
+    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
+    return Device(kind, precision)
+
+
+def device_kind(compute: ComputePlan, num_gpus: int) -> str:
+    """What a run computes on, "cuda" or "cpu". Raises InputError where so many GPUs are too few for its processes."""
     kind = compute.accelerator if compute.accelerator != "auto" else ("cuda" if num_gpus else "cpu")
     processes = compute.num_processes
     if kind == "cuda" and num_gpus < processes:
@@ -86,14 +98,7 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
             f"{processes} processes need as many GPUs, this machine has none; set "
             "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
         )
-    precision, why = compute.precision, "as set"
-    if precision == "auto":
-        precision, why = _best_precision(kind, cpu_half)
-    if precision == "fp16" and kind == "cpu":
-        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
-    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
-    return Device(kind, precision)
+    return kind
 
 
 def _best_precision(kind: str, cpu_half: bool) -> tuple[str, str]:

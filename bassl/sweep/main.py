@@ -16,6 +16,7 @@ from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 from bassl.sweep.execute import command, execute
 from bassl.sweep.experiment import Experiment, read_experiment, ready_names
+from bassl.sweep.feasible import check_feasible
 from bassl.sweep.folder import DONE, SweepFolder
 from bassl.sweep.results import RowResult, collect
 from bassl.sweep.runs import Run, plan_runs
@@ -56,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(listing(runs, folder))
         return 0
     _check_annotations(runs)
+    check_feasible(runs, devices)
     refuse_unwritable(folder.root, "--output")
     with folder.taken() as lock:
         folder.begin(experiment.name, runs)
