@@ -160,6 +160,11 @@ def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
             return None
     else:
         path = Path(run.resume).expanduser().resolve()
+        if not path.exists():
+            raise InputError(
+                f"config.RESUME={run.resume}: there is no {path}; give a checkpoint, the folder of a run, or true for "
+                "this run's own last.ckpt"
+            )
         path = path / LAST if (path / LAST).is_file() else find_checkpoint(path)
     stored = read_checkpoint(path)
     if "loops" not in stored.metadata:

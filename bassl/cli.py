@@ -60,8 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return 2
         rest = [*rest, "config.ZERO_SHOT=true"]
-    run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
-    return run(rest)
+    try:
+        run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
+        return run(rest)
+    except KeyboardInterrupt:  # before the command minds it, while its modules are read
+        sys.stderr.write("interrupted\n")
+        return 130
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 CHATTERING = ("pytorch_lightning", "lightning.pytorch", "tensorboard")
 """Libraries of which only warnings are of interest."""
+
+
+def conclude(sentence: str) -> None:
+    """Say how a command ended, on a line of its own: progress bars that stand open are closed before."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    with suppress(OSError, ValueError):  # Ctrl-C ends those that read, too
+        for bar in list(getattr(tqdm, "_instances", ())):
+            bar.close()
+        sys.stdout.flush()  # where Lightning's bars are
+    sys.stderr.write(f"{sentence}\n")
 
 
 class StandardError(logging.Handler):

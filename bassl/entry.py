@@ -1,22 +1,18 @@
-"""What all entry points do before torch is imported: read the command line, answer --help and --cfg, report mistakes.
-
-Exit status: 0 done, 1 the run could not go on, 2 a mistake of the user's, 75 stopped by a signal and saved, 130
-interrupted. Status 1, 2 and 75 come with one line on stderr; a traceback is a bug.
-"""
+"""What all jobs do before torch is imported: read the command line, answer --help and --cfg, report mistakes."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
-from bassl.endings import told
-from bassl.errors import InputError, Preempted, RunError
+from bassl.endings import exit_status, process_rank
+from bassl.files import refuse_unwritable
 
 Run = Callable[[DictConfig], None]
 
@@ -24,51 +20,28 @@ Run = Callable[[DictConfig], None]
 def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> int:
     """Load the job's configuration from `argv` and call `run` with it; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if {"-h", "--help"} & set(arguments):
-            sys.stdout.write(help_text(job, about))
-            return 0
-        show = _take_cfg(arguments)
-        config = load(job, arguments)
-        if show:
-            sys.stdout.write(OmegaConf.to_yaml(OmegaConf.create({"config": config}), resolve=True))
-            return 0
-        run(config)
-    except InputError as error:
-        sys.stderr.write(f"error: {one_line(error)}\n")
-        return 2
-    except RunError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except Preempted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return Preempted.EXIT_STATUS if is_main_process() else 0
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except SystemExit as stop:  # by Lightning, which catches Ctrl-C in training
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        sys.stderr.write("interrupted\n")
-        return 130
-    except BrokenPipeError:  # the reader of --help has gone
-        sys.stderr.close()
+    again = "the same command goes on" if job == "extract" else "config.RESUME=true goes on"
+    return exit_status(lambda: _run(job, run, about, arguments), again)
+
+
+def check_outputs(folders: Mapping[str, Path]) -> None:
+    """Raise InputError where a folder, by the key that names it, cannot be written; asked by rank zero, which does."""
+    if process_rank() == 0:
+        for key, folder in folders.items():
+            refuse_unwritable(folder, key)
+
+
+def _run(job: str, run: Run, about: str, arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(help_text(job, about))
         return 0
-    except (OSError, RuntimeError) as error:
-        sentence = told(error, job)
-        if sentence is None:
-            raise
-        sys.stderr.write(f"error: {sentence}\n")
-        return 1
+    show = _take_cfg(arguments)
+    config = load(job, arguments)
+    if show:
+        sys.stdout.write(OmegaConf.to_yaml(OmegaConf.create({"config": config}), resolve=True))
+    else:
+        run(config)
     return 0
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that the user started, or a launcher's rank zero on its machine.
-
-    The others end quietly: Lightning takes a status other than 0 of theirs for a crash and kills the rest.
-    """
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def help_text(job: str, about: str) -> str:
@@ -76,7 +49,7 @@ def help_text(job: str, about: str) -> str:
     lines = [
         about.strip(),
         "",
-        "usage: [key=value ...]",
+        f"usage: bassl {job} [config.KEY=VALUE ...]",
         "  --cfg   print the configuration that the command line gives",
         "",
     ]
@@ -86,12 +59,6 @@ def help_text(job: str, about: str) -> str:
     for name, entry in known_keys(job).items():
         lines.append(f"  {name}={shown(entry)}\n      {entry.metadata['meaning']}")
     return "\n".join(lines) + "\n"
-
-
-def one_line(error: InputError) -> str:
-    """The message, also of an error that a data worker met: torch wraps that in the worker's traceback."""
-    said = str(error).rsplit(f"{InputError.__module__}.{InputError.__name__}: ", 1)[-1]
-    return " ".join(said.split())
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -22,3 +22,9 @@ class Preempted(Exception):
     """A run was asked to stop by a signal and has saved itself. Entry points exit with `EXIT_STATUS`."""
 
     EXIT_STATUS = 75  # EX_TEMPFAIL: start the same command again, with config.RESUME=true
+
+
+class Interrupted(Preempted):
+    """The same by Ctrl-C, with the status of any program that it ends."""
+
+    EXIT_STATUS = 130

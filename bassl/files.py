@@ -8,11 +8,14 @@ import logging
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from bassl.errors import InputError
 
 log = logging.getLogger(__name__)
 TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # names that `write_atomically` gives
@@ -49,6 +52,18 @@ def write_atomically(path: Path, writer: Callable[[Path], Any]) -> None:
         raise
     if os.name == "posix":
         _flush_to_disk(path.parent)
+
+
+def refuse_unwritable(folder: Path, option: str) -> None:
+    """Raise InputError where a folder could not be made or written, with the key or option that names another."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file")
+        with tempfile.TemporaryFile(dir=nearest):  # what may be written is known by writing alone
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name another {option}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1 (preemption, a scheduler's time limit): finish the step, save, and leave with a known status."""
+"""SIGTERM, SIGUSR1 (preemption, a time limit) and Ctrl-C: finish the step, save, and leave with a known status."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from bassl.errors import Preempted
+from bassl.errors import Interrupted, Preempted
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+AGAIN = b"\ninterrupted: the run goes on to where it can be saved; Ctrl-C again ends it at once\n"
 ASK_EVERY = 10
 """Steps between two questions of ranks to one another, for which each waits for its device."""
 
@@ -28,8 +29,9 @@ class StopOnSignal(Callback):
 
     Ranks ask one another every `every` steps, so that all stop at the same one. A signal that comes with an epoch's
     last batch or during validation is answered when the epoch is whole. Under SLURM a job that got SIGUSR1 is put back
-    into the queue. Handlers are in place while the Trainer trains only; before and after that there is nothing to save,
-    and a signal ends the process.
+    into the queue. A second Ctrl-C is Python's, which aborts; where whoever started the run ignores it, the run does.
+    Handlers are in place while the Trainer trains only; before and after that there is nothing to save, and a signal
+    ends the process.
     """
 
     def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = ASK_EVERY) -> None:
@@ -40,10 +42,15 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            taken = [number for number in SIGNALS if number != signal.SIGINT or not is_ignored(number)]
+            self._before = {number: signal.signal(number, self._note) for number in taken}
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._received = number
+        if number == signal.SIGINT:
+            signal.signal(number, self._before.get(signal.SIGINT, signal.default_int_handler))
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                os.write(2, AGAIN)  # sys.stderr may be in the middle of a line of its own
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,16 +76,22 @@ class StopOnSignal(Callback):
             trainer.strategy.barrier(
                 "requeued"
             )  # the first that leaves may end the job, which is to be requeued before
+            then = f"after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
+            if self._received == signal.SIGINT:
+                raise Interrupted(f"interrupted {then}")
             name = signal.Signals(self._received).name if self._received else "a signal to another process"
-            raise Preempted(
-                f"stopped by {name} after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
-            )
+            raise Preempted(f"stopped by {name} {then}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started this process wants it to ignore a signal."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from bassl.checkpointing import AtomicCheckpointIO, resume_by_epochs
 from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
 from bassl.console import speak
+from bassl.endings import process_rank
 from bassl.errors import InputError
 from bassl.launching import EndTogether, are_ours, settle_port
 from bassl.preemption import take_signals_from_lightning
@@ -51,7 +52,7 @@ class Device:
 
 def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
-    rank_zero = _process_rank() == 0
+    rank_zero = process_rank() == 0
     speak(logging.INFO if rank_zero else logging.ERROR)
     for message in (
         ".*does not have many workers.*",
@@ -72,7 +73,19 @@ def choose_device(compute: ComputePlan, half: bool) -> Device:
     half: whether "auto" is half precision where the device computes in it: not in fine-tuning.
     Raises InputError where the machine cannot hold the processes that are asked for.
     """
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind = device_kind(compute, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    precision, why = compute.precision, "as set"
+    if precision == "auto":
+        precision, why = _best_precision(kind, half)
+    if precision == "fp16" and kind == "cpu":
+        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
+    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
+    return Device(kind, precision)
+
+
+def device_kind(compute: ComputePlan, num_gpus: int) -> str:
+    """What a run computes on, "cuda" or "cpu". Raises InputError where so many GPUs are too few for its processes."""
     kind = compute.accelerator if compute.accelerator != "auto" else ("cuda" if num_gpus else "cpu")
     processes = compute.num_processes
     if kind == "cuda" and num_gpus < processes:
@@ -86,14 +99,7 @@ def choose_device(compute: ComputePlan, half: bool) -> Device:
             f"{processes} processes need as many GPUs, this machine has none; set "
             "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
         )
-    precision, why = compute.precision, "as set"
-    if precision == "auto":
-        precision, why = _best_precision(kind, half)
-    if precision == "fp16" and kind == "cpu":
-        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
-    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
-    return Device(kind, precision)
+    return kind
 
 
 def _best_precision(kind: str, half: bool) -> tuple[str, str]:
@@ -245,8 +251,3 @@ class Throughput(Callback):
             rate = (batch - first) * self.samples_per_batch / (time.perf_counter() - start)
             pl_module.log("throughput/samples_per_second", torch.tensor(rate), rank_zero_only=True)
             self._since = (time.perf_counter(), batch)
-
-
-def _process_rank() -> int:
-    """Rank of this process as its launcher's environment tells it, before a process group exists."""
-    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)

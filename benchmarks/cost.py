@@ -21,6 +21,7 @@ VALIDATED = 3 * 106_000  # key-frames of the 64 test films
 HOUR = 3600.0
 LINK, LATENCY, STORAGE = 50e9, 1e-3, 500e6
 """What is assumed where nothing is measured or given: bytes a second, seconds, bytes a second."""
+POSITIVE = ("films", "shots_per_film", "epochs", "batch", "gpus", "link", "storage", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     measured = [file for kind in ("cuda", "cpu") if (file := RESULTS / f"inputs-{kind}.json").is_file()]
     path = arguments.inputs or next(iter(measured), None)
+    for name in POSITIVE:
+        if (value := getattr(arguments, name)) is not None and not value > 0:
+            sys.stderr.write(f"error: --{name.replace('_', '-')} {value} is nothing to plan for; give more than 0\n")
+            return 2
+    if arguments.inputs is not None and not arguments.inputs.is_file():
+        sys.stderr.write(f"error: there is no file {arguments.inputs}; name one that benchmarks.main wrote\n")
+        return 2
     if path is None:
         sys.stderr.write("error: nothing is measured yet; run `python3 -m benchmarks.main --only cost_check` first\n")
         return 2

@@ -50,7 +50,8 @@ def in_place(text: str, table: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    argparse.ArgumentParser("python3 -m benchmarks.readme", description=__doc__).parse_args(argv)
+    about = f"Write the table of speed, from {STORED}, to its place in {README}."
+    argparse.ArgumentParser(prog="python3 -m benchmarks.readme", description=about).parse_args(argv)
     if not STORED.is_file():
         sys.stderr.write(f"error: {STORED} does not exist; run `python3 -m benchmarks.main --json {STORED}` first\n")
         return 2

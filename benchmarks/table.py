@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,5 +66,19 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.table", description="Print stored results as a table.")
+    parser.add_argument("file", type=Path, nargs="?", default=RESULTS / "cpu.json", help="default: %(default)s")
+    file = parser.parse_args(argv).file
+    try:
+        found = stored_table(file)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        sys.stderr.write(f"error: {file} cannot be read ({error!r}); name a file of `benchmarks.main --json`\n")
+        return 2
+    sys.stdout.write(found + "\n")
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(stored_table(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "cpu.json") + "\n")
+    sys.exit(main())

@@ -5,8 +5,24 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.bash"
 set_up_environment ""
 film="$root/bassl/data/big_buck_bunny"
 out="$root/outputs/quickstart"
-rm -rf "$out"  # a new run makes everything anew
 small=(config.DATA_PATH="$film" config.TRANSFORM.test.resize=96 config.TRANSFORM.test.crop=96 config.TRAIN.NUM_WORKERS=1)
+finetune=(python "$root/bassl/finetune/main.py" "${small[@]}"
+    +config.PRETRAINED_LOAD_FROM=quickstart
+    config.EXPR_NAME=quickstart
+    config.SEED=0
+    config.PRETRAINED_CKPT_PATH="$out/pretrain/ckpt"
+    config.FEATURE_PATH="$out/features"
+    config.CKPT_PATH="$out/finetune/ckpt"
+    config.LOG_PATH="$out/finetune/logs"
+    config.TRAIN.BATCH_SIZE.effective_batch_size=16
+    config.TRAIN.OPTIMIZER.lr.base_lr=0.0001
+    config.TEST.SELECT_ON=val
+    config.TEST.THRESHOLD=val
+    config.TRAINER.max_epochs=10
+    config.TRAINER.log_every_n_steps=1)
+case " $* " in *" --help "* | *" -h "* | *" --cfg "*) exec "${finetune[@]}" "$@" ;; esac
+"${finetune[@]}" --cfg "$@" >/dev/null  # a mistake in them is told before anything is done
+rm -rf "$out"  # a new run makes everything anew
 
 echo "1/3  pre-training BaSSL on the 136 shots of Big Buck Bunny"
 python "$root/bassl/pretrain/main.py" "${small[@]}" \
@@ -30,21 +46,7 @@ python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \
     config.FEATURE_PATH="$out/features"
 
 echo "3/3  fine-tuning on the labels of shots 0-69, choosing the epoch on shots 70-91, scoring shots 92-134"
-python "$root/bassl/finetune/main.py" "${small[@]}" \
-    +config.PRETRAINED_LOAD_FROM=quickstart \
-    config.EXPR_NAME=quickstart \
-    config.SEED=0 \
-    config.PRETRAINED_CKPT_PATH="$out/pretrain/ckpt" \
-    config.FEATURE_PATH="$out/features" \
-    config.CKPT_PATH="$out/finetune/ckpt" \
-    config.LOG_PATH="$out/finetune/logs" \
-    config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
-    config.TRAIN.OPTIMIZER.lr.base_lr=0.0001 \
-    config.TEST.SELECT_ON=val \
-    config.TEST.THRESHOLD=val \
-    config.TRAINER.max_epochs=10 \
-    config.TRAINER.log_every_n_steps=1 \
-    "$@"
+"${finetune[@]}" "$@"
 
 cat <<END
 

@@ -12,6 +12,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
+: "${SLURM_JOB_ID:?is set by SLURM; start this by sbatch, or on a machine of your own scripts/run_pretrain_bassl.sh}"
 # SLURM runs a copy of this file from its spool folder; where it was submitted from, and as what, leads back here.
 command="$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\(.*slurm_pretrain\.sh\).*/\1/p')"
 root="$(cd -- "$SLURM_SUBMIT_DIR" && CDPATH='' cd -- "$(dirname -- "$command")/.." && pwd)"

@@ -171,6 +171,9 @@ def _script(arguments: list[str]) -> None:
     script, *rest = arguments
     assert (ROOT / script).is_file(), script
     text = (ROOT / script).read_text(encoding="utf-8")
+    text = re.sub(r'source .*/(finetune\.bash)"', lambda found: (ROOT / "scripts" / found[1]).read_text(), text)
+    if array := re.search(r"finetune=\((?s:.*?)\)", text):  # run again at the end
+        text += array[0]
     programs = re.findall(r'-m (bassl\.[\w.]+)|"\$root/(bassl/[\w/]+\.py)"', text)
     if "python -m pytest" in text:
         _module("pytest", rest)

@@ -155,3 +155,21 @@ def test_without_a_measurement_it_says_how_to_get_one(
     monkeypatch.setattr(cost, "RESULTS", tmp_path)
     assert main([]) == 2
     assert "--only cost_check" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--gpus", "0", "--images-per-second", "2000"], "--gpus 0 is nothing to plan for"),
+        (["--images-per-second", "0"], "--images-per-second 0.0 is nothing"),
+        (["--link", "nan"], "--link nan is nothing"),
+        (["--inputs", "nope"], "there is no file nope"),
+    ],
+)
+def test_numbers_that_plan_nothing_are_one_sentence(
+    typed: list[str], said: str, measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}")
+    assert error.count("\n") == 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bassl.checkpointing import SaveLast, go_on, owned, resume_position
+from bassl.checkpointing import SaveLast, go_on, owned, resume_position, resumed_checkpoint
 from bassl.config.plan import RunPlan
 from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError
@@ -113,3 +114,13 @@ def test_ranks_ask_for_the_time_every_ten_steps_and_one_alone_always_knows_it(
         trainer.global_step = step
         save.on_train_batch_end(trainer, None, None, None, step)  # type: ignore[arg-type]
     assert steps == asked
+
+
+def test_a_checkpoint_to_go_on_from_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path) -> None:
+    run = replace(run_in(tmp_path), resume=f"{tmp_path}/nope.ckpt")
+    with pytest.raises(InputError) as refused:
+        resumed_checkpoint(run)
+    assert str(refused.value) == (
+        f"config.RESUME={tmp_path}/nope.ckpt: there is no {tmp_path}/nope.ckpt; give a checkpoint, the folder of a "
+        "run, or true for this run's own last.ckpt"
+    )

@@ -144,3 +144,12 @@ def test_the_installed_command_trains_in_two_processes_and_segments_a_film_with_
         )
         assert "film.mp4: 2 scenes in 3 shots" in out.stdout
         assert kind in (tmp_path / stage / "out" / "film" / "scenes.json").read_text()
+
+
+def test_ctrl_c_while_a_commands_modules_are_read_is_no_traceback(monkeypatch, capsys):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupt)
+    assert cli.main(["segment", "film.mp4"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

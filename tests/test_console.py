@@ -5,8 +5,9 @@ import logging
 import sys
 
 import pytest
+from tqdm import tqdm
 
-from bassl.console import StandardError, speak
+from bassl.console import StandardError, conclude, speak
 
 log = logging.getLogger("bassl.somewhere")
 
@@ -39,3 +40,14 @@ def test_libraries_that_chatter_only_warn(capsys: pytest.CaptureFixture[str]) ->
     logging.getLogger("tensorboard").info("Directory watcher advancing")
     logging.getLogger("pytorch_lightning.utilities").warning("heard")
     assert capsys.readouterr().err == "heard\n"
+
+
+def test_the_last_sentence_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with tqdm(total=4, desc="pre-training", file=sys.stdout) as bar:
+        bar.update()
+        conclude("interrupted")
+        assert bar.disable
+    printed = capsys.readouterr()
+    assert printed.err == "interrupted\n"
+    assert "pre-training:  25%" in printed.out
+    assert printed.out.endswith("\n")

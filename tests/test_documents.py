@@ -76,6 +76,8 @@ def test_the_commands_are_found() -> None:
         "bassl segment film.mp4 --modle x",
         "bash scripts/run_pretrain_bassl.sh config.NOTHING=1",
         "NOBODY=1 bash scripts/finetune_bassl.sh",
+        "bash scripts/finetune_bassl.sh config.LOSS.simclr.enabled=true",
+        "bash scripts/quickstart.sh config.SPLIT=test",
         "pip install -e .[audio]",
         "source venv/bin/activate",
         "source .venv/bin",

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 import bassl
 from bassl.config.load import GROUPS, known_keys, load
 from bassl.config.schema import JOBS
-from bassl.entry import help_text, one_line, plain, start
+from bassl.endings import one_line
+from bassl.entry import help_text, plain, start
 from bassl.errors import InputError, Preempted, RunError
 
 PACKAGE = Path(bassl.__file__).parent
@@ -122,6 +123,9 @@ def test_lightnings_way_to_end_an_interrupted_run_is_status_130_and_no_other_exi
         ("finetune", OSError(errno.EIO, "Input/output error", "/ckpt"), "/ckpt: Input/output error; "),
         ("extract", OSError(errno.EDQUOT, "Disk quota exceeded", "/f"), "/f: Disk quota exceeded; "),
         ("pretrain", PermissionError(errno.EACCES, "Permission denied", "/l"), "/l: Permission denied; "),
+        ("pretrain", PermissionError(errno.EPERM, "Operation not permitted", "/l"), "/l: Operation not permitted; "),
+        ("pretrain", NotADirectoryError(errno.ENOTDIR, "Not a directory", "/l"), "/l: Not a directory; "),
+        ("extract", FileExistsError(errno.EEXIST, "File exists", "/l"), "/l: File exists; "),
         ("pretrain", RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset"), "another process of this run"),
     ],
 )
@@ -158,7 +162,7 @@ def test_a_run_that_cannot_go_on_ends_with_status_one(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(("local_rank", "status"), [(None, 75), ("0", 75), ("1", 0)])
-def test_a_run_that_was_asked_to_stop_says_so_and_only_its_main_process_by_its_status(
+def test_a_run_that_was_asked_to_stop_says_so_in_its_main_process(
     local_rank: str | None, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(config: DictConfig) -> None:
@@ -168,7 +172,7 @@ def test_a_run_that_was_asked_to_stop_says_so_and_only_its_main_process_by_its_s
     if local_rank is not None:
         monkeypatch.setenv("LOCAL_RANK", local_rank)
     assert start("pretrain", run, "About.", []) == status
-    assert capsys.readouterr().err == "stopped and saved\n"
+    assert capsys.readouterr().err == ("stopped and saved\n" if status else "")
 
 
 def test_a_run_gets_the_configuration_that_was_typed() -> None:
@@ -185,6 +189,7 @@ def test_help_lists_every_key_with_default_and_meaning(flag: str, capsys: pytest
         assert printed == help_text(job, "About.")
         lines = printed.splitlines()
         assert lines[0] == "About."
+        assert f"usage: bassl {job} [config.KEY=VALUE ...]" in lines
         for name, entry in known_keys(job).items():
             (row,) = [number for number, line in enumerate(lines) if line.startswith(f"  {name}=")]
             assert lines[row + 1].strip() == entry.metadata["meaning"]
@@ -258,3 +263,28 @@ def test_a_reader_of_help_that_goes_away_makes_no_noise() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "key", "more"),
+    [
+        ("pretrain", "config.CKPT_PATH", []),
+        ("pretrain", "config.LOG_PATH", []),
+        ("extract", "config.FEATURE_PATH", ["config.LOAD_FROM=devel"]),
+        ("finetune", "config.CKPT_PATH", ["config.PRETRAINED_LOAD_FROM=devel"]),
+        ("finetune", "config.LOG_PATH", ["config.LOAD_FROM=devel"]),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_torch_is_there(
+    job: str, key: str, more: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "l.csv"
+    file.touch()
+    found = {name: f"config.{name}_PATH={tmp_path}/{name}" for name in ("CKPT", "LOG")}
+    done = run_without_torch(MODULES[job], *(found.values() if job != "extract" else ()), *more, f"{key}={file}")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {file}")
+    assert done.stderr.endswith(f" cannot be written ({file} is a file); name another {key}\n")
+    if job != "extract":
+        dry = run_without_torch(MODULES[job], *found.values(), *more, f"{key}={file}", "config.DRY_RUN=true")
+        assert "AssertionError: imported " in dry.stderr  # it writes nothing

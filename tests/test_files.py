@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.errors import InputError
+from bassl.files import locked, refuse_unwritable, remove_leftovers, write_atomically
 from tests.runs import files_no_larger_than
 
 
@@ -113,3 +114,27 @@ def test_a_file_system_without_locks_is_told_and_used(
     monkeypatch.setattr("fcntl.flock", no_locks)
     with locked(tmp_path):
         assert "cannot be locked (Function not implemented)" in caplog.text
+
+
+@pytest.mark.parametrize("below", [".", "new/one"])
+def test_where_files_can_be_written_nothing_is_said_or_left(below: str, tmp_path: Path) -> None:
+    refuse_unwritable(tmp_path / below, "--output")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_a_folders_place_and_a_folder_that_takes_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "l.csv"
+    file.touch()
+    for folder in (file, file / "run"):
+        with pytest.raises(InputError) as refusal:
+            refuse_unwritable(folder, "config.CKPT_PATH")
+        assert str(refusal.value) == f"{folder} cannot be written ({file} is a file); name another config.CKPT_PATH"
+
+    def refuse(dir: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(dir))  # an immutable folder, also for root
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"c cannot be written \(Operation not permitted\); name another --out"):
+        refuse_unwritable(tmp_path / "c", "--out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 
 from bassl.errors import Preempted
 from bassl.model.checkpoint import read_checkpoint
-from bassl.preemption import StopOnSignal, requeue, take_signals_from_lightning
+from bassl.preemption import AGAIN, StopOnSignal, requeue, take_signals_from_lightning
 from bassl.pretrain import main as pretrain_main
 from bassl.pretrain.module import PretrainModule
 from tests.runs import pretrain_overrides
@@ -39,14 +39,16 @@ def alone(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out / "pretrain" / "ckpt" / "devel"
 
 
-def signalled(monkeypatch: pytest.MonkeyPatch, step: str, call: int) -> None:
-    """Let a SIGTERM come while the n-th call of a method of the module is running."""
+def signalled(
+    monkeypatch: pytest.MonkeyPatch, step: str, call: int, number: signal.Signals = signal.SIGTERM, times: int = 1
+) -> None:
+    """Let a signal come while the n-th call of a method of the module is running."""
     whole, calls = getattr(PretrainModule, step), [0]
 
     def run(self: PretrainModule, *arguments: Any) -> Any:
         calls[0] += 1
-        if calls[0] == call:
-            os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(times if calls[0] == call else 0):
+            os.kill(os.getpid(), number)
         return whole(self, *arguments)
 
     monkeypatch.setattr(PretrainModule, step, run)
@@ -82,6 +84,49 @@ def test_a_signal_at_any_moment_saves_whole_steps_and_the_rest_follows_bit_for_b
     assert pretrain_main.main([*overrides, "config.RESUME=true"]) == 0
     same_weights(alone, last)
     assert scalars(tmp_path / "pretrain/logs/devel") == scalars(alone.parents[1] / "logs/devel")
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Ctrl-C as from a terminal: a shell that has these tests in the background ignores it; Lightning does after it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize(
+    ("times", "said", "saved"),
+    [
+        pytest.param(1, "interrupted after step 1; saved, config.RESUME=true goes on from there", True, id="once"),
+        pytest.param(2, "interrupted", False, id="twice"),
+    ],
+)
+def test_ctrl_c_saves_and_a_second_one_ends_the_run_in_the_middle_of_a_step(
+    times: int,
+    said: str,
+    saved: bool,
+    tiny_movienet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    signalled(monkeypatch, "training_step", 1, signal.SIGINT, times)
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *TWO_EPOCHS]) == 130
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == said
+    assert lines.count(AGAIN.decode().strip()) == 1
+    assert (tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt").exists() is saved
+
+
+def test_ctrl_c_stays_ignored_where_it_was(terminal: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = StopOnSignal(lambda trainer, within_epoch: None)
+    stop.on_train_start(None, None)  # type: ignore[arg-type]
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == stop._note
+    stop.teardown(None, None, "fit")  # type: ignore[arg-type]
 
 
 def test_lightning_takes_no_signals_and_asks_no_other_process_in_a_step() -> None:

@@ -78,10 +78,12 @@ COMMANDS = {
     "run_pretrain_shotcol.sh": [[PYTHON, *pretrain("shotcol")]],
     "run_pretrain_temporal.sh": [[PYTHON, *pretrain("temporal")]],
     "finetune_bassl.sh": [
+        [PYTHON, *finetune("bassl", "transfer_finetune", "0.0000025"), "--cfg"],
         [PYTHON, *extract("bassl")],
         [PYTHON, *finetune("bassl", "transfer_finetune", "0.0000025")],
     ],
     "finetune_shot-level_baseline.sh": [
+        [PYTHON, *finetune("Simclr_NN", "finetune_scratch", "0.000025"), "--cfg"],
         [PYTHON, *extract("Simclr_NN")],  # as the authors' archive and document call it
         [PYTHON, *finetune("Simclr_NN", "finetune_scratch", "0.000025")],
     ],
@@ -151,7 +153,7 @@ def test_a_script_has_the_house_form(name):
     assert f"scripts/{name}" in " ".join(line for line in lines[:4] if line.startswith("#"))
     assert next(line for line in lines if not line.startswith("#")) == "set -euo pipefail"
     if name == "quickstart.sh":  # its last step takes them; then it says where everything lies
-        assert lines.count('    "$@"') == 1
+        assert lines.count('"${finetune[@]}" "$@"') == 1
     else:
         assert lines[-1].endswith('"$@"')
     assert os.access(path, os.X_OK)
@@ -168,7 +170,8 @@ def test_a_script_runs_exactly_its_command_from_anywhere_and_passes_arguments_on
         script, environ = slurm(stand_ins, cwd, str(script))
     commands = recorded(stand_ins, script, *EXTRA, cwd=cwd, **environ)
     wanted = expected(name, stand_ins, ROOT)
-    assert commands == [*wanted[:-1], [*wanted[-1], *EXTRA]]
+    checks = [[*command, *EXTRA] for command in wanted if command[-1] == "--cfg"]  # that the settings can be
+    assert commands == [*checks, *wanted[len(checks) : -1], [*wanted[-1], *EXTRA]]
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"download_movienet_data.sh", "ablation.sh"}))
@@ -177,7 +180,7 @@ def test_every_setting_of_a_script_is_a_known_one(name):
     for command in COMMANDS[name]:
         (place,) = (number for number, word in enumerate(command) if word.startswith("{root}"))
         (job,) = (job for script, job in jobs.items() if command[place].endswith(script))
-        load(job, command[place + 1 :])  # raises for an unknown one
+        load(job, [word for word in command[place + 1 :] if word != "--cfg"])  # raises for an unknown one
 
 
 def test_fine_tuning_takes_another_model_and_arguments_for_the_extraction(stand_ins, tmp_path):
@@ -192,7 +195,7 @@ def test_fine_tuning_takes_another_model_and_arguments_for_the_extraction(stand_
     )
     first = [PYTHON, *extract("bassl_40epoch", "config.B=2", "config.C=*", "[1]")]
     second = [PYTHON, *finetune("bassl_40epoch", "transfer_finetune", "0.0000025"), "config.A=1"]
-    assert commands == [[word.format(root=ROOT) for word in words] for words in (first, second)]
+    assert commands[1:] == [[word.format(root=ROOT) for word in words] for words in (first, second)]
 
 
 def test_a_shot_level_method_is_fine_tuned_under_the_name_that_it_was_pre_trained_with(stand_ins, tmp_path):
@@ -208,17 +211,43 @@ def test_a_shot_level_method_is_fine_tuned_under_the_name_that_it_was_pre_traine
 
 def load_from(stand_ins: Path, script: str, cwd: Path, **environ: str) -> str:
     """The pre-trained run that a fine-tuning script reads, the same in both of its steps."""
-    first, second = recorded(stand_ins, ROOT / "scripts" / script, cwd=cwd, **environ)
+    _, first, second = recorded(stand_ins, ROOT / "scripts" / script, cwd=cwd, **environ)
     name = first[-1].removeprefix("+config.LOAD_FROM=")
     assert second[-1] == f"+config.PRETRAINED_LOAD_FROM={name}"
     return name
 
 
-def test_an_extraction_that_fails_is_not_fine_tuned_from(stand_ins, tmp_path):
-    (stand_ins / "recorder").write_text(RECORDER + "exit 3\n")
+@pytest.mark.parametrize(("failing", "commands"), [("finetune/main.py", 1), ("extract_shot_repr.py", 2)])
+def test_nothing_follows_on_wrong_settings_or_an_extraction_that_fails(failing, commands, stand_ins, tmp_path):
+    (stand_ins / "recorder").write_text(f'{RECORDER}case "$1" in *{failing}) exit 3;; esac\n')
     with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
         recorded(stand_ins, ROOT / "scripts" / "finetune_bassl.sh", cwd=tmp_path)
-    assert (stand_ins / "record").read_text().count("\x1e") == 1
+    assert (stand_ins / "record").read_text().count("\x1e") == commands
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--cfg"])
+def test_fine_tuning_that_is_asked_for_help_extracts_nothing(flag, stand_ins, tmp_path):
+    (command,) = recorded(stand_ins, ROOT / "scripts" / "finetune_bassl.sh", "config.SEED=1", flag, cwd=tmp_path)
+    assert command[1] == f"{ROOT}/bassl/finetune/main.py"
+    assert command[-2:] == ["config.SEED=1", flag]
+
+
+def test_the_extraction_before_fine_tuning_is_told_the_same_places(stand_ins, tmp_path):
+    shared = [f"config.{key}=/my films/{key}" for key in ("DATA_PATH", "ANNO_PATH", "IMG_PATH", "SHOT_PATH")]
+    shared.append("+config.FEATURE_PATH=f")
+    given = [*shared, "config.PRETRAINED_CKPT_PATH=/zoo", "config.CKPT_PATH=/mine", "config.SEED=1"]
+    script = ROOT / "scripts" / "finetune_bassl.sh"
+    _, first, second = recorded(stand_ins, script, *given, cwd=tmp_path, EXTRACT_ARGS="config.DATA_PATH=/other")
+    told = [*extract("bassl"), *shared, "config.CKPT_PATH=/zoo", "config.DATA_PATH=/other"]
+    assert first[1:] == [word.format(root=ROOT) for word in told]
+    assert second[-len(given) :] == given
+    load("extract", first[2:])
+
+
+def test_outside_slurm_its_script_says_how_it_is_started():
+    done = subprocess.run(["bash", ROOT / SPOOLED, "--help"], env={"PATH": os.environ["PATH"]}, capture_output=True)
+    assert done.returncode != 0
+    assert b"SLURM_JOB_ID: is set by SLURM; start this by sbatch" in done.stderr
 
 
 def test_torchrun_reads_its_place_from_the_environment(stand_ins, tmp_path):

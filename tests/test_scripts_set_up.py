@@ -38,13 +38,13 @@ def environment(folder: Path) -> Path:
 
 
 def quickstart(clone: Path, stand_ins: Path, cwd: Path, *arguments: str) -> list[list[str]]:
-    """The commands of a quickstart in an active environment, without the name of the interpreter."""
+    """The commands of a quickstart in an active environment, without the name of the interpreter and the check."""
     active = clone.parent / "active"
     commands = recorded(
         stand_ins, clone / "scripts" / "quickstart.sh", *arguments, cwd=cwd, VIRTUAL_ENV=str(active), CDPATH=str(cwd)
     )
     assert {command[0] for command in commands} == {f"{active}/bin/python"}
-    return [command[1:] for command in commands]
+    return [command[1:] for command in commands if "--cfg" not in command]
 
 
 def test_the_quickstart_runs_three_commands_whose_every_key_is_known(clone, stand_ins, tmp_path):
@@ -99,7 +99,19 @@ def test_a_step_that_fails_ends_the_quickstart(clone, stand_ins, tmp_path):
     python.write_text(NAMED + 'case "$1" in *extract_shot_repr.py) exit 3;; esac\n')
     with pytest.raises(Exception, match="exit status 3"):
         quickstart(clone, stand_ins, tmp_path)
-    assert (stand_ins / "record").read_text().count("\x1e") == 3  # the installation, pre-training, extraction
+    assert (stand_ins / "record").read_text().count("\x1e") == 4  # installation, check, pre-training, extraction
+
+
+def test_wrong_settings_cost_no_earlier_quickstart(clone, stand_ins, tmp_path):
+    python = environment(tmp_path / "active") / "bin" / "python"
+    kept = clone / "outputs" / "quickstart" / "pretrain"
+    kept.mkdir(parents=True)
+    (command,) = quickstart(clone, stand_ins, tmp_path, "--help")[1:]
+    assert (command[0], command[-1]) == (f"{clone}/bassl/finetune/main.py", "--help")
+    python.write_text(NAMED + 'case "$*" in *--cfg*) exit 2;; esac\n')
+    with pytest.raises(Exception, match="exit status 2"):
+        quickstart(clone, stand_ins, tmp_path, "config.TRAINER.max_epoch=2")
+    assert kept.exists()
 
 
 def test_the_tests_are_run_in_the_repository_with_everything_installed(clone, stand_ins, tmp_path):

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.errors import Preempted
+from bassl.errors import Interrupted, Preempted
 from bassl.model.checkpoint import read_checkpoint
+from bassl.preemption import AGAIN
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.runs import ROOT, extract_overrides, files_no_larger_than, pretrain_overrides
@@ -140,16 +141,26 @@ def test_two_processes_that_were_killed_end_with_the_weights_of_two_left_alone(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_training_with_the_documented_status(tiny_movienet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_finishes_the_step_saves_and_says_so_once(processes: int, tiny_movienet: Path, tmp_path: Path) -> None:
+    """A terminal sends it to every process of the run and to their data workers; the first epoch is not over yet."""
     last = tmp_path / "pretrain" / "ckpt" / "devel" / "last.ckpt"
-    process = start([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS])
+    several = [f"config.DISTRIBUTED.NUM_PROC_PER_NODE={processes}", "config.TRAINER.accelerator=cpu"]
+    long = ["config.TRAINER.limit_train_batches=1000", "config.TRAINER.checkpoint_every_n_steps=2"]
+    process = start(
+        [*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS, *several, *long, "config.TRAIN.NUM_WORKERS=1"]
+    )
     wait_for(last, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     status, said = ends(process)
-    assert status == 130, said[-2000:]
-    assert said.strip().splitlines()[-1] == "interrupted"
+    assert status == Interrupted.EXIT_STATUS == 130, said[-2000:]
+    step = read_checkpoint(last).global_step
+    ending = [line for line in said.splitlines() if "interrupted" in line]
+    assert ending == [
+        AGAIN.decode().strip(),
+        f"interrupted after step {step}; saved, config.RESUME=true goes on from there",
+    ]
     assert "Traceback" not in said
-    assert read_checkpoint(last).global_step > 0
 
 
 @pytest.mark.slow

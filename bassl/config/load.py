@@ -23,15 +23,24 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
-from bassl.config.schema import JOBS
+from bassl.config.schema import JOBS, shown
 from bassl.errors import InputError
 
 FOLDER = Path(__file__).parent
 GROUPS: dict[str, tuple[str, ...]] = {"pretrain": ("method",), "extract": (), "finetune": ("preset",)}
 SETTING = re.compile(r"(?P<sign>~|\+{0,2})(?P<name>[^=]*)=(?P<value>.*)", re.DOTALL)
 TEXT = ("str", "Optional[str]")
+PAIR = "list[float"  # of two, all of them
+EXPECTED = {
+    "bool": "true or false is",
+    "int": "a whole number is",
+    "float": "a number is",
+    "str": "a text is",
+    PAIR: "two numbers are",
+}
+SEVERAL = "bassl sweep EXPERIMENT --seeds 0,1,2"
 
 
 def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -42,17 +51,20 @@ def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     wrong type.
     """
     known = known_keys(job)
-    values = dict(_setting(job, known, text) for text in overrides)
-    groups = tuple(f"+{name}={value}" for name, value in values.items() if name not in known)
+    settings = {name: (value, typed) for name, value, typed in (_setting(job, known, text) for text in overrides)}
+    groups = tuple(f"+{name}={value}" for name, (value, _) in settings.items() if name not in known)
     try:
         composed = copy.deepcopy(_composed(job, groups))
-        for name, value in values.items():
+        for name, (value, _) in settings.items():
             if name in known:
                 OmegaConf.update(composed, name, value)
         for name in OmegaConf.missing_keys(composed):
             raise InputError(f"{name}=??? is no value; give it one or leave it out")
         OmegaConf.resolve(composed)
     except (HydraException, OmegaConfBaseException) as error:
+        name = str(getattr(error, "full_key", None)).split("[")[0]
+        if name in settings and name in known:
+            raise InputError(_misfit(name, settings[name][1], known[name], error)) from error
         raise InputError(_first_sentence(error)) from error
     config = composed.config
     assert OmegaConf.get_type(config) is JOBS[job]
@@ -94,8 +106,10 @@ def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any]]
             yield name, entry
 
 
-def _setting(job: str, known: dict[str, dataclasses.Field[Any]], text: str) -> tuple[str, Any]:
-    """Full name and value of what was typed."""
+def _setting(job: str, known: dict[str, dataclasses.Field[Any]], text: str) -> tuple[str, Any, str]:
+    """Full name and value of what was typed, and the value as typed."""
+    if text in ("-m", "--multirun"):
+        raise InputError(f"{text} is an option of Hydra's that is not there; {SEVERAL} runs several")
     match = SETTING.fullmatch(text)
     if match is None:
         raise InputError(f"{text!r} is no setting; write key=value, such as config.EXPR_NAME=devel")
@@ -107,8 +121,8 @@ def _setting(job: str, known: dict[str, dataclasses.Field[Any]], text: str) -> t
     if not match["value"].strip():
         raise InputError(f"{name} is given no value; write {name}=<value> or leave it out")
     if name in known:
-        return name, _value(text, match["value"], known[name].type in TEXT)
-    return name, _choice(job, name, str(_value(text, match["value"], True)))
+        return name, _value(text, match["value"], known[name].type in TEXT), match["value"]
+    return name, _choice(job, name, str(_value(text, match["value"], True))), match["value"]
 
 
 def _value(line: str, text: str, is_text: bool) -> Any:
@@ -124,7 +138,13 @@ def _value(line: str, text: str, is_text: bool) -> Any:
             return text.strip()
         raise InputError(f"{line!r} cannot be read: {_first_sentence(error)}") from error
     if parsed.is_sweep_override():
-        raise InputError(f"{line!r} asks for several runs; start one run per value")
+        name = line.partition("=")[0].lstrip("+")
+        if is_text and name.startswith("config.") and re.fullmatch(r"[^()]*,[^()]*", text):
+            raise InputError(
+                f"{line!r} asks for several runs; where the comma is part of it, write '{name}=\"{text}\"'"
+            )
+        how = SEVERAL if name == "config.SEED" else "one run per value"
+        raise InputError(f"{line!r} asks for several runs; start {how}")
     return text.strip() if is_text and isinstance(value, int | float) else value
 
 
@@ -136,6 +156,19 @@ def _choice(job: str, group: str, typed: str) -> str:
     near = difflib.get_close_matches(typed, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
     raise InputError(f"{group}={typed} is unknown; {hint}")
+
+
+def _misfit(name: str, typed: str, entry: dataclasses.Field[Any], error: Exception) -> str:
+    """What is wrong with the value of a key: of another type, or it refers to what is not there."""
+    if isinstance(error, InterpolationResolutionError):
+        return (
+            f"{name}={typed} cannot be filled in ({_first_sentence(error).removeprefix(f'{name}: ')}); write "
+            "${config.KEY} for another key, ${oc.env:NAME} for a variable of the environment"
+        )
+    kind = str(entry.type).removeprefix("Optional[").rstrip("]")
+    if not isinstance(error, ValidationError) or kind not in EXPECTED:
+        return _first_sentence(error)
+    return f"{name}={typed}: {EXPECTED[kind]} expected" + (f", such as {shown(entry)}" if kind == PAIR else "")
 
 
 def _unknown(name: str, keys: dict[str, Any], job: str) -> str:

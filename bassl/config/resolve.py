@@ -238,11 +238,11 @@ def _shared_out(effective: int, processes: int, accumulate: int) -> int:
     by = f"{processes} process{'es' if processes != 1 else ''}"
     if accumulate > 1:
         by += f" x {accumulate} micro-batches"
-    if effective < 1 or effective % parts:
+    key = "config.TRAIN.BATCH_SIZE.effective_batch_size"
+    at_least(key, effective, 1, f"; try {parts}")
+    if effective % parts:
         nearest = max(parts, (effective + (parts - 1) // 2) // parts * parts)
-        raise InputError(
-            f"config.TRAIN.BATCH_SIZE.effective_batch_size {effective} is not divisible by {by}; try {nearest}"
-        )
+        raise InputError(f"{key} {effective} is not divisible by {by}; try {nearest}")
     return effective // parts
 
 

@@ -208,11 +208,12 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
 
 
 def _outlive_signals(_worker: int) -> None:
-    """Leave SIGTERM and SIGUSR1 to the process that trains: SLURM sends them to workers as well.
+    """Leave signals to the process that trains: SLURM and a terminal's Ctrl-C send them to workers as well.
 
     A worker that they ended would end the run before it has saved itself.
     """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(WORKER_GRACE))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,17 +44,22 @@ class FeatureStore:
     per_shot: bool = False
 
     @classmethod
-    def open(cls, folder: Path) -> FeatureStore:
-        """Open a store of either layout; raises InputError where there is none or its index is damaged."""
+    def open(cls, folder: Path, makes: str | None = None) -> FeatureStore:
+        """Open a store of either layout; raises InputError where there is none or its index is damaged.
+
+        makes: the command that makes it, where the caller knows it.
+        """
         index = folder / "index.json"
         if index.is_file():
             return cls._from_index(folder, index)
+        if stores := sorted(path.parent for path in folder.glob("*/index.json")):
+            names = ", ".join(store.name for store in stores)
+            raise InputError(f"{folder} holds {len(stores)} feature store(s), {names}; name one, such as {stores[0]}")
         films = sorted(path for path in folder.glob("*/") if any(path.glob("[!.]*.npy"))) if folder.is_dir() else []
         if not films:
-            raise InputError(
-                f"no shot features in {folder}; make them with "
-                f"`python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM={folder.name}`"
-            )
+            into = shlex.quote(f"config.FEATURE_PATH={folder}")
+            makes = makes or f"bassl extract config.LOAD_FROM=<EXPR_NAME of the pre-training run> {into}"
+            raise InputError(f"no shot features in {folder}; make them with `{makes}`, or name a store that there is")
         dimension = _load_array(next(films[0].glob("[!.]*.npy"))).size
         return cls(folder, dimension, {film.name: len(_shot_files(film)) for film in films}, None, True)
 
@@ -80,8 +86,7 @@ class FeatureStore:
         if name not in self.num_shots:
             raise InputError(
                 f"the feature store {self.folder} holds no film {name} ({len(self.num_shots)} others); extract the "
-                "split that holds it: `python3 -m bassl.pretrain.extract_shot_repr "
-                f"config.LOAD_FROM={self.folder.name} config.SPLIT=...`"
+                f"split that holds it: repeat the command that made the store with config.SPLIT=..."
             )
         if self.per_shot:
             return np.stack([self._shot(path) for path in _shot_files(self.folder / name)])

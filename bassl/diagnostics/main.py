@@ -16,7 +16,9 @@ from pathlib import Path
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from bassl.endings import exit_status
 from bassl.errors import InputError
+from bassl.files import refuse_unwritable
 
 log = logging.getLogger(__name__)
 EVENTS = ".diagnostics"  # how our TensorBoard files end, so that no other is ever replaced
@@ -28,13 +30,13 @@ precision and, after extraction, the last three. What a run has no data for is l
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 2 a mistake of the user's."""
+    """Entry point; returns the exit status (see `bassl.endings`)."""
     given = _parser().parse_intermixed_args(argv)
-    try:
-        draw(given.run, given.out, given.features, given.film, given.examples, given.max_films, given.overrides)
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return exit_status(lambda: _draw(given), "draw again")
+
+
+def _draw(given: argparse.Namespace) -> int:
+    draw(given.run, given.out, given.features, given.film, given.examples, given.max_films, given.overrides)
     return 0
 
 
@@ -65,6 +67,7 @@ def draw(
     out = folder / "diagnostics" if out is None else out
     run = FinishedRun(folder, tuple(overrides), features)
     films = run.annotations.films
+    refuse_unwritable(out, "--out")
     if film is not None and film not in films:
         raise InputError(f"--film {film} is none of the {len(films)} test films, such as {films[0]}")
     index = films.index(film) if film is not None else 0

@@ -26,6 +26,7 @@ from bassl.download.archive import is_archive, merge, unpack
 from bassl.download.fetch import DownloadError, Patience, fetch, partial_bytes, probe
 from bassl.download.progress import Progress, format_bytes
 from bassl.errors import InputError
+from bassl.files import refuse_unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     patience = Patience(arguments.timeout, arguments.retries)
     try:
         items = list_items(vars(arguments), arguments.sources, os.environ)
+        refuse_unwritable(arguments.target, "--target")
         download(items, arguments.target, patience, keep_archives=arguments.keep_archives)
     except DownloadError as error:
         logger.error("error: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bassl.builders import keyframes_of
+from bassl.config.locations import DATA, PRETRAINED
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore, FeatureTable
@@ -49,7 +51,7 @@ def open_store(plan: FinetunePlan, tuned: Checkpoint | None, pretrained: Checkpo
         if not stored.get("features"):
             raise InputError("which features belong to the model? Set config.FEATURE_PATH=<feature store>")
         folder = plan.data.root / "features" / stored["features"]
-    store = FeatureStore.open(folder)
+    store = FeatureStore.open(folder, extraction(plan, folder))
     expected = stored.get("feature_model") or ({"sha256": pretrained.sha256} if pretrained is not None else None)
     if store.model and expected and store.model.get("sha256") != expected.get("sha256"):
         message = (
@@ -62,6 +64,22 @@ def open_store(plan: FinetunePlan, tuned: Checkpoint | None, pretrained: Checkpo
             )
         log.warning("%s; used all the same, as config.FEATURE_PATH names them", message)
     return store
+
+
+def extraction(plan: FinetunePlan, folder: Path) -> str:
+    """The command that makes a run's features, as one would type it."""
+    model, data = plan.pretrained, plan.data
+    is_file = model is not None and model.suffix == ".ckpt"
+    places = {
+        "CKPT_PATH": (model.parent if model is not None and not is_file else PRETRAINED, PRETRAINED),
+        "DATA_PATH": (data.root, DATA),
+        "ANNO_PATH": (data.annotations, data.root / "anno"),
+        "IMG_PATH": (data.keyframes, data.root / "240P_frames"),
+        "FEATURE_PATH": (folder, None if plan.own_features else folder),
+    }
+    name = "<EXPR_NAME of the pre-training run>" if model is None else model if is_file else model.name
+    own = [f"config.{key}={value}" for key, (value, default) in places.items() if value != default]
+    return shlex.join(["bassl", "extract", f"config.LOAD_FROM={name}", *own])
 
 
 def read_splits(

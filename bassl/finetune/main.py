@@ -12,7 +12,7 @@ if not __package__:  # started by path: the repository root belongs on the path,
 from omegaconf import DictConfig
 
 from bassl.config.resolve import resolve_finetune
-from bassl.entry import plain, start
+from bassl.entry import check_outputs, plain, start
 from bassl.finetune.metrics import METRIC_DEFINITIONS
 
 ABOUT = (
@@ -25,6 +25,10 @@ ABOUT = (
 def run(config: DictConfig) -> None:
     """Fine-tune or evaluate as the configuration says."""
     plan = resolve_finetune(config)
+    folders = {"config.LOG_PATH": plan.run.log_folder}
+    if plan.evaluate is None and not plan.zero_shot:
+        folders["config.CKPT_PATH"] = plan.run.checkpoint_folder
+    check_outputs({} if plan.run.dry_run else folders)
     from bassl.finetune.train import finetune  # torch is imported only for a configuration that can work
 
     finetune(plan, plain(config))

@@ -46,6 +46,7 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     device = choose_device(plan.compute, half=True)
     checkpoint = read_checkpoint(plan.checkpoint)
     network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
+    warn_of_other_pictures(plan, checkpoint)
     annotations = films_to_extract(plan)
     keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
     writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
@@ -93,6 +94,22 @@ def films_to_extract(plan: ExtractPlan) -> Annotations:
     annotations = read_annotations(plan.data.annotations / f"anno.{plan.split}.ndjson")
     frames = read_known_shot_frames(plan.shots, annotations.films)
     return annotations.with_num_shots({name: len(shots) for name, shots in frames.items()}, str(plan.shots))
+
+
+def warn_of_other_pictures(plan: ExtractPlan, checkpoint: Checkpoint) -> None:
+    """Say where key-frames are resized or cropped otherwise than for the checkpoint, if it knows our keys."""
+    config = checkpoint.metadata.get("bassl", {}).get("config") or checkpoint.config or {}
+    transform = config.get("TRANSFORM")
+    test = transform.get("test") if isinstance(transform, dict) else None
+    size = plan.test_transform
+    if not isinstance(test, dict) or None in (test.get("resize"), test.get("crop")):
+        return
+    if (test["resize"], test["crop"]) != (size.resize, size.crop):
+        log.warning(
+            "key-frames are resized to %d and cropped to %d pixels, those of %s were to %s and %s; for the same, set "
+            "config.TRANSFORM.test.resize=%s config.TRANSFORM.test.crop=%s",
+            size.resize, size.crop, checkpoint.path, test["resize"], test["crop"], test["resize"], test["crop"],
+        )  # fmt: skip
 
 
 def identity(plan: ExtractPlan, checkpoint: Checkpoint, device: Device) -> dict[str, Any]:

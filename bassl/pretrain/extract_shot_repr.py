@@ -14,7 +14,7 @@ if not __package__:  # started by path: the repository root belongs on the path,
 from omegaconf import DictConfig
 
 from bassl.config.resolve import resolve_extract
-from bassl.entry import plain, start
+from bassl.entry import check_outputs, plain, start
 
 ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 
@@ -22,6 +22,8 @@ ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 def run(config: DictConfig, **own: Any) -> None:
     """Extract as the configuration says."""
     plan = resolve_extract(config)
+    if not plan.dry_run:
+        check_outputs({"config.FEATURE_PATH": plan.features})
     from bassl.pretrain.extract import extract  # torch is imported only for a configuration that can work
 
     extract(plan, plain(config), **own)

@@ -14,7 +14,7 @@ if not __package__:  # started by path: the repository root belongs on the path,
 from omegaconf import DictConfig
 
 from bassl.config.resolve import resolve_pretrain
-from bassl.entry import plain, start
+from bassl.entry import check_outputs, plain, start
 
 ABOUT = "Pre-train a shot encoder and CRN on key-frames (BaSSL and its shot-level baselines)."
 
@@ -22,6 +22,8 @@ ABOUT = "Pre-train a shot encoder and CRN on key-frames (BaSSL and its shot-leve
 def run(config: DictConfig, **own: Any) -> None:
     """Pre-train as the configuration says."""
     plan = resolve_pretrain(config)
+    if not plan.run.dry_run:
+        check_outputs({"config.CKPT_PATH": plan.run.checkpoint_folder, "config.LOG_PATH": plan.run.log_folder})
     from bassl.pretrain.train import train  # torch is imported only for a configuration that can work
 
     train(plan, plain(config), **own)

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from bassl.endings import exit_status
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import refuse_unwritable, write_atomically
 from bassl.procedural.picture import Camera
 from bassl.procedural.screenplay import Film, write_screenplay
 
 GAP, HEAD = 3, 16  # pixels
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 SHOWN_SHOTS = 60
+PICTURES = (".jpg", ".png")
 
 
 def contact_sheet(
@@ -52,16 +54,19 @@ def contact_sheet(
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        films = [
-            (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))
-            for number in arguments.difficulty
-        ]
-        sheet = contact_sheet(films, arguments.scenes)
-        write_atomically(arguments.file, lambda temporary: sheet.save(temporary, quality=80))
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return exit_status(lambda: _write(arguments), "write again")
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    if arguments.file.suffix.lower() not in PICTURES:
+        raise InputError(f"{arguments.file} is no picture by its name; end it in {' or '.join(PICTURES)}")
+    refuse_unwritable(arguments.file.parent, "file")
+    films = [
+        (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))
+        for number in arguments.difficulty
+    ]
+    sheet = contact_sheet(films, arguments.scenes)
+    write_atomically(arguments.file, lambda temporary: sheet.save(temporary, quality=80))
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bassl.errors import InputError
+from bassl.files import refuse_unwritable
 from bassl.labels.findings import Finding
 from bassl.prepare.options import EXIT, finish
 from bassl.procedural.difficulty import DEFAULT
@@ -31,6 +32,7 @@ def _write(arguments: argparse.Namespace) -> list[Finding]:
 
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} cannot work; give 1 or more")
+    refuse_unwritable(arguments.target, "--target")
     width, height = _size(arguments.size)
     data = DataSet(
         arguments.films,

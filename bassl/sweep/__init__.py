@@ -5,6 +5,6 @@ of the script for each process does not get on with; a row here is three jobs th
 step by step.
 
 Reading order: `experiment.py` (what is compared), `settings.py` (whom a setting is for), `runs.py` (the
-commands), `folder.py` (what is done), `execute.py` (doing it), `results.py`, `table.py`, `picture.py`,
-`main.py`.
+commands), `feasible.py` (whether they can start), `folder.py` (what is done), `execute.py` (doing it),
+`results.py`, `table.py`, `picture.py`, `main.py`.
 """

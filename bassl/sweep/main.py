@@ -11,9 +11,12 @@ from pathlib import Path
 
 from bassl.config.locations import PACKAGE
 from bassl.console import speak
-from bassl.errors import InputError, Preempted
+from bassl.endings import exit_status
+from bassl.errors import InputError
+from bassl.files import refuse_unwritable
 from bassl.sweep.execute import command, execute
 from bassl.sweep.experiment import Experiment, read_experiment, ready_names
+from bassl.sweep.feasible import check_feasible
 from bassl.sweep.folder import DONE, SweepFolder
 from bassl.sweep.results import RowResult, collect
 from bassl.sweep.runs import Run, plan_runs
@@ -32,17 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_intermixed_args(argv)
     speak()
-    try:
-        return _run(arguments)
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except Preempted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return Preempted.EXIT_STATUS
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        return 130
+    return exit_status(
+        lambda: _run(arguments),
+        "the same command goes on from here",
+        "interrupted; the same command goes on from here",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -60,6 +57,8 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(listing(runs, folder))
         return 0
     _check_annotations(runs)
+    check_feasible(runs, devices)
+    refuse_unwritable(folder.root, "--output")
     with folder.taken() as lock:
         folder.begin(experiment.name, runs)
         log.info("%s: %d rows x %d seeds, in %s", experiment.name, len(rows), len(seeds), folder.root)

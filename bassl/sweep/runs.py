@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One row with one seed. annotations: the files that its steps read."""
+    """One row with one seed. annotations: the files that its steps read. plans: of its steps, by name."""
 
     row: str
     seed: int
     steps: tuple[Step, ...]
     annotations: tuple[Path, ...]
+    plans: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -113,7 +114,8 @@ def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: P
         if step == "zero_shot":  # trains nothing
             decided = {key: value for key, value in decided.items() if not key.startswith(TRAINING)}
         steps.append(Step(step, arguments, decided, output))
-    return Run(row, seed, tuple(steps), _annotations(plans["pretrain"], plans["extract"], plans["finetune"]))
+    annotations = _annotations(plans["pretrain"], plans["extract"], plans["finetune"])
+    return Run(row, seed, tuple(steps), annotations, plans)
 
 
 def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path]:

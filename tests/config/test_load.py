@@ -118,7 +118,6 @@ WRONG_TYPES = [
 
 MALFORMED = [
     ("config.EXPR_NAME", "is no setting"),
-    ("--multirun", "is no setting"),
     ("", "is no setting"),
     ("=3", "unknown key"),
     ("~config.EXPR_NAME=devel", "would delete a key"),
@@ -248,6 +247,39 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(override: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("config.TRANSFORM.train.scale=0.5", "two numbers are expected, such as [0.14,1.0]"),
+        ("config.TRANSFORM.train.scale=[0.5,a]", "two numbers are expected, such as [0.14,1.0]"),
+        ("config.DRY_RUN=fasle", "true or false is expected"),
+        ("config.TRAINER.max_steps=1.5", "a whole number is expected"),
+        ("config.TRAIN.OPTIMIZER.lr.base_lr=much", "a number is expected"),
+        ("config.DATA_PATH=[a,b]", "a text is expected"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_answered_with_what_is_expected(setting: str, expected: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        load("pretrain", [setting])
+    assert str(refusal.value) == f"{setting}: {expected}"
+
+
+@pytest.mark.parametrize("value", ["${HOME}/x", "${config.NOPE}", "${oc.env:BASSL_NOPE}"])
+def test_a_reference_to_nothing_names_the_key_and_how_to_write_one(value: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        load("pretrain", [f"config.DATA_PATH={value}"])
+    assert str(refusal.value).startswith(f"config.DATA_PATH={value} cannot be filled in (")
+    assert str(refusal.value).endswith("${oc.env:NAME} for a variable of the environment")
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_several_runs_are_the_sweeps(flag: str) -> None:
+    with pytest.raises(
+        InputError, match=f"{flag} is an option of Hydra's.*; bassl sweep EXPERIMENT --seeds 0,1,2 runs"
+    ):
+        load("pretrain", [flag, "config.SEED=0,1"])
+
+
 @pytest.mark.parametrize(("override", "said"), MALFORMED)
 def test_what_cannot_be_read_is_refused_in_one_line(override: str, said: str) -> None:
     with pytest.raises(InputError) as refusal:
@@ -259,8 +291,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(override: str, said: str) ->
 @pytest.mark.parametrize("values", ["a,b", "choice(a,b)", "range(3)", "glob(*)", "1,2"])
 @pytest.mark.parametrize("key", ["config.EXPR_NAME", "config.SEED", "+method"])
 def test_a_sweep_is_refused(key: str, values: str) -> None:
-    with pytest.raises(InputError, match="asks for several runs; start one run per value"):
+    is_comma = key == "config.EXPR_NAME" and "(" not in values
+    remedy = {
+        "config.EXPR_NAME": f"where the comma is part of it, write 'config.EXPR_NAME=\"{values}\"'" if is_comma else "",
+        "config.SEED": "start bassl sweep EXPERIMENT --seeds 0,1,2",
+    }
+    with pytest.raises(InputError) as refusal:
         load("pretrain", [f"{key}={values}"])
+    assert str(refusal.value).endswith(f"asks for several runs; {remedy.get(key) or 'start one run per value'}")
+    if is_comma:
+        assert value_of("pretrain", key, f'{key}="{values}"') == values
 
 
 @pytest.mark.parametrize("text", [

@@ -337,7 +337,8 @@ def test_a_batch_that_cannot_be_shared_out_is_answered_with_the_nearest_that_can
         pretrain_plan(f"{BATCH}={effective}", *overrides)
     by = "1 process" if processes == 1 else f"{processes} processes"
     by += f" x {accumulate} micro-batches" if accumulate > 1 else ""
-    assert str(refusal.value) == f"{BATCH} {effective} is not divisible by {by}; try {nearest}"
+    wrong = f" {effective} is not divisible by {by}" if effective > 0 else f"={effective} must be at least 1"
+    assert str(refusal.value) == f"{BATCH}{wrong}; try {nearest}"
     assert pretrain_plan(f"{BATCH}={nearest}", *overrides).compute.batch_size * processes * accumulate == nearest
 
 

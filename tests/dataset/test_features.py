@@ -121,7 +121,14 @@ def test_a_folder_without_features_is_refused_with_the_command_that_makes_them(e
         folder.mkdir()
     said = refusal_of(folder)
     assert said.startswith(f"no shot features in {folder}; make them with ")
-    assert "bassl.pretrain.extract_shot_repr config.LOAD_FROM=bassl" in said
+    assert f"bassl extract config.LOAD_FROM=<EXPR_NAME of the pre-training run> config.FEATURE_PATH={folder}`" in said
+
+
+def test_a_folder_of_stores_is_refused_with_their_names(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        written_store(tmp_path / name)
+    said = f"{tmp_path} holds 2 feature store(s), a, b; name one, such as {tmp_path / 'a'}"
+    assert refusal_of(tmp_path) == said
 
 
 def test_a_film_that_is_not_there_is_refused(tmp_path: Path) -> None:

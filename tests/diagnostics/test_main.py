@@ -95,6 +95,7 @@ def test_overrides_may_stand_anywhere_on_the_line(logs: Path, tmp_path: Path) ->
     [
         (["--film", "tt9"], "--film tt9 is none of the 1 test films, such as tt0000003"),
         (["--examples", "0"], "--examples 0 and --max-films 20 must be 1 or more"),
+        (["--out", f"{__file__}/d"], f"test_main.py/d cannot be written ({__file__} is a file); name another --out"),
         (["config.DATA_PAT=x"], "did you mean config.DATA_PATH?"),
         (["config.DATA_PATH=/nowhere"], "annotation file /nowhere/anno/anno.test.ndjson does not exist"),
     ],
@@ -143,3 +144,14 @@ def test_a_real_run_is_drawn_by_the_command_as_a_user_types_it(tiny_movienet: Pa
     assert pictures(finetuned / "diagnostics") == FINETUNING
     drawn = pictures(pretrained / "diagnostics")
     assert drawn == ["attention", "boundary_distance", "knn", "loss", "neighbors", "splits"]
+
+
+def test_ctrl_c_is_no_traceback(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bassl.diagnostics.main.add_to_tensorboard", interrupt)
+    assert main(["--run", str(logs)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"

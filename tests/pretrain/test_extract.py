@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bassl.config.load import load
+from bassl.config.resolve import resolve_extract
 from bassl.dataset.features import FeatureStore, FeatureWriter
+from bassl.model.checkpoint import Checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
+from bassl.pretrain.extract import warn_of_other_pictures
 from tests.runs import extract_overrides, pretrain_overrides
 
 
@@ -33,3 +37,29 @@ def test_no_more_than_one_film_is_ever_held(
     assert alive == [0, 0, 0]
     store = FeatureStore.open(tmp_path / "features")
     assert store.num_shots == {"tt0000001": 40, "tt0000002": 31, "tt0000003": 24}
+
+
+@pytest.mark.parametrize(
+    ("stored", "warned"),
+    [
+        ({"test": {"resize": 96, "crop": 90}}, True),
+        ({"test": {"resize": 256, "crop": 224}}, False),
+        ({"test": {"Resize": 96}}, False),
+        ([{"name": "VideoResize"}], False),
+        (None, False),
+    ],
+    ids=["other", "same", "other names", "the reference's", "none"],
+)
+@pytest.mark.parametrize("place", ["within", "beside"])
+def test_other_pictures_than_in_pretraining_are_one_warning(
+    place: str, stored: object, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {} if stored is None else {"TRANSFORM": stored}
+    beside, within = (config, {}) if place == "beside" else (None, {"bassl": {"config": config}})
+    checkpoint = Checkpoint(Path("/ckpt/a/last.ckpt"), {}, config=beside, metadata=within)
+    warn_of_other_pictures(resolve_extract(load("extract", ["config.LOAD_FROM=a"])), checkpoint)
+    said = (
+        "key-frames are resized to 256 and cropped to 224 pixels, those of /ckpt/a/last.ckpt were to 96 and 90; "
+        "for the same, set config.TRANSFORM.test.resize=96 config.TRANSFORM.test.crop=90"
+    )
+    assert caplog.messages == [said] * warned

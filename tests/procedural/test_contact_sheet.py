@@ -31,3 +31,18 @@ def test_a_difficulty_that_cannot_work_is_one_error(tmp_path: Path, capsys: pyte
     assert main([str(tmp_path / "sheet.png"), "--difficulty", "2"]) == 2
     assert capsys.readouterr().err.startswith("error: difficulty 2.0 cannot work")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.txt", "a.txt is no picture by its name; end it in .jpg or .png"), ("file/a.png", "file cannot be written")],
+)
+def test_a_file_that_cannot_be_written_is_one_error(
+    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1

@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 
 from bassl.config.load import load
+from bassl.config.locations import PACKAGE
 from bassl.model.checkpoint import read_checkpoint
 from bassl.sweep import main as sweep_main
 from bassl.sweep.runs import MODULES
 from tests.sweep.conftest import RealSweep, tiny_experiment
+
+BIG_BUCK_BUNNY = PACKAGE / "data" / "big_buck_bunny"
 
 
 def run(*arguments: object) -> int:
@@ -138,6 +141,12 @@ def test_the_listing_holds_commands_that_compose_and_leaves_nothing(
     assert not (tmp_path / "a b").exists()
 
 
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "l.csv").touch()
+    assert run("sample", "pretrain:config.DISTRIBUTED.NUM_PROC_PER_NODE=1", "-o", tmp_path / "l.csv") == 2
+    assert f"l.csv cannot be written ({tmp_path}/l.csv is a file); name another --output" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["sampel"], "did you mean sample?"),
     (["sample", "--rows", "random,bsasl"], "has no row 'bsasl'; choose of random, shotcol, bassl"),
@@ -145,6 +154,11 @@ def test_the_listing_holds_commands_that_compose_and_leaves_nothing(
     (["sample", "--jobs", "0"], "--jobs 0 cannot work"),
     (["sample", "--jobs", "2", "--devices", "0"], "--devices names 1 for --jobs 2"),
     (["sample", "config.TRAINER.max_epochs=1"], "write pretrain:config.TRAINER.max_epochs=1"),
+    (["losses", f"config.DATA_PATH={BIG_BUCK_BUNNY}", "config.DISTRIBUTED.NUM_PROC_PER_NODE=64",
+      "pretrain:config.TRAIN.BATCH_SIZE.effective_batch_size=64"],
+     "row all, pretrain: 64 processes need as many GPUs, this machine has "),
+    (["sample", "pretrain:config.TRAIN.BATCH_SIZE.effective_batch_size=200"],
+     "row random, pretrain: a batch of 200 samples does not fit the 136 samples there are; set"),
     (["procedural", "config.DATA_PATH=/nowhere"], "there is no /nowhere/anno/anno.pretrain.ndjson"),
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_before_anything_is_made(
