@@ -121,7 +121,7 @@ def _chosen_seeds(experiment: Experiment, given: str | None) -> list[int]:
 
 
 def _check_annotations(runs: Sequence[Run]) -> None:
-    for path in dict.fromkeys(path for run in runs for path in run.annotations):
+    for path in dict.fromkeys(path for run in runs for step in run.steps for path in step.annotations):
         if not path.is_file():
             raise InputError(
                 f"there is no {path}; name the folder of the data by config.DATA_PATH=..., or see what it lacks by "
