@@ -21,6 +21,7 @@ from bassl.procedural.screenplay import Film, write_screenplay
 GAP, HEAD = 3, 16  # pixels
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 SHOWN_SHOTS = 60
+ENDINGS = (".jpg", ".png")
 
 
 def contact_sheet(
@@ -53,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.file.suffix.lower() not in ENDINGS:
+            raise InputError(f"{arguments.file} names no kind of picture; end it in {' or '.join(ENDINGS)}")
+        if arguments.scenes < 1:
+            raise InputError(f"--scenes {arguments.scenes} draws nothing; give 1 or more")
         films = [
             (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))
             for number in arguments.difficulty
@@ -62,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except OSError as error:
+        sys.stderr.write(f"error: {error}; name another file\n")
+        return 1
     return 0
 
 

@@ -31,3 +31,19 @@ def test_a_difficulty_that_cannot_work_is_one_error(tmp_path: Path, capsys: pyte
     assert main([str(tmp_path / "sheet.png"), "--difficulty", "2"]) == 2
     assert capsys.readouterr().err.startswith("error: difficulty 2.0 cannot work")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("typed", "status", "said"), [
+    (["sheet.xyz"], 2, "sheet.xyz names no kind of picture; end it in .jpg or .png"),
+    (["sheet"], 2, "names no kind of picture"),
+    (["sheet.png", "--scenes", "0"], 2, "--scenes 0 draws nothing"),
+    (["a file/sheet.png"], 1, "name another file"),
+])  # fmt: skip
+def test_a_picture_that_cannot_be_is_one_error(
+    tmp_path: Path, typed: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").write_text("text")
+    assert main([str(tmp_path / typed[0]), "--difficulty", "0", *typed[1:]]) == status
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
