@@ -42,9 +42,11 @@ def center_attention(crn: ContextualRelationNetwork, shots: Tensor) -> Tensor:
     """What the centre shot attends to, mean over heads: windows (B, S, D) -> (B, L, S + 1), CLS first.
 
     L layers; each row sums to 1. The network must be in eval mode. Raises InputError for windows it was not
-    built for.
+    built for, and for features that are not finite.
     """
     assert not crn.training, "attention is looked at in eval mode"
+    if not torch.isfinite(shots).all():
+        raise InputError(f"windows of shape {tuple(shots.shape)} hold features that are not finite; extract them again")
     tokens = crn.shot_embedding(shots)
     center = tokens.shape[1] // 2  # counting CLS, as the centre pooling does
     rows = []

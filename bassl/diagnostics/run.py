@@ -187,7 +187,8 @@ def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan |
 def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:
     """The table that fine-tuning writes; `film` becomes the index into `films`.
 
-    Raises InputError with the line for a malformed row and for a film that is not among them.
+    Raises InputError with the line for a malformed row and for a film that is not among them, and for a file that is
+    no table.
     """
     index = {name: number for number, name in enumerate(films)}
     rows: list[tuple[int, int, float, int]] = []
@@ -203,6 +204,8 @@ def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:
                     ) from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; finish the fine-tuning run, which writes it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table ({error}); run the evaluation again") from error
     if not rows:
         raise InputError(f"{path} holds no predictions; finish the fine-tuning run, which writes them")
     film, shot, probability, label = zip(*rows, strict=True)

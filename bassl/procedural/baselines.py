@@ -59,8 +59,14 @@ KINDS: dict[str, Callable[[Pixels], Features]] = {
 
 
 def baseline_precisions(layout: Layout, kinds: Sequence[str] = tuple(KINDS)) -> dict[str, float]:
-    """AP in 0..1 by kind of feature, and under "chance" the share of boundaries, over all labelled films."""
-    notes = read_annotations(layout.annotation_file("trainvaltest"))
+    """AP in 0..1 by kind of feature, and under "chance" the share of boundaries, over all labelled films.
+
+    Raises InputError for labels without a boundary, and for a key-frame that cannot be read or has no edges.
+    """
+    path = layout.annotation_file("trainvaltest")
+    notes = read_annotations(path)
+    if not (notes.label != 0).any():
+        raise InputError(f"{path} holds no scene boundary, so there is nothing to find; give more or longer films")
     probability = {kind: np.zeros(len(notes)) for kind in kinds}
     for film in range(len(notes.films)):
         rows = np.flatnonzero(notes.film == film)
@@ -90,7 +96,10 @@ def _read(path: Path) -> Pixels:
         with Image.open(path) as image:
             image.draft("RGB", (LONG_SIDE, LONG_SIDE))
             image.thumbnail((LONG_SIDE, LONG_SIDE))
-            return np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image.convert("RGB"))
+        if min(pixels.shape[:2]) < 2:
+            raise OSError(f"{pixels.shape[1]}x{pixels.shape[0]} pixels have no edges")
+        return pixels
     except OSError as error:
         raise InputError(f"key-frame {path} cannot be read ({error}); see bassl check-data") from error
 

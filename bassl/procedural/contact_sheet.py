@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(arguments: argparse.Namespace) -> int:
     if arguments.file.suffix.lower() not in PICTURES:
         raise InputError(f"{arguments.file} is no picture by its name; end it in {' or '.join(PICTURES)}")
+    if arguments.scenes < 1:
+        raise InputError(f"--scenes {arguments.scenes} draws nothing; give 1 or more")
     refuse_unwritable(arguments.file.parent, "file")
     films = [
         (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +29,7 @@ from bassl.procedural.picture import Camera
 from bassl.procedural.screenplay import SHORTEST_SCENE, write_screenplay
 
 JOB = "bassl.procedural"
-SMALLEST = 16  # pixels
+SMALLEST, LARGEST = 16, 2048  # pixels; of the largest a view takes two GB to draw
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class DataSet:
             raise InputError(
                 f"key-frames of {self.width}x{self.height} are too small; give {SMALLEST}x{SMALLEST} or more"
             )
+        if max(self.width, self.height) > LARGEST:
+            raise InputError(
+                f"key-frames of {self.width}x{self.height} are too large; give {LARGEST}x{LARGEST} or less"
+            )
 
     @property
     def films(self) -> list[str]:
@@ -70,20 +77,26 @@ class DataSet:
 def write_data_set(target: Path, data: DataSet, num_processes: int = 1, progress_bar: bool = False) -> Built:
     """Write key-frames, shot files, labels, splits and annotations of all films; those that are there stay.
 
-    Raises InputError for a target that was begun with other settings, or holds other key-frames.
+    A film is there if its shot file, its labels and its folder of key-frames are. Raises InputError for a target that
+    was begun with other settings, or holds other key-frames, ChildProcessError where a process was killed.
     """
     layout = Layout.of(target)
     splits = draw_splits(data.films, data.shares, data.seed)
     with alone(target, JOB):
         sweep(target)
         settle(target, {"source": "procedural films", **data.as_json()})
-        missing = [film for film, name in enumerate(data.films) if not (layout.shots / f"{name}.txt").is_file()]
+        missing = [film for film, name in enumerate(data.films) if not _is_there(layout, name)]
         with _mapped(num_processes) as mapped:
             drawn = mapped(partial(write_film, target, data), missing)
             for _ in tqdm(drawn, "drawing", len(missing), unit="film", disable=not progress_bar):
                 pass
         write_split_file(layout.split, splits)
         return build_annotations(layout)
+
+
+def _is_there(layout: Layout, name: str) -> bool:
+    files = (layout.shots / f"{name}.txt", layout.labels / f"{name}.txt")
+    return all(path.is_file() for path in files) and (layout.keyframes / name).is_dir()
 
 
 def write_film(target: Path, data: DataSet, number: int) -> None:
@@ -112,5 +125,20 @@ def _mapped(num_processes: int) -> Iterator[Any]:
         yield map
         return
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
-        yield pool.map
+    try:
+        with ProcessPoolExecutor(num_processes, context, _end_with_the_command) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise ChildProcessError("a process that drew films was killed, for want of memory perhaps") from error
+
+
+def _end_with_the_command() -> None:
+    """In a worker: do not wait for work for ever when the command was killed."""
+    command = multiprocessing.parent_process()
+    assert command is not None
+
+    def watch() -> None:
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

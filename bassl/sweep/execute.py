@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from bassl.config.locations import PACKAGE
 from bassl.errors import Preempted
-from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder
+from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step
 from bassl.sweep.table import shown_seconds
 
@@ -104,7 +104,13 @@ def command(step: Step) -> list[str]:
 
 def _start(run: Run, steps: Sequence[Step], folder: SweepFolder, lock: int, device: Sequence[str]) -> _Active:
     step, later = steps[0], list(steps[1:])
-    record = StepRecord(WAITING, folder.record(run, step).attempts + 1, settings=step.settings)
+    folder.refuse_mixing(run, step)  # a sweep takes days, in which its annotations may change
+    record = StepRecord(
+        WAITING,
+        folder.record(run, step).attempts + 1,
+        settings=step.settings,
+        annotations=annotation_hashes(step),
+    )
     folder.note(run, step, record)
     path = folder.output(run, step)
     path.parent.mkdir(parents=True, exist_ok=True)

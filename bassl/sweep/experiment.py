@@ -81,6 +81,9 @@ def checked(experiment: Experiment, path: Path) -> Experiment:
     strange = [row for row in experiment.published_ap if row not in experiment.rows]
     if strange:
         raise InputError(f"{path}: published_ap names {strange[0]}, which is no row; rows are {_listed(experiment)}")
+    for row, value in experiment.published_ap.items():
+        if not 0 <= value <= 100:
+            raise InputError(f"{path}: published_ap of {row} is {value}; give percent, from 0 to 100")
     if experiment.data is not None and not (PACKAGE / "data" / experiment.data).is_dir():
         raise InputError(f"{path}: data={experiment.data} is no folder of bassl/data; leave it out")
     return experiment

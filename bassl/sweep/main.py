@@ -78,8 +78,9 @@ def _run(arguments: argparse.Namespace) -> int:
             after_run=report,
         )
         found = report()
-        _draw(folder.root / "results.png", found, experiment)
-    sys.stdout.write(f"{markdown(experiment, found)}\n{folder.root}/results.md, results.csv, results.png\n")
+        picture = _draw(folder.root / "results.png", found, experiment)
+    names = ", ".join(["results.md", "results.csv", *([picture.name] if picture else [])])
+    sys.stdout.write(f"{markdown(experiment, found)}\n{folder.root}/{names}\n")
     return 1 if any(run.failure for row in found for run in row.runs) else 0
 
 
@@ -97,11 +98,15 @@ def listing(runs: Sequence[Run], folder: SweepFolder) -> str:
     return "\n".join(lines)
 
 
-def _draw(path: Path, rows: Sequence[RowResult], experiment: Experiment) -> None:
-    if any(row.spread("AP").values for row in rows):
-        from bassl.sweep.picture import draw
+def _draw(path: Path, rows: Sequence[RowResult], experiment: Experiment) -> Path | None:
+    """Draw the picture; where there is no AP to draw, an earlier one goes."""
+    if not any(row.spread("AP").values for row in rows):
+        path.unlink(missing_ok=True)
+        return None
+    from bassl.sweep.picture import draw
 
-        draw(path, rows, experiment.name, experiment.about)
+    draw(path, rows, experiment.name, experiment.about)
+    return path
 
 
 def _chosen_rows(experiment: Experiment, given: str | None) -> list[str]:
@@ -120,7 +125,7 @@ def _chosen_seeds(experiment: Experiment, given: str | None) -> list[int]:
 
 
 def _check_annotations(runs: Sequence[Run]) -> None:
-    for path in dict.fromkeys(path for run in runs for path in run.annotations):
+    for path in dict.fromkeys(path for run in runs for step in run.steps for path in step.annotations):
         if not path.is_file():
             raise InputError(
                 f"there is no {path}; name the folder of the data by config.DATA_PATH=..., or see what it lacks by "

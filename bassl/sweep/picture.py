@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT, WIDTH, LEGEND_TOP, TOP, BOTTOM, RIGHT = 54, 1180, 76, 122, 84, 150  # pixels
 NAME_ROOM = 12  # pixels a character of the longest row's name
+LONGEST_SHOWN = 50  # characters of a row's name; what is longer is cut in its middle
 BESIDE = (
     ("training_free_AP", "training-free scorer, same features", "x", look.FAINT_INK),
     ("zero_shot_AP", "zero-shot boundary head", "^", look.LABELLED),
@@ -37,7 +38,7 @@ def results_figure(rows: Sequence[RowResult], title: str, about: str = "") -> Fi
     """
     if not any(row.spread("AP").values for row in rows):
         raise InputError("no run has been scored yet, so there is nothing to draw")
-    left = max(120, 40 + NAME_ROOM * max(len(row.name) for row in rows))
+    left = max(120, 40 + NAME_ROOM * max(len(_shown_name(row)) for row in rows))
     figure = look.new_figure(WIDTH, TOP + ROW_HEIGHT * len(rows) + BOTTOM)
     look.add_text(figure, 24, 16, title, size=17, weight="bold")
     look.add_text(figure, 24, 46, about, size=12, color=look.FAINT_INK)
@@ -50,6 +51,11 @@ def results_figure(rows: Sequence[RowResult], title: str, about: str = "") -> Fi
     _finish(axes, rows)
     _add_legend(figure, axes)
     return figure
+
+
+def _shown_name(row: RowResult) -> str:
+    half = (LONGEST_SHOWN - 1) // 2
+    return row.name if len(row.name) <= LONGEST_SHOWN else f"{row.name[:half]}…{row.name[-half:]}"
 
 
 def _draw_seeds(axes: Axes, place: int, row: RowResult) -> None:
@@ -84,7 +90,7 @@ def _finish(axes: Axes, rows: Sequence[RowResult]) -> None:
     low, high = _range(rows)
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=14)
+    axes.set_yticks(range(len(rows)), [_shown_name(row) for row in rows], fontsize=14)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("AP on the test rows (%)", fontsize=14, color=look.INK)
     axes.tick_params(axis="x", labelsize=13)

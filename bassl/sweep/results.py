@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bassl.errors import InputError
-from bassl.sweep.folder import DONE, FAILED, SweepFolder
+from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
 from bassl.sweep.runs import STEPS, run_name
 
 VALIDATED = {
@@ -106,19 +106,21 @@ def collect(folder: SweepFolder, rows: Sequence[str], published_ap: Mapping[str,
 
 
 def _run(folder: SweepFolder, row: str, seed: int) -> RunResult:
+    """What a run has left. A step whose record or scores are damaged counts as failed, and in no mean."""
     name = run_name(row, seed)
-    records = {step: folder.record(name, step) for step in STEPS}
-    done = {step: record for step, record in records.items() if record.status == DONE}
-    failed = [(step, record.error or "") for step, record in records.items() if record.status == FAILED]
+    done: dict[str, StepRecord] = {}
+    failed: list[tuple[str, str]] = []
     values: dict[str, float] = {}
-    if "finetune" in done:
-        scores = _scores(folder.root / "finetune" / "logs" / name)
-        values |= _percent({metric: scores["test"][metric] for metric in ("AP", "mAP")})
-        values |= _percent({"training_free_AP": scores["training_free"].get("AP")})
-    if "zero_shot" in done:
-        values |= _percent({"zero_shot_AP": _scores(folder.root / "zero_shot" / "logs" / name)["test"]["AP"]})
-    if "pretrain" in done:
-        values |= validated(folder.root / "pretrain" / "logs" / name)
+    for step in STEPS:
+        try:
+            record = folder.record(name, step)
+            if record.status == DONE:
+                values |= _values(folder, name, step)
+                done[step] = record
+            elif record.status == FAILED:
+                failed.append((step, record.error or ""))
+        except InputError as error:
+            failed.append((step, str(error)))
     return RunResult(
         row,
         seed,
@@ -127,6 +129,35 @@ def _run(folder: SweepFolder, row: str, seed: int) -> RunResult:
         frozenset(step for step, record in done.items() if record.attempts > 1),
         failed[0] if failed else None,
     )
+
+
+def _values(folder: SweepFolder, run: str, step: str) -> dict[str, float]:
+    """The numbers of a step that is done; those that are not finite (nothing to measure) are left out."""
+    if step == "extract":
+        return {}
+    logs = folder.root / step / "logs" / run
+    if step == "pretrain":
+        found: Mapping[str, float | None] = validated(logs)
+    else:
+        path = logs / "all_score.json"
+        try:
+            found = _scored(step, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} cannot be read ({error!r}); remove {folder.record_path(run, step)} first, and only that step "
+                "and those behind it are done again"
+            ) from error
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def _scored(step: str, scores: Any) -> dict[str, float | None]:
+    """The numbers of `all_score.json`, in percent."""
+    if step == "zero_shot":
+        found = {"zero_shot_AP": scores["test"]["AP"]}
+    else:
+        found = {metric: scores["test"][metric] for metric in ("AP", "mAP")}
+        found["training_free_AP"] = scores["training_free"].get("AP")
+    return {name: None if value is None else 100 * float(value) for name, value in found.items()}
 
 
 @cache
@@ -149,15 +180,3 @@ def validated(logs: Path) -> Mapping[str, float]:
             if step[0] == 0:
                 found[f"{name}_before"] = float(value[0])
     return found
-
-
-def _percent(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: 100 * value for name, value in values.items() if value is not None}
-
-
-def _scores(logs: Path) -> dict[str, Any]:
-    path = logs / "all_score.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); remove the sweep's folder and start again") from error

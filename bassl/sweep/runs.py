@@ -40,12 +40,13 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
 class Step:
     """One command of a run. arguments: what stands behind `python3 -m <module>`. settings: what decides its
     outcome, by key; folders and names of the sweep are left out. output: the file that is there as soon as it
-    has begun to leave something."""
+    has begun to leave something. annotations: the files of labels that it reads."""
 
     name: str
     arguments: tuple[str, ...]
     settings: Mapping[str, Any]
     output: Path
+    annotations: tuple[Path, ...] = ()
 
     @property
     def module(self) -> str:
@@ -55,12 +56,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One row with one seed. annotations: the files that its steps read. plans: of its steps, by name."""
+    """One row with one seed. plans: of its steps, by name."""
 
     row: str
     seed: int
     steps: tuple[Step, ...]
-    annotations: tuple[Path, ...]
     plans: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,9 +113,8 @@ def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: P
         decided = deciding(config)
         if step == "zero_shot":  # trains nothing
             decided = {key: value for key, value in decided.items() if not key.startswith(TRAINING)}
-        steps.append(Step(step, arguments, decided, output))
-    annotations = _annotations(plans["pretrain"], plans["extract"], plans["finetune"])
-    return Run(row, seed, tuple(steps), annotations, plans)
+        steps.append(Step(step, arguments, decided, output, _annotations(plans[step])))
+    return Run(row, seed, tuple(steps), plans)
 
 
 def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path]:
@@ -142,14 +141,16 @@ def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path
     return [*own, "config.RESUME=true"], folder / step / "ckpt" / name / "last.ckpt"
 
 
-def _annotations(pretrain: PretrainPlan, extract: ExtractPlan, finetune: FinetunePlan) -> tuple[Path, ...]:
-    splits = ["train", "test", *(["val"] if finetune.select_on == "val" else [])]
-    found = [
-        pretrain.data.annotations / "anno.pretrain.ndjson",
-        extract.data.annotations / f"anno.{extract.split}.ndjson",
-        *(finetune.data.annotations / f"anno.{split}.ndjson" for split in splits),
-    ]
-    return tuple(found)
+def _annotations(plan: PretrainPlan | ExtractPlan | FinetunePlan) -> tuple[Path, ...]:
+    if isinstance(plan, PretrainPlan):
+        splits = ["pretrain", *(["test"] if plan.knn_validation else [])]
+    elif isinstance(plan, ExtractPlan):
+        splits = [plan.split]
+    elif plan.zero_shot:
+        splits = ["test"]
+    else:
+        splits = ["train", "test", *(["val"] if plan.select_on == "val" else [])]
+    return tuple(plan.data.annotations / f"anno.{split}.ndjson" for split in splits)
 
 
 def deciding(config: Any) -> dict[str, Any]:

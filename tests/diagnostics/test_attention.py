@@ -145,3 +145,10 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"give \(B, L, S \+ 1\), \(B, S\), B notes"):
         attention_figure("film", weights, shots, plain_keyframe, notes)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    shots = data(0, (2, 5, 12))
+    shots[1, 3, 0] = torch.nan
+    with pytest.raises(InputError, match="not finite; extract them again"):
+        center_attention(small_crn(), shots)

@@ -120,3 +120,10 @@ def test_a_malformed_table_of_predictions_is_refused(tmp_path: Path, table: str 
         path.write_text(table)
     with pytest.raises(InputError, match=message):
         read_predictions(path, ["a"])
+
+
+def test_predictions_that_are_no_text_are_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_bytes(b"film,shot,probability,label\n\xff\xfe,1,0.5,1\n")
+    with pytest.raises(InputError, match=r"predictions\.csv is no table \(.*\); run the evaluation again"):
+        read_predictions(path, ["a"])

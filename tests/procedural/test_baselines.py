@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bassl.prepare.layout import Layout
 from bassl.procedural.baselines import baseline_precisions, color_histogram, edge_directions, main, mean_color
@@ -60,3 +61,17 @@ def test_the_command_prints_a_line_a_kind(tmp_path: Path, capsys: pytest.Capture
 def test_a_folder_without_annotations_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: annotation file ")
+
+
+def test_labels_without_a_boundary_are_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data_set(tmp_path, DataSet(1, 3, 0, 0.5, 32, 18))
+    assert main([str(tmp_path)]) == 2
+    assert "trainvaltest.ndjson holds no scene boundary" in capsys.readouterr().err
+
+
+def test_a_keyframe_of_one_pixel_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data_set(tmp_path, DataSet(1, 12, 0, 0.5, 32, 18))
+    path = tmp_path / "240P_frames" / "procedural_000" / "shot_0004_img_1.jpg"
+    Image.new("RGB", (1, 9)).save(path)
+    assert main([str(tmp_path)]) == 2
+    assert f"key-frame {path} cannot be read (1x9 pixels have no edges)" in capsys.readouterr().err

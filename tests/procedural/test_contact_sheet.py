@@ -33,16 +33,17 @@ def test_a_difficulty_that_cannot_work_is_one_error(tmp_path: Path, capsys: pyte
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("a.txt", "a.txt is no picture by its name; end it in .jpg or .png"), ("file/a.png", "file cannot be written")],
-)
-def test_a_file_that_cannot_be_written_is_one_error(
-    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("typed", "status", "said"), [
+    (["sheet.xyz"], 2, "sheet.xyz is no picture by its name; end it in .jpg or .png"),
+    (["sheet"], 2, "is no picture by its name"),
+    (["sheet.png", "--scenes", "0"], 2, "--scenes 0 draws nothing"),
+    (["a file/sheet.png"], 2, "a file cannot be written"),
+])  # fmt: skip
+def test_a_picture_that_cannot_be_is_one_error(
+    tmp_path: Path, typed: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").touch()
-    assert main([str(tmp_path / name)]) == 2
+    (tmp_path / "a file").write_text("text")
+    assert main([str(tmp_path / typed[0]), "--difficulty", "0", *typed[1:]]) == status
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert said in error
-    assert error.count("\n") == 1
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from bassl.dataset.annotation import read_annotations
 from bassl.prepare import check
 from bassl.procedural import main as command
 from bassl.procedural.screenplay import write_screenplay
+from tests.runs import ROOT
 
 SMALL = ["--films", "3", "--shots", "20", "--seed", "7", "--size", "128x72"]
 
@@ -66,12 +71,59 @@ def test_a_second_call_draws_only_what_is_missing(drawn: Path, tmp_path: Path) -
     assert hashes(target)[name] == hashes(drawn)[name]
 
 
+@pytest.mark.parametrize("lost", ["240P_frames/procedural_001", "scene318/label318/procedural_001.txt"])
+def test_a_film_of_which_a_part_was_removed_is_drawn_again(drawn: Path, tmp_path: Path, lost: str) -> None:
+    target = tmp_path / "films"
+    shutil.copytree(drawn, target)
+    path = target / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert command.main(["--target", str(target), *SMALL]) == 0
+    assert hashes(target) == hashes(drawn)
+
+
+def started(target: Path) -> subprocess.Popen[str]:
+    """The command with two workers, when the first film lies there; its output ends when the last of them does."""
+    arguments = [sys.executable, "-m", "bassl.procedural.main", "--target", str(target)]
+    process = subprocess.Popen(
+        [*arguments, "--films", "200", "--shots", "60", "--jobs", "2"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not any((target / "scene318" / "shot_movie318").glob("*.txt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    process = started(tmp_path / "films")
+    assert len(descendants(process.pid)) >= 3
+    process.kill()
+    process.communicate(timeout=60)  # waits for all that hold its output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_is_killed_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
+    process = started(tmp_path / "films")
+    os.kill(descendants(process.pid)[-1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: a process that drew films was killed" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         (["--difficulty", "1.5"], "difficulty 1.5 cannot work"),
         (["--size", "160*90"], "'160*90' cannot be read"),
         (["--size", "8x8"], "8x8 are too small"),
+        (["--size", "16x99999"], "16x99999 are too large"),
         (["--films", "0"], "0 films of 20 shots cannot work"),
         (["--shots", "2"], "3 films of 2 shots cannot work"),
         (["--seed", "-1"], "seed -1 cannot work"),

@@ -47,15 +47,22 @@ def act(action: str) -> None:
         raise AssertionError(action)
 
 
-def pretended_run(folder: Path, row: str, actions: list[str], seed: int = 0, settings: dict | None = None) -> Run:
-    """A run of two steps."""
+def pretended_run(
+    folder: Path,
+    row: str,
+    actions: list[str],
+    seed: int = 0,
+    settings: dict | None = None,
+    annotations: tuple[Path, ...] = (),
+) -> Run:
+    """A run of two steps, the first of which reads annotations."""
     name = runs.run_name(row, seed)
     written = folder / f"{name}.txt"
     steps = (
-        Step(NAMES[0], ("step", *actions), settings or {"a": 1}, folder / f"{name}.begun"),
+        Step(NAMES[0], ("step", *actions), settings or {"a": 1}, folder / f"{name}.begun", annotations),
         Step(NAMES[1], ("step", f"add:{written}"), {"b": 2}, written),
     )
-    return Run(row, seed, steps, ())
+    return Run(row, seed, steps)
 
 
 def run_sweep(folder: Path, planned: list[Run], **options: object) -> SweepFolder:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bassl.errors import InputError
 from bassl.sweep import runs
 from bassl.sweep.folder import DONE, FAILED, WAITING
 from tests.runs import ROOT
@@ -58,6 +59,19 @@ def test_done_steps_are_not_done_again_and_failed_ones_are(folder: Path, tmp_pat
     assert (lines(tried), lines(once), lines(folder / "good-seed0.txt")) == (2, 1, 1)
     assert sweep.record(planned[0], planned[0].steps[0]).attempts == 2
     assert sweep.record(planned[1], planned[1].steps[0]).attempts == 1
+
+
+def test_annotations_that_change_while_a_sweep_is_at_work_end_it(folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "anno.test.ndjson"
+    labels.write_text("0 1 0\n")
+    rows = {"a": [f"add:{labels}"], "b": [f"add:{tmp_path / 'second'}"]}
+    planned = [pretended_run(folder, row, actions, annotations=(labels,)) for row, actions in rows.items()]
+    with pytest.raises(InputError, match=r"anno\.test\.ndjson has changed since a-seed0"):
+        run_sweep(folder, planned)
+    assert not (tmp_path / "second").exists()
+    labels.write_text("0 1 0\n")
+    run_sweep(folder, planned[1:])
+    assert lines(tmp_path / "second") == 1
 
 
 def test_two_jobs_share_the_runs_and_the_devices(folder: Path, tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_an_experiment_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None
     ("about: x\nrows: {a/b: []}\n", "cannot name a folder"),
     ("about: x\nrows: {a: []}\nrow: {}\n", "row"),
     ("about: x\nrows: {a: []}\npublished_ap: {b: 1.0}\n", "published_ap names b"),
+    ("about: x\nrows: {a: []}\npublished_ap: {a: .nan}\n", "published_ap of a is nan; give percent"),
+    ("about: x\nrows: {a: []}\npublished_ap: {a: 101}\n", "published_ap of a is 101.0; give percent"),
     ("about: x\nrows: {a: []}\ndata: nowhere\n", "data=nowhere"),
     ("about: [\n", "cannot be read"),
     ("rows: {a: [], a: []}\nabout: x\n", "cannot be read"),

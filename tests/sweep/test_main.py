@@ -15,8 +15,10 @@ from bassl.config.load import load
 from bassl.config.locations import PACKAGE
 from bassl.model.checkpoint import read_checkpoint
 from bassl.sweep import main as sweep_main
+from bassl.sweep.folder import SweepFolder
 from bassl.sweep.runs import MODULES
 from tests.sweep.conftest import RealSweep, tiny_experiment
+from tests.sweep.written import write_run
 
 BIG_BUCK_BUNNY = PACKAGE / "data" / "big_buck_bunny"
 
@@ -169,3 +171,20 @@ def test_a_mistake_is_one_sentence_before_anything_is_made(
     assert message in said[-1]
     assert said[-1].startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_of_scores_that_are_gone_does_not_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is run: every step is done."""
+    folder = SweepFolder(tmp_path)
+    run_arguments = ("sample", "--rows", "random", "--seeds", "0", "--output", tmp_path)
+    write_run(folder, "random", 0, {"AP": 0.5, "mAP": 0.5})
+    (tmp_path / "sweep.json").write_text(json.dumps({"experiment": "sample", "runs": [["random", 0]]}))
+    assert run(*run_arguments) == 0
+    assert (tmp_path / "results.png").is_file()
+    assert capsys.readouterr().out.endswith(f"{tmp_path}/results.md, results.csv, results.png\n")
+    (tmp_path / "finetune" / "logs" / "random-seed0" / "all_score.json").unlink()
+    assert run(*run_arguments) == 1
+    said = capsys.readouterr().out
+    assert said.endswith(f"{tmp_path}/results.md, results.csv\n")
+    assert "| random | 0 of 1 |" in said
+    assert not (tmp_path / "results.png").exists()

@@ -74,3 +74,13 @@ def test_the_picture_is_written_whole(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_one_clear_error() -> None:
     with pytest.raises(InputError, match="no run has been scored yet"):
         results_figure([row("nothing", [])], "mine")
+
+
+def test_a_name_as_long_as_a_folders_may_be_leaves_room_for_the_picture() -> None:
+    figure = results_figure([row("long_" + "r" * 180 + "_end", [50.0])], "mine")
+    (axes,) = figure.axes
+    (name,) = [label.get_text() for label in axes.get_yticklabels()]
+    assert name.startswith("long_rr") and name.endswith("rr_end") and len(name) < 60
+    figure.canvas.draw()
+    assert axes.get_window_extent().width > 200
+    assert axes.get_yticklabels()[0].get_window_extent().x0 >= 0

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bassl.errors import InputError
 from bassl.sweep.folder import SweepFolder
 from bassl.sweep.results import collect, spread
 from tests.sweep.written import write_run
@@ -62,9 +61,43 @@ def test_a_failed_run_counts_in_no_mean_and_is_told(tmp_path: Path) -> None:
     assert row.seconds("pretrain") == 10.0
 
 
-def test_a_score_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"test": {}}', '{"test": {"AP": "x", "mAP": 1}}',
+                                  '{"test": {"AP": 1, "mAP": 1}, "training_free": []}'])  # fmt: skip
+def test_a_score_file_that_is_lost_fails_its_run_alone_and_tells_how_to_repeat_the_step(
+    tmp_path: Path, text: str | None
+) -> None:
     folder = SweepFolder(tmp_path)
-    write_run(folder, "a", 0, {"AP": 0.5, "mAP": 0.5})
-    (tmp_path / "finetune" / "logs" / "a-seed0" / "all_score.json").unlink()
-    with pytest.raises(InputError, match=r"all_score\.json cannot be read"):
-        collect(folder, ["a"], {})
+    for seed in (0, 1):
+        write_run(folder, "a", seed, {"AP": 0.5, "mAP": 0.5})
+    path = tmp_path / "finetune" / "logs" / "a-seed0" / "all_score.json"
+    path.unlink() if text is None else path.write_text(text)
+    (row,) = collect(folder, ["a"], {})
+    assert (row.spread("AP").values, row.num_done) == ((50.0,), 1)
+    assert [run.failure is None for run in row.runs] == [False, True]
+    step, said = row.runs[0].failure
+    assert step == "finetune"
+    assert said.startswith(f"{path} cannot be read (")
+    record = tmp_path / "steps" / "a-seed0.finetune.json"
+    assert f"remove {record} first, and only that step" in said
+    assert record.is_file()
+
+
+def test_a_damaged_record_fails_its_run_alone(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    for seed in (0, 1):
+        write_run(folder, "a", seed, {"AP": 0.5, "mAP": 0.5})
+    (tmp_path / "steps" / "a-seed1.finetune.json").write_text("[]")
+    (row,) = collect(folder, ["a"], {})
+    assert (row.num_done, row.runs[0].failure) == (1, None)
+    assert row.runs[1].failure[0] == "finetune"
+    assert "a-seed1.finetune.json is damaged" in row.runs[1].failure[1]
+
+
+def test_a_number_that_there_is_nothing_to_measure_for_counts_in_no_mean(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    lost = {"knn/precision@1": [(0, math.nan), (4, 60.0)], "val/pseudo_boundary_distance": [(0, 1.0), (4, math.inf)]}
+    write_run(folder, "a", 0, {"AP": math.nan, "mAP": None}, zero_shot=math.nan, validated=lost)
+    write_run(folder, "a", 1, {"AP": 0.5, "mAP": 0.5})
+    (row,) = collect(folder, ["a"], {})
+    assert dict(row.runs[0].values) == {"training_free_AP": 25.0, "knn@1": 60.0, "distance_before": 1.0}
+    assert (row.spread("AP").mean, row.num_done) == (50.0, 2)

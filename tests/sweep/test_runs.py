@@ -94,8 +94,21 @@ def test_the_data_of_the_experiment_is_used_unless_another_is_named(tmp_path: Pa
             ("finetune", resolve_finetune),
         ):
             assert composed(run, job, resolve).data.root == expected
-        names = {path.name for path in run.annotations}
-        assert names == {"anno.pretrain.ndjson", "anno.trainvaltest.ndjson", "anno.train.ndjson", "anno.test.ndjson"}
+        assert {path.parent for step in run.steps for path in step.annotations} == {expected / "anno"}
+
+
+def test_a_step_names_the_annotations_that_it_reads(tmp_path: Path) -> None:
+    experiment = Experiment(name="x", about="x", rows={"a": ["+method=bassl"]}, data="big_buck_bunny")
+    typed = ["finetune:config.TEST.SELECT_ON=val", "pretrain:config.TEST.KNN_VALIDATION=false"]
+    found = []
+    for given in ([], typed):
+        (run,) = plan_runs(experiment, given, tmp_path, [0], ["a"])
+        found.append({step.name: [path.name.split(".")[1] for path in step.annotations] for step in run.steps})
+    assert found[0] == {
+        "pretrain": ["pretrain", "test"], "extract": ["trainvaltest"], "zero_shot": ["test"],
+        "finetune": ["train", "test"],
+    }  # fmt: skip
+    assert found[1] == found[0] | {"pretrain": ["pretrain"], "finetune": ["train", "test", "val"]}
 
 
 def test_what_decides_a_step_leaves_the_sweeps_own_keys_out_and_anchors_paths(
