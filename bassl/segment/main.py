@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from bassl.console import speak
 from bassl.errors import InputError
@@ -31,19 +35,42 @@ Without --model boundaries are scored by how little the shots before resemble th
 ImageNet ResNet-50 or the --encoder of a checkpoint. docs/video.md documents files, formats and Python API."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the command as Ctrl-C does: children are ended, nothing is left half-written."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted."""
+    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted, 143 SIGTERM."""
     arguments = _parser().parse_args(argv)
     speak(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused
     try:
-        return _run(arguments)
+        with _sigterm_interrupts():
+            return _run(arguments)
     except InputError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
+    except Terminated:
+        sys.stderr.write("terminated\n")
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: argparse.Namespace) -> int:

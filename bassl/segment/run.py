@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from bassl.console import speak
 from bassl.errors import InputError
+from bassl.orphans import end_with_parent
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
@@ -143,29 +147,44 @@ def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str
     for device in devices:
         free.put(device)
     num_processes = min(len(devices), len(tasks))
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(num_processes, context, _start_worker, (free, options.reference)) as pool:
         largest_first = sorted(tasks, key=lambda task: -_size(task.film))
         waiting: dict[Future[Outcome], Task] = {pool.submit(_work, task, options): task for task in largest_first}
-        for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
-            try:
-                yield done.result()
-            except (ModelError, MissingExtra):
-                pool.shutdown(cancel_futures=True)
-                raise
-            except BrokenProcessPool:
-                what = "a process died, perhaps for want of memory or of a damaged film; try it with --device cpu"
-                yield Outcome(waiting[done], error=what)
+        try:
+            for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
+                try:
+                    yield done.result()
+                except BrokenProcessPool:
+                    what = "a process died, perhaps for want of memory or of a damaged film; try it with --device cpu"
+                    yield Outcome(waiting[done], error=what)
+        except BaseException:  # no model, an interrupt, or nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
 
 
 def _start_worker(free: Queue[str], reference: ModelReference) -> None:
     global _load
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches all processes; the parent ends this one
+    signal.signal(signal.SIGTERM, _stop)
+    end_with_parent()
     speak(logging.WARNING)
     _load = ModelLoader(reference, free.get())
 
 
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 def _work(task: Task, options: Options) -> Outcome:
     assert _load is not None
-    return segment_film(task, options, _load)
+    try:
+        return segment_film(task, options, _load)
+    except SystemExit as stopped:  # everything has been tidied up; the pool would go on with the next film
+        os._exit(int(stopped.code or 0))
 
 
 def _size(path: Path) -> int:
