@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
+from bassl.files import locked
 from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache, default_folder
 from bassl.segment.companions import look_at_labels
@@ -97,12 +98,17 @@ def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,c
     """Write a segmentation into a folder in these formats (`output.formats`); returns the files.
 
     Raises:
-        InputError: an unknown format, or a folder that cannot be written.
+        InputError: an unknown format, or a folder that cannot be written, also as another process does.
     """
     from bassl.segment.output.formats import parse_formats, write_formats
 
+    names = parse_formats(formats)
     try:
-        return write_formats(segmentation, Path(folder), parse_formats(formats))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with locked(Path(folder)):
+            return write_formats(segmentation, Path(folder), names)
+    except BlockingIOError as error:
+        raise InputError(f"another process is writing to {folder}; wait for it, or name another folder") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); nothing is left half-written") from error
 

@@ -22,6 +22,7 @@ from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, FORMATS, parse_formats, table_of_formats
 from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
+from bassl.segment.results import CLIPS, left_over
 from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
 from bassl.video.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
@@ -128,9 +129,11 @@ def _tell(outcome: Outcome) -> None:
     lines += [f"  {name}: {_percent(values)}" for name, values in found.evaluation.items()]
     lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
     if any(path.parent != outcome.task.folder for path in outcome.written):
-        lines.append(f"  {outcome.task.folder / 'clips'}/")
-    if left := _left_over(outcome):
-        lines.append(f"  of an earlier call, not made anew: {left}")
+        lines.append(f"  {outcome.task.folder / CLIPS}/")
+    if outcome.removed:
+        lines.append(f"  of an earlier call with other scenes, removed: {', '.join(outcome.removed)}")
+    if left := left_over(outcome.written, outcome.task.folder):
+        lines.append(f"  of an earlier call, not made anew: {', '.join(left)}")
     sys.stdout.write("\n".join(map(printable, lines)) + "\n")
     sys.stdout.flush()
 
@@ -148,14 +151,6 @@ def _check_not_overwritten(labels: Path | None, folder: Path, formats: Sequence[
     ours = {(folder / FORMATS[name].file).resolve() for name in formats}
     if labels is not None and labels.resolve() in ours:
         raise InputError(f"--labels {labels} is a file that this call writes anew; copy it to another place first")
-
-
-def _left_over(outcome: Outcome) -> str:
-    """Results of an earlier call that this one has not made anew, and that may say something else."""
-    folder = outcome.task.folder
-    written = {path.name for path in outcome.written} | {path.parent.name for path in outcome.written}
-    names = [kind.file for kind in FORMATS.values()] + ["clips"]
-    return ", ".join(name for name in names if name not in written and (folder / name).exists())
 
 
 def _percent(values: Mapping[str, float]) -> str:

@@ -22,9 +22,8 @@ from bassl.orphans import end_with_parent
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
-from bassl.segment.output.clips import write_clips
-from bassl.segment.output.formats import write_formats
 from bassl.segment.reference import ModelReference
+from bassl.segment.results import write_results
 from bassl.segment.scenes import Segmentation
 from bassl.video.extras import MissingExtra
 from bassl.video.settings import ShotSettings
@@ -66,11 +65,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a film. written: its files; error: why it failed, in a sentence, None where it did not."""
+    """What came of a film.
+
+    written: its files; removed: names of files of an earlier call that went; error: why it failed, in a sentence,
+    None where it did not.
+    """
 
     task: Task
     segmentation: Segmentation | None = None
     written: tuple[Path, ...] = ()
+    removed: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -123,9 +127,10 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
         cache = Cache(options.cache)
         analysed = analyse(task.film, options.reference, load, task.shots, cache, options.show_progress)
         segmentation = finish(analysed, options.threshold, options.num_scenes, task.labels)
-        written = write_formats(segmentation, task.folder, options.formats)
-        if options.ffmpeg is not None:
-            written += write_clips(segmentation, task.folder / "clips", options.ffmpeg, options.show_progress)
+        given = [path for path in (task.labels, task.shots.given and task.shots.given.path) if path is not None]
+        written = write_results(
+            segmentation, task.folder, options.formats, options.ffmpeg, given, options.show_progress
+        )
     except (ModelError, MissingExtra):
         raise
     except InputError as error:
@@ -135,7 +140,7 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
     except Exception as error:
         log.exception("%s failed in a way that is a fault of bassl", task.film)
         return Outcome(task, error=f"fault of bassl ({type(error).__name__}: {error}); please report it")
-    return Outcome(task, segmentation, tuple(written))
+    return Outcome(task, segmentation, written.files, written.removed)
 
 
 _load: ModelLoader | None = None  # of this worker process

@@ -118,10 +118,30 @@ def test_labels_are_not_overwritten_with_results(run, film, tmp_path):
     assert run(film, "--labels", ours, "--formats", "json")[0] == 0
 
 
-def test_results_of_an_earlier_call_that_are_not_made_anew_are_told(run, film, tmp_path):
-    assert "of an earlier call" not in run(film, "--formats", "json,edl,vtt")[1]
-    out = run(film, "--formats", "json,edl", "--threshold", "0")[1]
+def test_results_of_an_earlier_call_go_where_scenes_are_others_and_are_told_where_they_are_the_same(
+    run, film, tmp_path
+):
+    folder = tmp_path / "scenes" / "a_film"
+    assert "of an earlier call" not in run(film, "--num-scenes", "3", "--formats", "json,edl,vtt")[1]
+    out = run(film, "--num-scenes", "3", "--formats", "json,edl")[1]
     assert out.splitlines()[-1] == "  of an earlier call, not made anew: chapters.vtt"
+    out = run(film, "--num-scenes", "5", "--formats", "json")[1]
+    assert out.splitlines()[-1] == "  of an earlier call with other scenes, removed: scenes.edl, chapters.vtt"
+    assert [path.name for path in folder.iterdir()] == ["scenes.json"]
+
+
+def test_another_film_of_the_same_name_does_not_mix_with_an_earlier_calls(run, tmp_path):
+    for name in "12":
+        (tmp_path / name).mkdir()
+    first = write_clip(tmp_path / "1" / "same.mp4", (20, 20))
+    second = write_clip(tmp_path / "2" / "same.mp4", (30,))
+    for _ in range(2):
+        for path in (first, second):
+            assert run(path, "--formats", "json,edl")[0] == 0
+    names = {path.parent.name: json.loads(path.read_text())["film"]["path"] for path in tmp_path.rglob("scenes.json")}
+    assert names == {"same": str(first), "same-2": str(second)}
+    _, _, err = run(second, "--formats", "json")
+    assert f"scenes/same holds the results of {first}; those of {second} go to same-2" in err
 
 
 @pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], [], ["a.mp4", "--thresh"]])
