@@ -76,6 +76,16 @@ def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
     assert "training-free: AP 100.0" in out
 
 
+def test_a_shot_list_of_a_shorter_film_is_told_and_the_rest_is_in_the_last_scene(run, film, tmp_path):
+    (tmp_path / "list.txt").write_text("0 39\n40 79\n")
+    status, _, err = run(film, "--shots", tmp_path / "list.txt", "--formats", "json")
+    assert status == 0
+    assert "a film.mp4: the last shot of the list ends at 3.3 s, the film lasts 6.7 s" in err
+    found = json.loads((tmp_path / "scenes" / "a_film" / "scenes.json").read_text())
+    assert len(found["warnings"]) == 1
+    assert found["scenes"][-1]["end"]["frame"] == found["film"]["num_frames"] == 160
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["nowhere.mp4"], "nowhere.mp4 does not exist"),
     (["{film}", "-o", "{list}/out"], "list.txt is a file); name another --output"),
