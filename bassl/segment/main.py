@@ -27,7 +27,7 @@ from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
 from bassl.video.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 
-MANY_SCENES = 60  # above it they are counted, not listed
+LISTED = 10  # scenes that are listed before the rest is only counted
 EPILOG = f"""\
 formats:
 {table_of_formats()}
@@ -106,13 +106,14 @@ def _run(arguments: argparse.Namespace) -> int:
     failed = 0
     for outcome in segment_films(tasks, options, _devices(arguments.device, len(tasks))):
         failed += outcome.error is not None
-        _tell(outcome)
+        _tell(outcome, options.num_scenes is None)
     if failed and len(tasks) > 1:
         sys.stderr.write(f"{failed} of {len(tasks)} films failed\n")
     return 1 if failed else 0
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, hint: bool) -> None:
+    """Say what came of a film. hint: also how to get other scenes, where there is one, or each shot is one."""
     found = outcome.segmentation
     if found is None:
         sys.stderr.write(f"error: {printable(str(outcome.error))}\n")
@@ -121,11 +122,16 @@ def _tell(outcome: Outcome) -> None:
         f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
-    highest = max((shot.probability for shot in found.shots if shot.probability is not None), default=None)
-    if len(found) == 1 and highest is not None:
-        lines.append(f"  no boundary reaches it, the highest is {highest:.4g}: give --threshold or --num-scenes")
-    if len(found) <= MANY_SCENES:
-        lines += [f"  {scene}" for scene in found]
+    scores = [shot.probability for shot in found.shots if shot.probability is not None]
+    if hint and scores and len(found) == 1:
+        lines.append(f"  no boundary reaches it, the highest is {max(scores):.4g}: give --threshold or --num-scenes")
+    elif hint and scores and len(found) == len(found.shots):
+        lines.append(f"  every boundary reaches it, the lowest is {min(scores):.4g}: give --threshold or --num-scenes")
+    listed = found.scenes if len(found) <= LISTED + 1 else found.scenes[:LISTED]
+    lines += [f"  {scene}" for scene in listed]
+    if len(listed) < len(found):
+        table = next((path for path in outcome.written if path.name == FORMATS["csv"].file), outcome.written[0])
+        lines.append(f"  ... and {len(found) - len(listed):,} more in {table.name}")
     lines += [f"  {name}: {_percent(values)}" for name, values in found.evaluation.items()]
     lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
     if any(path.parent != outcome.task.folder for path in outcome.written):
@@ -155,7 +161,8 @@ def _check_not_overwritten(labels: Path | None, folder: Path, formats: Sequence[
 
 def _percent(values: Mapping[str, float]) -> str:
     shown = ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")
-    return ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
+    told = ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
+    return told or "nothing to measure: no boundary in the labels"
 
 
 def _devices(given: str, num_films: int) -> tuple[str, ...]:

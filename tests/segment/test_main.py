@@ -46,6 +46,41 @@ def test_a_film_that_is_not_cut_is_told_why(run, film):
     assert "no boundary reaches it" not in run(film, "--threshold", "0")[1]
 
 
+def test_a_film_of_which_every_shot_is_a_scene_is_told_why_and_not_where_that_was_asked_for(run, film):
+    assert "every boundary reaches it, the lowest is 0." in run(film, "--threshold", "0")[1]
+    assert "boundary reaches it" not in run(film, "--num-scenes", "5")[1]
+    assert "boundary reaches it" not in run(film, "--num-scenes", "3")[1]
+
+
+def test_fewer_scenes_than_asked_for_are_told(run, film):
+    out = run(film, "--num-scenes", "1000")[1]
+    assert "the highest-scoring boundaries, for 5 of the 1000 scenes that were asked for: there are no more shots" in out
+
+
+def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):
+    (tmp_path / "many.txt").write_text("".join(f"{10 * n} {10 * n + 9}\n" for n in range(16)))
+    arguments = (film, "--shots", tmp_path / "many.txt", "--num-scenes")
+    lines = run(*arguments, "16")[1].splitlines()
+    assert [line for line in lines if line.startswith("  scene ")][-1].startswith("  scene 10: ")
+    assert "  ... and 6 more in scenes.csv" in lines
+    assert "  ... and 6 more in scenes.edl" in run(*arguments, "16", "--formats", "edl")[1]
+    assert "more in" not in run(*arguments, "11")[1]
+
+
+def test_labels_without_a_boundary_leave_nothing_to_measure(run, film, tmp_path):
+    (tmp_path / "one.csv").write_text("film,start,end\na film.mp4,0,159\n")
+    out = run(film, "--labels", tmp_path / "one.csv")[1]
+    assert "  model: nothing to measure: no boundary in the labels" in out
+
+
+def test_a_missing_library_is_told_before_a_model_is_loaded(run, film, monkeypatch):
+    monkeypatch.setattr("bassl.video.extras.LIBRARIES", ("av", "no_such_library"))
+    monkeypatch.setattr("bassl.segment.model.load_reference", None)
+    status, _, err = run(film)
+    assert status == 2
+    assert "video needs no_such_library, which is not installed" in err
+
+
 def test_nothing_is_kept_where_nothing_is_to_be_kept(run, film, tmp_path):
     assert run(film, "--no-cache")[0] == 0
     assert not (tmp_path / "cache").exists()

@@ -28,8 +28,10 @@ def write_otio(path: Path, segmentation: Segmentation) -> None:
     for track in timeline["tracks"]["children"]:
         for scene, clip in zip(segmentation.scenes, track["children"], strict=True):
             clip["name"] = f"Scene {scene.number}"
-            media = clip["media_references"]["DEFAULT_MEDIA"]["available_range"]
-            media["start_time"]["value"], media["duration"]["value"] = first, num_frames
+            media = clip["media_references"]["DEFAULT_MEDIA"]
+            media["target_url"] = film.path.absolute().as_uri()
+            available = media["available_range"]
+            available["start_time"]["value"], available["duration"]["value"] = first, num_frames
             span = clip["source_range"]
             for time in (span["start_time"], span["duration"]):
                 time["value"] = float(round(time["value"]))  # whole frames went in
