@@ -10,7 +10,7 @@ from bassl.errors import InputError
 from bassl.files import locked
 from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache, default_folder
-from bassl.segment.companions import look_at_labels
+from bassl.segment.companions import labels_of
 from bassl.segment.reference import find_model
 from bassl.segment.scenes import FINETUNED, TRAINING_FREE, AnalysedFilm, Segmentation, cut_into_scenes
 from bassl.segment.threshold import choose_threshold
@@ -58,7 +58,7 @@ def segment(
         InputError: a film, model, shot list, label file or number that cannot work.
     """
     if labels is not None:
-        look_at_labels(Path(labels))
+        labels = labels_of(Path(labels), Path(film), 1)
     settings = ShotSettings(detector or DetectorSettings(), None if shots is None else read_shot_list(Path(shots)))
     reference = find_model(model, None) if model is None or isinstance(model, str | Path) else model.reference
 
