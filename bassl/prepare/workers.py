@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Sequence

@@ -54,7 +54,9 @@ def result_folders(films: Sequence[Path], root: Path) -> list[Path]:
         while unique.casefold() in taken or is_another(film, root / unique):
             unique, number = f"{name}-{number}", number + 1
         if is_another(film, root / name):
-            log.info("%s holds the results of %s; those of %s go to %s", root / name, film_of(root / name), film, unique)
+            log.info(
+                "%s holds the results of %s; those of %s go to %s", root / name, film_of(root / name), film, unique
+            )
         taken.add(unique.casefold())
         folders.append(root / unique)
     return folders

@@ -41,7 +41,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted, 143 SIGTERM."""
+    """Entry point; returns the exit status.
+
+    0 done, 1 some films failed, 2 the user's mistake, 130 interrupted, 143 SIGTERM.
+    """
     arguments = _parser().parse_args(argv)
     speak(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused

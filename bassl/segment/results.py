@@ -98,9 +98,7 @@ def _stale(segmentation: Segmentation, folder: Path, formats: Sequence[str], kee
     kept = {path.resolve() for path in keep}
     latest = (folder / DOCUMENT).stat().st_mtime + AT_ONCE
     others = [folder / kind.file for name, kind in FORMATS.items() if name not in formats]
-    return [
-        path for path in others if path.is_file() and path.stat().st_mtime <= latest and path.resolve() not in kept
-    ]
+    return [path for path in others if path.is_file() and path.stat().st_mtime <= latest and path.resolve() not in kept]
 
 
 def _document(folder: Path) -> dict[str, Any]:

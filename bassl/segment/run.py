@@ -127,7 +127,8 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
         cache = Cache(options.cache)
         analysed = analyse(task.film, options.reference, load, task.shots, cache, options.show_progress)
         segmentation = finish(analysed, options.threshold, options.num_scenes, task.labels)
-        given = [path for path in (task.labels, task.shots.given and task.shots.given.path) if path is not None]
+        shot_list = None if task.shots.given is None else task.shots.given.path
+        given = [path for path in (task.labels, shot_list) if path is not None]
         written = write_results(
             segmentation, task.folder, options.formats, options.ffmpeg, given, options.show_progress
         )

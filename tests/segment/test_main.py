@@ -54,7 +54,9 @@ def test_a_film_of_which_every_shot_is_a_scene_is_told_why_and_not_where_that_wa
 
 def test_fewer_scenes_than_asked_for_are_told(run, film):
     out = run(film, "--num-scenes", "1000")[1]
-    assert "the highest-scoring boundaries, for 5 of the 1000 scenes that were asked for: there are no more shots" in out
+    assert (
+        "the highest-scoring boundaries, for 5 of the 1000 scenes that were asked for: there are no more shots" in out
+    )
 
 
 def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):

@@ -43,11 +43,12 @@ def _write(
     write_scene_list(theirs, spans, include_cut_list=False)
     rows = csv.reader(theirs.getvalue().splitlines())
     columns = next(rows)
+    positions = [(part.start.position, part.end.position) for part in parts]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*columns, *header])
-        for part, row, ours in zip(parts, rows, more, strict=True):
-            start, end = part.start.position, part.end.position  # theirs leave nothing of a part below half a frame
+        for span, row, ours in zip(positions, rows, more, strict=True):
+            start, end = span  # theirs leave nothing of a part below half a frame
             frames = {"Start Frame": start + 1, "End Frame": end, "Length (frames)": end - start}
             writer.writerow([*(frames.get(name, value) for name, value in zip(columns, row, strict=True)), *ours])
 
