@@ -27,6 +27,7 @@ HEADERS = {
 }
 TIMECODE = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:([:;])(\d{1,3})|[.,](\d{1,9}))?", re.ASCII)
 NUMBER = re.compile(r"\d{1,11}(?:\.\d{1,12})?", re.ASCII)
+DAY_MINUTES = 24 * 60  # after which timecode starts again at 0
 
 IntArray = NDArray[np.int64]
 
@@ -164,16 +165,17 @@ def to_frame(text: str, unit: str, times: FrameTimes, track: TimecodeTrack | Non
             raise InputError(f"timecode {text!r} has more than 59 minutes or seconds; correct it")
         whole += 60 * minutes + 3600 * hours
         if match[5] is not None:
-            return _counted_frame(text, whole, match[4], int(match[5]), times.rate, track)
+            return _counted_frame(text, whole, match[4], int(match[5]), times, track)
         seconds = whole + Fraction(f"0.{match[6] or 0}")
     after = seconds - times.start - times.duration
     return times.num_frames + round(after * times.rate) if after > 0 else times.nearest_frame(seconds)
 
 
 def _counted_frame(
-    text: str, seconds: int, separator: str, frame: int, rate: Fraction, track: TimecodeTrack | None
+    text: str, seconds: int, separator: str, frame: int, times: FrameTimes, track: TimecodeTrack | None
 ) -> int:
-    """Frame of a timecode that counts frames, whenever they are shown. SMPTE ST 12-1."""
+    """Frame of a timecode that counts frames, whenever they are shown, also past midnight. SMPTE ST 12-1."""
+    rate = times.rate
     counted = frames_per_count(rate)
     if frame >= counted:
         raise InputError(f"timecode {text!r} has frame {frame}, the film {counted} a second; correct it")
@@ -184,6 +186,9 @@ def _counted_frame(
         frames -= counted // 15 * (seconds // 60 - seconds // 600)
     first = 0 if track is None else track.first
     if track is not None and frames < first:
+        day = DAY_MINUTES * 60 * counted - (counted // 15 * (DAY_MINUTES - DAY_MINUTES // 10) if track.drop else 0)
+        if frames + day - first <= times.position(times.num_frames):
+            return frames + day - first
         raise InputError(
             f"timecode {text!r} lies before the film, whose own begins at {track.text(0)}; count from there, "
             "or give seconds"

@@ -7,9 +7,8 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, WARNING, Finding
+from bassl.orphans import end_with_parent
 from bassl.prepare.film import FilmJob, partial_folder, prepare_film
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _ended(one: _Running) -> list[Finding]:
 def _work(job: FilmJob, sender: Connection) -> None:
     """A process's life: prepare one film, tell how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches all processes; the parent ends this one
-    _end_with_parent()
+    end_with_parent()
     try:
         warnings = prepare_film(job, lambda done, total: sender.send(("progress", (done, total))))
     except InputError as error:
@@ -130,15 +130,3 @@ def _work(job: FilmJob, sender: Connection) -> None:
         sender.send(("failed", f"{job.source}: {type(error).__name__}: {error}; please report this"))
     else:
         sender.send(("done", warnings))
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends, however that was killed: no orphan writes into the next run's target."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch(join: Callable[[], None]) -> None:
-        join()
-        os._exit(1)
-
-    threading.Thread(target=watch, args=(parent.join,), daemon=True).start()

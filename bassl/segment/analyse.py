@@ -11,7 +11,7 @@ from bassl.errors import InputError
 from bassl.segment.cache import Cache, FilmShots, Scores, key_of
 from bassl.segment.reference import ModelReference
 from bassl.segment.scenes import AnalysedFilm
-from bassl.video.extras import missing_extra
+from bassl.video.extras import check_installed, missing_extra
 from bassl.video.film_files import fingerprint
 from bassl.video.settings import ShotSettings
 
@@ -34,6 +34,7 @@ def analyse(
     load: gives the model of `reference`; called only when something has to be computed.
 
     Raises:
+        MissingExtra: a library that reads films is not installed.
         InputError: a film that cannot be read, a shot list that is not the film's, or what `load` raises.
     """
     film_key = (_fingerprint(path), settings.key_parts())
@@ -44,6 +45,7 @@ def analyse(
         if shots is not None:
             log.info("%s: known from an earlier call", path.name)
             return _analysed(shots, scores)
+    check_installed()  # before weights are fetched
     model = load()
     shots_key = key_of(("shots", *film_key, model.info.encoder_id))
     shots = cache.read_shots(shots_key, path, with_features=True)
@@ -78,6 +80,8 @@ def _analysed(shots: FilmShots, scores: Scores) -> AnalysedFilm:
 
 
 def _fingerprint(path: Path) -> str:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is no file; give a video file")
     try:
         return fingerprint(path)
     except FileNotFoundError as error:

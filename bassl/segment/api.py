@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
+from bassl.files import locked
 from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache, default_folder
-from bassl.segment.companions import look_at_labels
+from bassl.segment.companions import labels_of
 from bassl.segment.reference import find_model
 from bassl.segment.scenes import FINETUNED, TRAINING_FREE, AnalysedFilm, Segmentation, cut_into_scenes
 from bassl.segment.threshold import choose_threshold
@@ -57,7 +58,7 @@ def segment(
         InputError: a film, model, shot list, label file or number that cannot work.
     """
     if labels is not None:
-        look_at_labels(Path(labels))
+        labels = labels_of(Path(labels), Path(film), 1)
     settings = ShotSettings(detector or DetectorSettings(), None if shots is None else read_shot_list(Path(shots)))
     reference = find_model(model, None) if model is None or isinstance(model, str | Path) else model.reference
 
@@ -97,12 +98,17 @@ def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,c
     """Write a segmentation into a folder in these formats (`output.formats`); returns the files.
 
     Raises:
-        InputError: an unknown format, or a folder that cannot be written.
+        InputError: an unknown format, or a folder that cannot be written, also as another process does.
     """
     from bassl.segment.output.formats import parse_formats, write_formats
 
+    names = parse_formats(formats)
     try:
-        return write_formats(segmentation, Path(folder), parse_formats(formats))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with locked(Path(folder)):
+            return write_formats(segmentation, Path(folder), names)
+    except BlockingIOError as error:
+        raise InputError(f"another process is writing to {folder}; wait for it, or name another folder") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); nothing is left half-written") from error
 

@@ -28,7 +28,7 @@ from bassl.video.timing import FrameTimes
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of everything that decides what is computed; raise it when that changes
+VERSION = 2  # of everything that decides what is computed; raise it when that changes
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from pathlib import Path
 
 from bassl.errors import InputError
 from bassl.labels.film_names import what_means
 from bassl.labels.label_files import read_label_file
-from bassl.labels.scene_lists import SceneList, read_scene_list
+from bassl.labels.scene_lists import SceneList, read_scene_list, to_frame
 from bassl.video.shot_list import ShotList, has_shot_columns, read_shot_list
+from bassl.video.timecode import DROP_FRAME_RATES
+from bassl.video.timing import FrameTimes
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")
@@ -39,7 +42,8 @@ def labels_of(given: Path | None, film: Path, num_films: int) -> Path | None:
     Of several films those that have no labels are told, and segmented without.
 
     Raises:
-        InputError: no such file, a malformed one, one of other shots or scenes, nothing for the only film.
+        InputError: no such file, a malformed one, one of other shots or scenes, times that cannot be, nothing for the
+            only film.
     """
     if given is None:
         return None
@@ -49,7 +53,10 @@ def labels_of(given: Path | None, film: Path, num_films: int) -> Path | None:
         if is_shared and (path.suffix.lower() not in TABLES or (path.is_file() and has_shot_columns(path))):
             raise InputError(f"--labels {given} is one film's, for {num_films} films; give a folder with a file a film")
         scenes = look_at_labels(path)
-        if scenes is None or named_in(scenes, film) is not None:
+        written = None if scenes is None else named_in(scenes, film)
+        if scenes is not None and written is not None:
+            _check_times(scenes, written)
+        if scenes is None or written is not None:
             return path
     if num_films == 1:
         raise _nothing_for(film, given, "--labels") if path is None else not_named(path, film)
@@ -86,6 +93,21 @@ def not_named(path: Path, film: Path) -> InputError:
     """What to say where a list of scenes names other films only."""
     names = ", ".join(list(read_scene_list(path).scenes)[:5])
     return InputError(f"{path} holds no scenes of {film.name}; it names {names[:200]}")
+
+
+def _check_times(scenes: SceneList, written: str) -> None:
+    """Raise InputError for what is wrong with a film's times at any frame rate."""
+    for row in scenes.scenes[written]:
+        times = FrameTimes(DROP_FRAME_RATES[-1] if ";" in row.start + row.end else Fraction(1000), Fraction(0), 10**15)
+        try:
+            start, end = (to_frame(text, scenes.unit, times) for text in (row.start, row.end))
+        except InputError as error:
+            raise InputError(f"{scenes.path}, line {row.line}: {error}") from error
+        may_be_midnight = scenes.unit == "timecode" and row.start.count(":") + row.start.count(";") == 3
+        if end < start and not may_be_midnight:
+            raise InputError(
+                f"{scenes.path}, line {row.line}: the scene ends ({row.end}) before it starts ({row.start}); correct it"
+            )
 
 
 def _called_after(film: Path, folder: Path) -> Path | None:

@@ -77,17 +77,19 @@ def encode_film(path: Path, model: SceneModel, settings: ShotSettings, show_prog
                 spans += [(shot.first, shot.last) for shot in batch]
                 thumbnails += [shot.thumbnail for shot in batch]
                 encoding.update(len(batch))
-        times, warnings = reader.times(), tuple(reader.warnings())
+        times, warnings = reader.times(), reader.warnings()
     encoded = np.concatenate(features)
     if not np.isfinite(encoded).all():
         raise InputError(
             f"features of {path.name} hold NaN or infinity; the encoder ({model.info.encoder}) has diverged"
         )
+    frames = np.array(spans, np.int64)
+    if settings.given is not None:
+        warnings += settings.given.warnings(frames, times)
     for warning in warnings:
         log.warning("%s: %s", path.name, warning)
     film = FilmInfo(path, *reader.size, reader.codec, reader.has_audio, reader.timecode)
-    frames = np.array(spans, np.int64)
-    return FilmShots(film, times, frames, tuple(thumbnails), encoded, settings.described(), warnings)
+    return FilmShots(film, times, frames, tuple(thumbnails), encoded, settings.described(), tuple(warnings))
 
 
 def _prepared(shots: Iterator[ShotKeyframes], model: SceneModel) -> Iterator[PreparedShot]:

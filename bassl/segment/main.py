@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from bassl.console import speak
 from bassl.errors import InputError
@@ -18,11 +22,12 @@ from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, FORMATS, parse_formats, table_of_formats
 from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
+from bassl.segment.results import CLIPS, left_over
 from bassl.segment.run import Options, Outcome, Task, segment_films
 from bassl.segment.scenes import counted
 from bassl.video.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 
-MANY_SCENES = 60  # above it they are counted, not listed
+LISTED = 10  # scenes that are listed before the rest is only counted
 EPILOG = f"""\
 formats:
 {table_of_formats()}
@@ -31,19 +36,45 @@ Without --model boundaries are scored by how little the shots before resemble th
 ImageNet ResNet-50 or the --encoder of a checkpoint. docs/video.md documents files, formats and Python API."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the command as Ctrl-C does: children are ended, nothing is left half-written."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 some films failed, 2 the user's mistake, 130 interrupted."""
+    """Entry point; returns the exit status.
+
+    0 done, 1 some films failed, 2 the user's mistake, 130 interrupted, 143 SIGTERM.
+    """
     arguments = _parser().parse_args(argv)
     speak(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused
     try:
-        return _run(arguments)
+        with _sigterm_interrupts():
+            return _run(arguments)
     except InputError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
+    except Terminated:
+        sys.stderr.write("terminated\n")
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be caught
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -78,13 +109,14 @@ def _run(arguments: argparse.Namespace) -> int:
     failed = 0
     for outcome in segment_films(tasks, options, _devices(arguments.device, len(tasks))):
         failed += outcome.error is not None
-        _tell(outcome)
+        _tell(outcome, options.num_scenes is None)
     if failed and len(tasks) > 1:
         sys.stderr.write(f"{failed} of {len(tasks)} films failed\n")
     return 1 if failed else 0
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, hint: bool) -> None:
+    """Say what came of a film. hint: also how to get other scenes, where there is one, or each shot is one."""
     found = outcome.segmentation
     if found is None:
         sys.stderr.write(f"error: {printable(str(outcome.error))}\n")
@@ -93,17 +125,24 @@ def _tell(outcome: Outcome) -> None:
         f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
-    highest = max((shot.probability for shot in found.shots if shot.probability is not None), default=None)
-    if len(found) == 1 and highest is not None:
-        lines.append(f"  no boundary reaches it, the highest is {highest:.4g}: give --threshold or --num-scenes")
-    if len(found) <= MANY_SCENES:
-        lines += [f"  {scene}" for scene in found]
+    scores = [shot.probability for shot in found.shots if shot.probability is not None]
+    if hint and scores and len(found) == 1:
+        lines.append(f"  no boundary reaches it, the highest is {max(scores):.4g}: give --threshold or --num-scenes")
+    elif hint and scores and len(found) == len(found.shots):
+        lines.append(f"  every boundary reaches it, the lowest is {min(scores):.4g}: give --threshold or --num-scenes")
+    listed = found.scenes if len(found) <= LISTED + 1 else found.scenes[:LISTED]
+    lines += [f"  {scene}" for scene in listed]
+    if len(listed) < len(found):
+        table = next((path for path in outcome.written if path.name == FORMATS["csv"].file), outcome.written[0])
+        lines.append(f"  ... and {len(found) - len(listed):,} more in {table.name}")
     lines += [f"  {name}: {_percent(values)}" for name, values in found.evaluation.items()]
     lines += [f"  {path}" for path in outcome.written if path.parent == outcome.task.folder]
     if any(path.parent != outcome.task.folder for path in outcome.written):
-        lines.append(f"  {outcome.task.folder / 'clips'}/")
-    if left := _left_over(outcome):
-        lines.append(f"  of an earlier call, not made anew: {left}")
+        lines.append(f"  {outcome.task.folder / CLIPS}/")
+    if outcome.removed:
+        lines.append(f"  of an earlier call with other scenes, removed: {', '.join(outcome.removed)}")
+    if left := left_over(outcome.written, outcome.task.folder):
+        lines.append(f"  of an earlier call, not made anew: {', '.join(left)}")
     sys.stdout.write("\n".join(map(printable, lines)) + "\n")
     sys.stdout.flush()
 
@@ -123,17 +162,10 @@ def _check_not_overwritten(labels: Path | None, folder: Path, formats: Sequence[
         raise InputError(f"--labels {labels} is a file that this call writes anew; copy it to another place first")
 
 
-def _left_over(outcome: Outcome) -> str:
-    """Results of an earlier call that this one has not made anew, and that may say something else."""
-    folder = outcome.task.folder
-    written = {path.name for path in outcome.written} | {path.parent.name for path in outcome.written}
-    names = [kind.file for kind in FORMATS.values()] + ["clips"]
-    return ", ".join(name for name in names if name not in written and (folder / name).exists())
-
-
 def _percent(values: Mapping[str, float]) -> str:
     shown = ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")
-    return ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
+    told = ", ".join(f"{name} {100 * values[name]:.1f}" for name in shown if name in values)
+    return told or "nothing to measure: no boundary in the labels"
 
 
 def _devices(given: str, num_films: int) -> tuple[str, ...]:

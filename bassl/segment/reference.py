@@ -62,12 +62,17 @@ def _find(given: str | Path, roots: tuple[Path, ...]) -> Path:
                 return _checkpoint_in(root / path)
     if path.is_file():
         return path.resolve()
-    if path.is_dir():
+    if path.is_dir() and (not is_name or any(path.glob("*.ckpt"))):  # `bassl` is also the folder of the package
         return _checkpoint_in(path)
     known = sorted({folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()})
     near = difflib.get_close_matches(str(given), known, 3, 0.5) or known[:5]
-    remedy = f"known models: {', '.join(near)}" if near else "no model has been trained or unpacked yet"
-    raise InputError(f"there is no model {str(given)!r}, neither by that name nor at that path; {remedy}")
+    remedy = f"known models: {', '.join(near)}"
+    if not near:
+        remedy = (
+            f"{' and '.join(map(str, roots))} hold none yet; bassl finetune config.EXPR_NAME=NAME trains one there, "
+            "bash scripts/quickstart.sh a small one from nothing (it says its path)"
+        )
+    raise InputError(f"there is no model {str(given)!r}, neither by that name nor at that path: {remedy}")
 
 
 def _checkpoint_in(folder: Path) -> Path:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from bassl.console import speak
 from bassl.errors import InputError
+from bassl.orphans import end_with_parent
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
-from bassl.segment.output.clips import write_clips
-from bassl.segment.output.formats import write_formats
 from bassl.segment.reference import ModelReference
+from bassl.segment.results import write_results
 from bassl.segment.scenes import Segmentation
 from bassl.video.extras import MissingExtra
 from bassl.video.settings import ShotSettings
@@ -62,11 +65,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a film. written: its files; error: why it failed, in a sentence, None where it did not."""
+    """What came of a film.
+
+    written: its files; removed: names of files of an earlier call that went; error: why it failed, in a sentence,
+    None where it did not.
+    """
 
     task: Task
     segmentation: Segmentation | None = None
     written: tuple[Path, ...] = ()
+    removed: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -119,9 +127,11 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
         cache = Cache(options.cache)
         analysed = analyse(task.film, options.reference, load, task.shots, cache, options.show_progress)
         segmentation = finish(analysed, options.threshold, options.num_scenes, task.labels)
-        written = write_formats(segmentation, task.folder, options.formats)
-        if options.ffmpeg is not None:
-            written += write_clips(segmentation, task.folder / "clips", options.ffmpeg, options.show_progress)
+        shot_list = None if task.shots.given is None else task.shots.given.path
+        given = [path for path in (task.labels, shot_list) if path is not None]
+        written = write_results(
+            segmentation, task.folder, options.formats, options.ffmpeg, given, options.show_progress
+        )
     except (ModelError, MissingExtra):
         raise
     except InputError as error:
@@ -131,7 +141,7 @@ def segment_film(task: Task, options: Options, load: ModelLoader) -> Outcome:
     except Exception as error:
         log.exception("%s failed in a way that is a fault of bassl", task.film)
         return Outcome(task, error=f"fault of bassl ({type(error).__name__}: {error}); please report it")
-    return Outcome(task, segmentation, tuple(written))
+    return Outcome(task, segmentation, written.files, written.removed)
 
 
 _load: ModelLoader | None = None  # of this worker process
@@ -143,29 +153,44 @@ def _in_processes(tasks: Sequence[Task], options: Options, devices: Sequence[str
     for device in devices:
         free.put(device)
     num_processes = min(len(devices), len(tasks))
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(num_processes, context, _start_worker, (free, options.reference)) as pool:
         largest_first = sorted(tasks, key=lambda task: -_size(task.film))
         waiting: dict[Future[Outcome], Task] = {pool.submit(_work, task, options): task for task in largest_first}
-        for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
-            try:
-                yield done.result()
-            except (ModelError, MissingExtra):
-                pool.shutdown(cancel_futures=True)
-                raise
-            except BrokenProcessPool:
-                what = "a process died, perhaps for want of memory or of a damaged film; try it with --device cpu"
-                yield Outcome(waiting[done], error=what)
+        try:
+            for done in tqdm(as_completed(waiting), "films", len(waiting), disable=not options.show_progress):
+                try:
+                    yield done.result()
+                except BrokenProcessPool:
+                    what = "a process died, perhaps for want of memory or of a damaged film; try it with --device cpu"
+                    yield Outcome(waiting[done], error=what)
+        except BaseException:  # no model, an interrupt, or nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
 
 
 def _start_worker(free: Queue[str], reference: ModelReference) -> None:
     global _load
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches all processes; the parent ends this one
+    signal.signal(signal.SIGTERM, _stop)
+    end_with_parent()
     speak(logging.WARNING)
     _load = ModelLoader(reference, free.get())
 
 
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 def _work(task: Task, options: Options) -> Outcome:
     assert _load is not None
-    return segment_film(task, options, _load)
+    try:
+        return segment_film(task, options, _load)
+    except SystemExit as stopped:  # everything has been tidied up; the pool would go on with the next film
+        os._exit(int(stopped.code or 0))
 
 
 def _size(path: Path) -> int:

@@ -111,9 +111,8 @@ class Moment:
     timecode: str
 
     @classmethod
-    def of(cls, frame: int, times: FrameTimes, track: TimecodeTrack) -> Moment:
+    def of(cls, frame: int, position: int, times: FrameTimes, track: TimecodeTrack) -> Moment:
         """The moment at which a frame starts."""
-        position = times.position(frame)
         return cls(frame, position, times.seconds(frame), track.text(position))
 
 
@@ -198,19 +197,25 @@ def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentatio
     """Scenes end with the shots at or above the threshold, and with the film.
 
     Each lasts until the next begins: where a given list of shots leaves frames out between two of them (dissolves),
-    they belong to the scene before, so that no timeline has a hole.
+    they belong to the scene before, so that no timeline has a hole; what it leaves out at the film's start and end
+    belongs to the first and the last.
     """
     times = analysed.times
     track = TimecodeTrack.of(times.rate, analysed.film.timecode)
+    spans = [(first, last + 1) for first, last in analysed.frames.tolist()]
+    bounds = sorted({0, times.num_frames, *(frame for span in spans for frame in span)})
+    moments = {
+        frame: Moment.of(frame, position, times, track) for frame, position in times.distinct_positions(bounds).items()
+    }
     shots = []
-    for number, (first, last) in enumerate(analysed.frames.tolist()):
+    for number, (first, end) in enumerate(spans):
         probability = float(analysed.probability[number])
         shots.append(
             Shot(
                 number,
-                Moment.of(first, times, track),
-                Moment.of(last + 1, times, track),
-                keyframe_numbers(first, last),
+                moments[first],
+                moments[end],
+                keyframe_numbers(first, end - 1),
                 None if np.isnan(probability) else probability,
             )
         )
@@ -220,8 +225,9 @@ def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentatio
         is_last = shot.number == len(shots) - 1
         if is_last or (shot.probability is not None and shot.probability >= threshold.value):
             members = tuple(shots[begin : shot.number + 1])
-            end = shot.end if is_last else shots[shot.number + 1].start
-            scenes.append(Scene(len(scenes) + 1, members[0].start, end, members))
+            start = members[0].start if scenes else moments[0]
+            until = moments[times.num_frames] if is_last else shots[shot.number + 1].start
+            scenes.append(Scene(len(scenes) + 1, start, until, members))
             begin = shot.number + 1
     return Segmentation(
         film=analysed.film,

@@ -49,7 +49,8 @@ def choose_threshold(
         return Threshold(given, "as given")
     decided = np.sort(probability[np.isfinite(probability)])[::-1]
     if num_scenes is not None:
-        return Threshold(_for_count(decided, num_scenes), f"the highest-scoring boundaries, for {num_scenes} scenes")
+        value = _for_count(decided, num_scenes)
+        return Threshold(value, f"the highest-scoring boundaries, for {_counted(decided, value, num_scenes)}")
     if stored is not None:
         return Threshold(stored, "chosen on the validation split when the model was fine-tuned")
     if is_calibrated:
@@ -58,6 +59,14 @@ def choose_threshold(
         return Threshold(1.0, "nothing stands out in this film")
     value = float(decided.mean() + SPREADS * decided.std())
     return Threshold(min(value, float(decided[0])), "this film's mean score plus one standard deviation")
+
+
+def _counted(decided: npt.NDArray[np.float64], value: float, num_scenes: int) -> str:
+    found = int((decided >= value).sum()) + 1
+    if found == num_scenes:
+        return f"{num_scenes} scenes"
+    reason = "there are no more shots" if found == len(decided) + 1 else "the next boundaries score the same"
+    return f"{found} of the {num_scenes} scenes that were asked for: {reason}"
 
 
 def _for_count(decided: npt.NDArray[np.float64], num_scenes: int) -> float:

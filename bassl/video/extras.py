@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 from bassl.errors import InputError
+
+LIBRARIES = ("av", "scenedetect")
 
 
 class MissingExtra(InputError):
@@ -17,6 +21,13 @@ def missing_extra(error: ImportError) -> MissingExtra:
     return MissingExtra(
         f"video needs {error.name}, which is not installed; in the folder of this repository: pip install -e '.[video]'"
     )
+
+
+def check_installed() -> None:
+    """Look for the libraries without importing them. Raises MissingExtra where one is not there."""
+    for name in LIBRARIES:
+        if name not in sys.modules and find_spec(name) is None:
+            raise missing_extra(ImportError(name=name))
 
 
 def pyscenedetect() -> ModuleType:

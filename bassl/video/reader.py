@@ -6,6 +6,7 @@ Memory holds a frame at a time and eight bytes for the time of each. Decoding is
 from __future__ import annotations
 
 import logging
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ KEYFRAME_LINES = 240
 """Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone video."""
 MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can ask for more memory than there is
 SMALL_FORMAT = "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
+DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", re.ASCII)
 MICROSECOND = Fraction(1, 1_000_000)
 
 RgbImage = npt.NDArray[np.uint8]
@@ -79,7 +81,7 @@ class FilmReader:
             self.has_audio = bool(self._container.streams.audio)
             self.timecode = self._stream.metadata.get("timecode") or self._container.metadata.get("timecode")
             self.ticks = array("q")
-            self.num_damaged = 0
+            self.num_damaged = self.num_corrupt_packets = self.num_corrupt_frames = 0
             self.stopped: str | None = None
             self._scale = VideoReformatter()
             self._decoded = self._decode()
@@ -165,11 +167,15 @@ class FilmReader:
         found = []
         if self.num_damaged:
             found.append(f"{self.num_damaged} damaged pieces of the video were passed over")
+        corrupt = [(self.num_corrupt_packets, "packet"), (self.num_corrupt_frames, "picture")]
+        if told := [f"{number} {what}{'s' * (number != 1)}" for number, what in corrupt if number]:
+            found.append(f"damage in the video ({', '.join(told)}): used as far as it can be decoded")
         if self.stopped:
             found.append(f"reading stopped early ({self.stopped})")
-        end, expected = float(self.times().duration), float(self._header_seconds())
+        times = self.times()
+        end, expected = float(times.start + times.duration), float(self._expected_end(times.start))
         if expected - end > max(2.0, 0.05 * expected):
-            found.append(f"its frames last {end:.1f} s, its header says {expected:.1f} s: it may be cut off")
+            found.append(f"its frames end at {end:.1f} s, its header says {expected:.1f} s: it may be cut off")
         return found
 
     def _decode(self) -> Iterator[VideoFrame]:
@@ -180,8 +186,11 @@ class FilmReader:
             except FFmpegError as error:
                 self.stopped = str(error.strerror)
                 packet = None
+            self.num_corrupt_packets += packet is not None and packet.is_corrupt
             try:
-                yield from (self._stream.decode(None) if packet is None else packet.decode())
+                for frame in self._stream.decode(None) if packet is None else packet.decode():
+                    self.num_corrupt_frames += frame.is_corrupt
+                    yield frame
             except FFmpegError:
                 self.num_damaged += packet is not None
             if packet is None:
@@ -209,6 +218,14 @@ class FilmReader:
             return Fraction(0)
         begin = max(whole * MICROSECOND, min(Fraction(0), first))
         return first - begin if first - begin > 2 * MICROSECOND else Fraction(0)
+
+    def _expected_end(self, start: Fraction) -> Fraction:
+        """Seconds on the clock of players at which the video should end; the sound may go on for longer."""
+        stream = self._stream
+        if stream.duration and stream.time_base:
+            return start + self._header_seconds()
+        tag = DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's, from where the file starts
+        return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3]) if tag else self._header_seconds()
 
     def _header_seconds(self) -> Fraction:
         stream = self._stream

@@ -17,6 +17,8 @@ from bassl.video.timing import FrameTimes
 START_FRAME, END_FRAME = "Start Frame", "End Frame"
 START_SECONDS, END_SECONDS = "Start Time (seconds)", "End Time (seconds)"
 
+FAR = 2.0  # seconds that may lie before the first shot and behind the last without a warning
+
 
 @dataclass(frozen=True)
 class ShotList:
@@ -54,6 +56,20 @@ class ShotList:
                 "it is the list of another film, or of another version of it"
             )
         return np.minimum(frames, times.num_frames - 1)
+
+    def warnings(self, frames: npt.NDArray[np.int64], times: FrameTimes) -> list[str]:
+        """What is odd about the list for a film, in sentences; `frames` as `in_film` gives them."""
+        found = []
+        begin, end = times.seconds(int(frames[0, 0])) - times.start, times.seconds(int(frames[-1, 1]) + 1) - times.start
+        doubt = f"{self.path.name} may be the list of another film, or of another version of it"
+        if begin > FAR:
+            found.append(f"the first shot of the list starts {float(begin):.1f} s into the film: {doubt}")
+        if times.duration - end > FAR:
+            found.append(
+                f"the last shot of the list ends at {float(end):.1f} s, the film lasts {float(times.duration):.1f} s: "
+                f"{doubt}"
+            )
+        return found
 
 
 def read_shot_list(path: Path) -> ShotList:

@@ -68,6 +68,19 @@ class FrameTimes:
             return frame
         return round((self.seconds(frame) - self.start) * self.rate)
 
+    def distinct_positions(self, frames: Sequence[int]) -> dict[int, int]:
+        """`position` of frames, which ascend: moved so that no two share one.
+
+        Parts of a film between them are then at least a frame long for editors, which take no shorter ones. None
+        lies behind the film's end unless there are more of them than positions.
+        """
+        if self.ticks is None:
+            return {frame: frame for frame in frames}
+        steps = np.arange(len(frames))
+        apart = np.maximum.accumulate(np.array([self.position(frame) for frame in frames]) - steps) + steps
+        last = max(self.position(self.num_frames), len(frames) - 1)
+        return dict(zip(frames, np.minimum(apart, last - steps[::-1]).tolist(), strict=True))
+
     def nearest_frame(self, seconds: Fraction) -> int:
         """The frame whose start is nearest to a time on the film's clock; `num_frames` at its end."""
         if self.ticks is None:

@@ -247,3 +247,14 @@ def test_any_bytes_are_a_list_or_an_input_error(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     with suppress(InputError):
         assert read_scene_list(path).scenes
+
+
+@pytest.mark.parametrize(("rate", "tag"), [
+    (Fraction(25), "23:59:50:00"), (Fraction(30000, 1001), "23:59:50;00"), (Fraction(30000, 1001), "23:59:50:00"),
+])  # fmt: skip
+def test_timecodes_past_midnight_are_of_the_next_day_where_the_film_lasts_so_long(rate, tag):
+    times, track = FrameTimes(rate, Fraction(0), 1_000), TimecodeTrack.of(rate, tag)
+    for frame in (0, 299, 300, 301, 999, 1_000):
+        assert to_frame(track.text(frame), "timecode", times, track) == frame
+    with pytest.raises(InputError, match="lies before the film"):
+        to_frame(track.text(1_001), "timecode", times, track)

@@ -87,3 +87,9 @@ def segmentation(
         detector={"name": "adaptive", "threshold": 3.0, "min_seconds": 0.6, "network": None},
     )
     return cut_into_scenes(analysed, Threshold(threshold, "as given"))
+
+
+def burst() -> Segmentation:
+    """A film at a variable rate, nominally 25, whose first scenes last 5 ms each."""
+    times = FrameTimes(Fraction(25), Fraction(0), 6, np.array([0, 5, 10, 15, 20, 240]), Fraction(1, 1000), 40)
+    return segmentation(lengths=[1, 1, 1, 1, 2], probability=(0.9,) * 4, times=times)

@@ -80,3 +80,22 @@ def test_a_file_that_cannot_be_read_is_told_first(tmp_path, name, text, message)
     for num_films in (1, 2):
         with pytest.raises(InputError):
             labels_of(path, FILM, num_films)
+
+
+@pytest.mark.parametrize(("rows", "message"), [
+    (["0:00,0:99"], r"line 2: timecode '0:99' has more than 59"),
+    (["0:00,0:05", "0:09,0:05"], r"line 3: the scene ends \(0:05\) before it starts \(0:09\)"),
+    (["90,10"], "line 2: the scene ends"),
+    (["1.5,0.5"], "line 2: the scene ends"),
+    (["00:00:00;00,00:00:01;60"], "has frame 60"),
+    (["23:59:59:00,00:00:09:00"], None),  # may be past midnight
+    (["00:00:00:00,00:00:01:119"], None),  # there are films of 120 frames a second
+    (["00:00:00;00,00:01:00;59"], None),
+])  # fmt: skip
+def test_times_that_cannot_be_are_told_before_the_film_is_read(tmp_path, rows, message):
+    path = write(tmp_path / "scenes.csv", "film,start,end\n" + "".join(f"a film.mp4,{row}\n" for row in rows))
+    if message is None:
+        assert labels_of(path, FILM, 1) == path
+        return
+    with pytest.raises(InputError, match=message):
+        labels_of(path, FILM, 1)

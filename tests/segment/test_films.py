@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def test_clips_of_an_earlier_call_are_no_films(tmp_path):
     touch(tmp_path, "a.mp4", "scenes/a/clips/scene-001.mp4")
     assert [path.name for path in find_films([tmp_path], tmp_path / "scenes")] == ["a.mp4"]
     assert [path.name for path in find_films([tmp_path], tmp_path)] == ["a.mp4", "scene-001.mp4"]
+
+
+def test_clips_beside_the_results_of_a_film_are_no_films_wherever_those_lie(tmp_path):
+    touch(tmp_path, "a.mp4", "out/a/clips/scene-001.mp4", "out/a/clips/mine.mp4", "clips/scene-001.mp4")
+    (tmp_path / "out" / "a" / "scenes.json").write_text('{"film": {"path": "/films/a.mp4"}}')
+    found = find_films([tmp_path], tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        "a.mp4", "clips/scene-001.mp4", "out/a/clips/mine.mp4",
+    ]  # fmt: skip
+
+
+def test_a_pipe_is_no_film(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="is no file"):
+        find_films([tmp_path / "a.mp4"], Path("scenes"))
 
 
 def test_what_is_not_there_is_refused(tmp_path):

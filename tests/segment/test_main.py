@@ -46,6 +46,43 @@ def test_a_film_that_is_not_cut_is_told_why(run, film):
     assert "no boundary reaches it" not in run(film, "--threshold", "0")[1]
 
 
+def test_a_film_of_which_every_shot_is_a_scene_is_told_why_and_not_where_that_was_asked_for(run, film):
+    assert "every boundary reaches it, the lowest is 0." in run(film, "--threshold", "0")[1]
+    assert "boundary reaches it" not in run(film, "--num-scenes", "5")[1]
+    assert "boundary reaches it" not in run(film, "--num-scenes", "3")[1]
+
+
+def test_fewer_scenes_than_asked_for_are_told(run, film):
+    out = run(film, "--num-scenes", "1000")[1]
+    assert (
+        "the highest-scoring boundaries, for 5 of the 1000 scenes that were asked for: there are no more shots" in out
+    )
+
+
+def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):
+    (tmp_path / "many.txt").write_text("".join(f"{10 * n} {10 * n + 9}\n" for n in range(16)))
+    arguments = (film, "--shots", tmp_path / "many.txt", "--num-scenes")
+    lines = run(*arguments, "16")[1].splitlines()
+    assert [line for line in lines if line.startswith("  scene ")][-1].startswith("  scene 10: ")
+    assert "  ... and 6 more in scenes.csv" in lines
+    assert "  ... and 6 more in scenes.edl" in run(*arguments, "16", "--formats", "edl")[1]
+    assert "more in" not in run(*arguments, "11")[1]
+
+
+def test_labels_without_a_boundary_leave_nothing_to_measure(run, film, tmp_path):
+    (tmp_path / "one.csv").write_text("film,start,end\na film.mp4,0,159\n")
+    out = run(film, "--labels", tmp_path / "one.csv")[1]
+    assert "  model: nothing to measure: no boundary in the labels" in out
+
+
+def test_a_missing_library_is_told_before_a_model_is_loaded(run, film, monkeypatch):
+    monkeypatch.setattr("bassl.video.extras.LIBRARIES", ("av", "no_such_library"))
+    monkeypatch.setattr("bassl.segment.model.load_reference", None)
+    status, _, err = run(film)
+    assert status == 2
+    assert "video needs no_such_library, which is not installed" in err
+
+
 def test_nothing_is_kept_where_nothing_is_to_be_kept(run, film, tmp_path):
     assert run(film, "--no-cache")[0] == 0
     assert not (tmp_path / "cache").exists()
@@ -74,6 +111,16 @@ def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
     assert "in 2 shots" in out
     assert "model: AP 100.0" in out
     assert "training-free: AP 100.0" in out
+
+
+def test_a_shot_list_of_a_shorter_film_is_told_and_the_rest_is_in_the_last_scene(run, film, tmp_path):
+    (tmp_path / "list.txt").write_text("0 39\n40 79\n")
+    status, _, err = run(film, "--shots", tmp_path / "list.txt", "--formats", "json")
+    assert status == 0
+    assert "a film.mp4: the last shot of the list ends at 3.3 s, the film lasts 6.7 s" in err
+    found = json.loads((tmp_path / "scenes" / "a_film" / "scenes.json").read_text())
+    assert len(found["warnings"]) == 1
+    assert found["scenes"][-1]["end"]["frame"] == found["film"]["num_frames"] == 160
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -118,10 +165,30 @@ def test_labels_are_not_overwritten_with_results(run, film, tmp_path):
     assert run(film, "--labels", ours, "--formats", "json")[0] == 0
 
 
-def test_results_of_an_earlier_call_that_are_not_made_anew_are_told(run, film, tmp_path):
-    assert "of an earlier call" not in run(film, "--formats", "json,edl,vtt")[1]
-    out = run(film, "--formats", "json,edl", "--threshold", "0")[1]
+def test_results_of_an_earlier_call_go_where_scenes_are_others_and_are_told_where_they_are_the_same(
+    run, film, tmp_path
+):
+    folder = tmp_path / "scenes" / "a_film"
+    assert "of an earlier call" not in run(film, "--num-scenes", "3", "--formats", "json,edl,vtt")[1]
+    out = run(film, "--num-scenes", "3", "--formats", "json,edl")[1]
     assert out.splitlines()[-1] == "  of an earlier call, not made anew: chapters.vtt"
+    out = run(film, "--num-scenes", "5", "--formats", "json")[1]
+    assert out.splitlines()[-1] == "  of an earlier call with other scenes, removed: scenes.edl, chapters.vtt"
+    assert [path.name for path in folder.iterdir()] == ["scenes.json"]
+
+
+def test_another_film_of_the_same_name_does_not_mix_with_an_earlier_calls(run, tmp_path):
+    for name in "12":
+        (tmp_path / name).mkdir()
+    first = write_clip(tmp_path / "1" / "same.mp4", (20, 20))
+    second = write_clip(tmp_path / "2" / "same.mp4", (30,))
+    for _ in range(2):
+        for path in (first, second):
+            assert run(path, "--formats", "json,edl")[0] == 0
+    names = {path.parent.name: json.loads(path.read_text())["film"]["path"] for path in tmp_path.rglob("scenes.json")}
+    assert names == {"same": str(first), "same-2": str(second)}
+    _, _, err = run(second, "--formats", "json")
+    assert f"scenes/same holds the results of {first}; those of {second} go to same-2" in err
 
 
 @pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], [], ["a.mp4", "--thresh"]])

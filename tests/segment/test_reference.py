@@ -71,9 +71,11 @@ def test_an_unknown_model_names_the_nearest(roots, name, message):
         find_model(name, roots=roots)
 
 
-def test_without_any_model_that_is_said(tmp_path):
-    with pytest.raises(InputError, match="no model has been trained"):
-        find_model("x", roots=(tmp_path / "none",))
+def test_without_any_model_the_folders_and_a_command_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bassl").mkdir()  # as in a clone of the repository
+    with pytest.raises(InputError, match=r"no model 'bassl'.*one and .*two hold none yet; bassl finetune config\.EXPR"):
+        find_model("bassl", roots=(tmp_path / "one", tmp_path / "two"))
 
 
 def test_finding_a_model_does_not_import_torch(roots):

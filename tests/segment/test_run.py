@@ -93,7 +93,7 @@ def test_clips_are_cut_where_asked_for(film, model_path, tmp_path, monkeypatch):
     def cut(segmentation, folder, ffmpeg, show_progress):
         return [folder / f"{ffmpeg}-{scene.number}" for scene in segmentation.scenes]
 
-    monkeypatch.setattr(module, "write_clips", cut)
+    monkeypatch.setattr("bassl.segment.results.write_clips", cut)
     load = ModelLoader(find_model(model_path), "cpu")
     outcome = segment_film(task(film, tmp_path / "out"), options(model_path, num_scenes=2, ffmpeg="ff"), load)
     assert [path.name for path in outcome.written] == ["scenes.json", "scenes.edl", "ff-1", "ff-2"]

@@ -11,7 +11,7 @@ from bassl.finetune.scenes import scene_ranges
 from bassl.segment.scenes import cut_into_scenes
 from bassl.segment.threshold import Threshold
 from bassl.video.timing import FrameTimes
-from tests.segment.models import segmentation
+from tests.segment.models import burst, segmentation
 
 
 def test_a_scene_ends_with_every_shot_at_or_above_the_threshold_and_with_the_film():
@@ -77,6 +77,23 @@ def test_scenes_meet_where_a_shot_list_leaves_frames_out():
     found = cut_into_scenes(listed, Threshold(0.5, "as given"))
     assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 104), (104, 220), (220, 250)]
     assert [shot.end.frame for shot in found.shots] == [31, 100, 150, 220, 250]
+
+
+def test_scenes_reach_to_the_films_bounds_where_a_shot_list_does_not():
+    analysed = segmentation().analysed
+    listed = replace(analysed, frames=np.array([[20, 99], [100, 149], [150, 200]]), probability=np.array([0.9, 0.1, 0]))
+    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 100), (100, 250)]
+    assert [(shot.start.frame, shot.end.frame) for shot in found.shots] == [(20, 100), (100, 150), (150, 201)]
+    assert found.scenes[0].start.seconds == 0
+    assert found.scenes[-1].end.seconds == found.times.duration
+
+
+def test_at_a_variable_rate_no_scene_is_without_a_frame_in_an_editor():
+    found = burst()
+    spans = [(scene.start.position, scene.end.position) for scene in found.scenes]
+    assert spans == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 7)]
+    assert [scene.start.frame for scene in found.scenes] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("lengths", "probability", "expected"), [

@@ -44,6 +44,15 @@ def test_more_scenes_than_shots_gives_a_scene_a_shot():
     assert num_scenes(SCORES, choose_threshold(SCORES, num_scenes=50).value) == 7
 
 
+@pytest.mark.parametrize(("wanted", "words"), [
+    (3, "for 3 scenes"),
+    (5, "for 4 of the 5 scenes that were asked for: the next boundaries score the same"),
+    (1000, "for 7 of the 1000 scenes that were asked for: there are no more shots"),
+])  # fmt: skip
+def test_fewer_scenes_than_asked_for_are_told_with_the_reason(wanted, words):
+    assert choose_threshold(SCORES, num_scenes=wanted).origin == f"the highest-scoring boundaries, {words}"
+
+
 @pytest.mark.parametrize("scores", [np.array([np.nan]), np.array([0.4, 0.4, 0.4, np.nan])])
 def test_where_nothing_stands_out_nothing_is_cut(scores):
     assert num_scenes(scores, choose_threshold(scores, is_calibrated=False).value) == 1

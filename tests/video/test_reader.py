@@ -155,6 +155,26 @@ def test_damage_in_the_middle_is_passed_over_and_told(tmp_path):
     assert times.num_frames == len(numbers)
 
 
+def test_damage_that_the_decoder_hides_is_told(tmp_path):
+    whole = write_clip(tmp_path / "a.ts", (60, 60), size=(640, 384), options={"g": "12", "preset": "ultrafast"})
+    content, path = whole.read_bytes(), tmp_path / "b.ts"
+    middle = len(content) // 2 // 188 * 188
+    path.write_bytes(content[:middle] + content[middle + 188 :])  # a packet of the stream is lost
+    numbers, _, _, warnings = read(path)
+    assert len(numbers) == 120
+    assert warnings == ["damage in the video (1 packet, 1 picture): used as far as it can be decoded"]
+    assert read(whole)[3] == []
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_sound_that_is_longer_and_a_late_start_do_not_look_cut_off(tmp_path, suffix):
+    ticks = range(60, 60 + 96)
+    path = write_clip(tmp_path / f"a.{suffix}", (48, 48), Fraction(24), ticks=ticks, audio_seconds=12.0)
+    _, times, _, warnings = read(path)
+    assert float(times.start) == pytest.approx(2.5, abs=0.05)
+    assert warnings == []
+
+
 def _write(path, content):
     path.write_bytes(content)
     return path

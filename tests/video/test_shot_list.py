@@ -84,3 +84,16 @@ def test_a_missing_list_and_one_of_another_film_are_refused(tmp_path):
         read_shot_list(tmp_path / "none.csv")
     with pytest.raises(InputError, match="another film"):
         read_shot_list(written(tmp_path, HEADER + ROWS)).in_film(FrameTimes(Fraction(24), Fraction(0), 20))
+
+
+@pytest.mark.parametrize(("start", "frames", "expected"), [
+    (0, 200, []),
+    (0, 1000, ["the last shot of the list ends at 8.0 s, the film lasts 40.0 s"]),
+    (100, 200, ["the first shot of the list starts 4.0 s into the film"]),
+    (25, 240, []),
+])  # fmt: skip
+def test_a_list_that_leaves_much_of_the_film_out_is_told(tmp_path, start, frames, expected):
+    listed = read_shot_list(written(tmp_path, f"{start} 120\n121 199\n", "a.txt"))
+    times = FrameTimes(Fraction(25), Fraction(3), frames)
+    found = listed.warnings(listed.in_film(times), times)
+    assert [text.partition(": a.txt may be the list of another film")[0] for text in found] == expected

@@ -99,3 +99,17 @@ def test_a_rate_between_the_common_ones_is_taken_from_the_container():
 def test_a_film_without_frames_is_refused():
     with pytest.raises(InputError, match="no frames"):
         measure_times([], MILLI, [Fraction(25)])
+
+
+@pytest.mark.parametrize(("ticks", "expected"), [
+    ([0, 5, 10, 15, 20, 240], [0, 1, 2, 3, 4, 6, 7]),  # 5 ms at a nominal 25 frames a second
+    ([0, 40, 80, 200, 202, 204], [0, 1, 2, 3, 4, 5, 6]),  # pushed forward by what the end leaves no room for
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6]),  # more than there are positions
+])  # fmt: skip
+def test_positions_in_an_editor_can_be_kept_apart(ticks, expected):
+    times = FrameTimes(Fraction(25), Fraction(0), 6, np.array(ticks), Fraction(1, 1000), 40)
+    assert list(times.distinct_positions(range(7)).values()) == expected
+
+
+def test_at_a_constant_rate_positions_are_frames():
+    assert FrameTimes(Fraction(25), Fraction(0), 6).distinct_positions([0, 2, 6]) == {0: 0, 2: 2, 6: 6}

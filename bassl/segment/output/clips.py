@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
+from bassl.orphans import tied_to_this_process
 from bassl.segment.scenes import Scene, Segmentation
 
 ENCODING = (
@@ -85,8 +86,13 @@ def cut_command(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: P
 
 
 def _cut(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) -> None:
-    done = subprocess.run(
-        cut_command(ffmpeg, segmentation, scene, target), capture_output=True, text=True, errors="replace", check=False
+    done = subprocess.run(  # which kills the program when this process is interrupted
+        cut_command(ffmpeg, segmentation, scene, target),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        preexec_fn=tied_to_this_process(),
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

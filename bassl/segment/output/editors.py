@@ -23,13 +23,15 @@ def write_otio(path: Path, segmentation: Segmentation) -> None:
     film, times = segmentation.film, segmentation.times
     write_scene_list_otio(path, spans, film.path, times.rate, printable(film.path.stem), film.has_audio)
     timeline = json.loads(path.read_bytes())
-    first, num_frames = float(segmentation.track.first), float(times.position(times.num_frames))
+    first, num_frames = float(segmentation.track.first), float(segmentation.scenes[-1].end.position)
     timeline["global_start_time"]["value"] = first
     for track in timeline["tracks"]["children"]:
         for scene, clip in zip(segmentation.scenes, track["children"], strict=True):
             clip["name"] = f"Scene {scene.number}"
-            media = clip["media_references"]["DEFAULT_MEDIA"]["available_range"]
-            media["start_time"]["value"], media["duration"]["value"] = first, num_frames
+            media = clip["media_references"]["DEFAULT_MEDIA"]
+            media["target_url"] = film.path.absolute().as_uri()
+            available = media["available_range"]
+            available["start_time"]["value"], available["duration"]["value"] = first, num_frames
             span = clip["source_range"]
             for time in (span["start_time"], span["duration"]):
                 time["value"] = float(round(time["value"]))  # whole frames went in
@@ -49,7 +51,7 @@ def write_fcpxml(path: Path, segmentation: Segmentation) -> None:
     assert sequence is not None
     start = _seconds(track.first / times.rate)
     asset.set("start", start)
-    asset.set("duration", _seconds(times.position(times.num_frames) / times.rate))
+    asset.set("duration", _seconds(segmentation.scenes[-1].end.position / times.rate))
     if film.has_audio:
         asset.attrib.update(hasAudio="1", audioSources="1", audioChannels="2")
     sequence.attrib.update(tcStart=start, tcFormat="DF" if track.drop else "NDF")

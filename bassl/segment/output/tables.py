@@ -42,11 +42,15 @@ def _write(
     theirs = io.StringIO()
     write_scene_list(theirs, spans, include_cut_list=False)
     rows = csv.reader(theirs.getvalue().splitlines())
+    columns = next(rows)
+    positions = [(part.start.position, part.end.position) for part in parts]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*next(rows), *header])
-        for row, ours in zip(rows, more, strict=True):
-            writer.writerow([*row, *ours])
+        writer.writerow([*columns, *header])
+        for span, row, ours in zip(positions, rows, more, strict=True):
+            start, end = span  # theirs leave nothing of a part below half a frame
+            frames = {"Start Frame": start + 1, "End Frame": end, "Length (frames)": end - start}
+            writer.writerow([*(frames.get(name, value) for name, value in zip(columns, row, strict=True)), *ours])
 
 
 def _shown(probability: float | None) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from bassl.segment.output.editors import write_fcpxml, write_otio
 from bassl.video.timing import FrameTimes
-from tests.segment.models import segmentation
+from tests.segment.models import burst, segmentation
 
 RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(60000, 1001)]
 LONG = (0, 100, 215784, 215785)  # a scene that starts two hours in
@@ -52,7 +54,7 @@ def test_opentimelineio_has_whole_frames_at_the_films_rate(tmp_path, rate):
         assert {s["start_time"]["rate"] for s in spans} == {float(rate)}
         for clip in track["children"]:
             media = clip["media_references"]["DEFAULT_MEDIA"]
-            assert media["target_url"] == "/films/a film.mp4"
+            assert media["target_url"] == "file:///films/a%20film.mp4"
             assert media["available_range"]["duration"]["value"] == 215785
 
 
@@ -103,4 +105,13 @@ def test_any_file_name_survives(tmp_path, name):
     root = fcpxml(tmp_path, found)
     assert len(list(root.iter("asset-clip"))) == 3
     assert root.find(".//media-rep").get("src").startswith("file:///films/")
-    assert otio(tmp_path, found)["tracks"]["children"][0]["children"][0]["media_references"]["DEFAULT_MEDIA"]["name"]
+    media = otio(tmp_path, found)["tracks"]["children"][0]["children"][0]["media_references"]["DEFAULT_MEDIA"]
+    assert media["name"]
+    assert os.fsencode(unquote_to_bytes(media["target_url"])) == b"file://" + os.fsencode(Path("/films") / name)
+
+
+def test_no_clip_is_without_length_at_a_variable_rate(tmp_path):
+    lengths = [fraction(clip.get("duration")) for clip in fcpxml(tmp_path, burst()).iter("asset-clip")]
+    assert lengths == [Fraction(1, 25)] * 4 + [Fraction(3, 25)]
+    clips = otio(tmp_path, burst())["tracks"]["children"][0]["children"]
+    assert [clip["source_range"]["duration"]["value"] for clip in clips] == [1, 1, 1, 1, 3]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bassl.segment.output.edl import write_edl
-from tests.segment.models import segmentation
+from tests.segment.models import burst, segmentation
 
 EVENT = re.compile(r"(\d{3,})  (\S{1,8}) +V     C        (\S+) (\S+) (\S+) (\S+)")
 LENGTHS = (17982, 24 * 3600, 1)
@@ -57,3 +57,10 @@ def test_no_file_name_can_add_a_line(tmp_path, name):
 def test_a_thousand_scenes_are_numbered_on(tmp_path):
     lines = written(tmp_path, segmentation(lengths=[10] * 1001, probability=[0.9] * 1000))
     assert EVENT.fullmatch(lines[3 + 3 * 1000]).group(1) == "1001"
+
+
+def test_no_event_is_without_length_at_a_variable_rate(tmp_path):
+    events = [match.groups() for line in written(tmp_path, burst()) if (match := EVENT.fullmatch(line))]
+    assert [(frames(start, 25), frames(end, 25)) for _, _, start, end, _, _ in events] == [
+        (0, 1), (1, 2), (2, 3), (3, 4), (4, 7),
+    ]  # fmt: skip

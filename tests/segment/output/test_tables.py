@@ -9,7 +9,7 @@ import pytest
 from bassl.segment.output.tables import write_scenes, write_shots
 from bassl.video.shot_list import read_shot_list
 from bassl.video.timing import FrameTimes
-from tests.segment.models import segmentation
+from tests.segment.models import burst, segmentation
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001)]
 
@@ -54,3 +54,11 @@ def test_pyscenedetect_reads_the_scenes(tmp_path):
     header, first, *_ = (tmp_path / "scenes.csv").read_text().splitlines()
     assert header.startswith("Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,")
     assert first.startswith("1,1,00:00:00.000,0.000,100,")
+
+
+def test_our_own_reader_takes_short_shots_at_a_variable_rate(tmp_path):
+    for write in (write_scenes, write_shots):
+        write(tmp_path / "list.csv", burst())
+        listed = read_shot_list(tmp_path / "list.csv")
+        assert listed.frames.tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 6]]
+        assert listed.in_film(burst().times).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 5]]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bassl.files
+from bassl.errors import InputError
+from bassl.files import locked
+from bassl.segment.results import film_of, is_another, write_results
+from tests.segment.models import segmentation
+
+OTHER = (0.9, 0.1, 0.1, 0.1)  # probabilities that cut the film elsewhere
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_of_the_same_cut_stay_and_those_of_another_go(tmp_path):
+    write_results(segmentation(), tmp_path, ("json", "edl", "vtt"))
+    (tmp_path / "notes.txt").touch()
+    found = write_results(segmentation(), tmp_path, ("json", "edl"))
+    assert ([path.name for path in found.files], found.removed) == (["scenes.json", "scenes.edl"], ())
+    assert (tmp_path / "chapters.vtt").exists()
+    found = write_results(segmentation(probability=OTHER), tmp_path, ("json",))
+    assert found.removed == ("scenes.edl", "chapters.vtt")
+    assert names(tmp_path) == ["notes.txt", "scenes.json"]
+    found = write_results(segmentation(), tmp_path, ("edl",))
+    assert (names(tmp_path), found.removed) == (["notes.txt", "scenes.edl"], ("scenes.json",))
+
+
+def test_files_that_somebody_has_changed_or_needs_stay(tmp_path):
+    write_results(segmentation(), tmp_path, ("json", "csv", "edl", "vtt"))
+    written = (tmp_path / "scenes.json").stat().st_mtime
+    os.utime(tmp_path / "scenes.edl", (written + 60, written + 60))
+    found = write_results(segmentation(probability=OTHER), tmp_path, ("json",), keep=[tmp_path / "scenes.csv"])
+    assert found.removed == ("chapters.vtt",)
+    assert names(tmp_path) == ["scenes.csv", "scenes.edl", "scenes.json"]
+
+
+def test_a_folder_belongs_to_one_film(tmp_path):
+    write_results(segmentation(Path("/films/1/a.mp4")), tmp_path, ("json",))
+    assert film_of(tmp_path) == Path("/films/1/a.mp4")
+    assert not is_another(Path("/films/2/../1/a.mp4"), tmp_path)
+    with pytest.raises(InputError, match=r"holds the results of /films/1/a\.mp4, not of /films/2/a\.mp4"):
+        write_results(segmentation(Path("/films/2/a.mp4")), tmp_path, ("edl",))
+    assert names(tmp_path) == ["scenes.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"film": 3}', '{"film": {"path": 3}}', "[" * 100_000, "\udcff"])
+def test_a_scenes_json_of_something_else_says_nothing(tmp_path, content):
+    (tmp_path / "scenes.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert film_of(tmp_path) is None
+    write_results(segmentation(), tmp_path, ("json",))
+    assert json.loads((tmp_path / "scenes.json").read_text())["version"] == 1
+
+
+def test_a_second_process_waits_and_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bassl.files, "LOCK_PATIENCE", 0.3)
+    with locked(tmp_path), pytest.raises(InputError, match="another bassl segment is writing"):
+        write_results(segmentation(), tmp_path, ("json",), "no-ffmpeg")
+    assert names(tmp_path) == []
+    write_results(segmentation(), tmp_path, ("json",))
+
+
+def test_what_a_killed_call_left_half_written_goes(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for path in (tmp_path / ".12-0123abcd.scenes.csv", tmp_path / "clips" / ".12-0123abcd.scene-001.mp4"):
+        path.touch()
+    write_results(segmentation(), tmp_path, ("json",))
+    assert names(tmp_path) == ["clips", "scenes.json"]
+    assert names(tmp_path / "clips") == []
+
+
+def test_labels_alone_make_another_report(tmp_path):
+    write_results(segmentation(), tmp_path, ("json", "html"))
+    labelled = replace(segmentation(), labels=np.array([1, 0, 0, 0, -2], np.int8))
+    assert write_results(labelled, tmp_path, ("json",)).removed == ("report.html",)
