@@ -12,8 +12,6 @@ from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
 from bassl.prepare.consistency import AnnotationFile
 from bassl.prepare.layout import SPLIT_NAMES
 
-EXTRACT = "bassl.pretrain.extract_shot_repr"  # in commands that errors propose; they do not know the data set
-
 
 @dataclass
 class StoredFilms:
@@ -39,14 +37,14 @@ def check_stores(
         return stored
     from bassl.dataset.features import FeatureStore  # imports torch
 
+    extract = f"bassl extract {shlex.quote(f'config.DATA_PATH={data}')}"
     needed = {file.name: file.rows for file in files if file.name in SPLIT_NAMES}
     for folder in folders:
         name = f"features/{folder.name}"
         try:
-            store = FeatureStore.open(folder)
+            store = FeatureStore.open(folder, f"{extract} config.LOAD_FROM={shlex.quote(folder.name)}")
         except InputError as error:
-            text = str(error).replace(EXTRACT, f"{EXTRACT} config.DATA_PATH={shlex.quote(str(data))}")
-            stored.findings.append(Finding(ERROR, "feature stores", name, text))
+            stored.findings.append(Finding(ERROR, "feature stores", name, str(error)))
             continue
         for film in store.num_shots:
             try:

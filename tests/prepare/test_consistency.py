@@ -43,9 +43,7 @@ def test_num_shot_as_published_is_not_worth_a_word(data: Path) -> None:
 def test_proposed_commands_are_about_the_data_that_was_checked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "features" / "net").mkdir(parents=True)
     assert main([str(data), "--jobs", "1"]) == 1
-    assert f"`python3 -m bassl.pretrain.extract_shot_repr config.DATA_PATH={data} config.LOAD_FROM=net`" in (
-        capsys.readouterr().out
-    )
+    assert f"`bassl extract config.DATA_PATH={data} config.LOAD_FROM=net`" in capsys.readouterr().out
 
 
 def test_names_of_files_cannot_write_to_the_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
