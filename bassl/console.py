@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-CHATTERING = ("pytorch_lightning", "lightning.pytorch", "tensorboard")
+CHATTERING = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "tensorboard")
 """Libraries of which only warnings are of interest."""
 
 

@@ -61,6 +61,7 @@ def set_up_logging() -> None:
         ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
         ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
         ".*Total length of `list` across ranks is zero.*",  # no validation
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # what we log is of all ranks already
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -85,6 +86,7 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
             f"{processes} processes need as many GPUs, this machine has none; set "
             "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
         )
+    forbid_tf32()
     precision, why = compute.precision, "as set"
     if precision == "auto":
         precision, why = _best_precision(kind, cpu_half)
@@ -93,6 +95,14 @@ def choose_device(compute: ComputePlan, cpu_half: bool) -> Device:
     name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
     return Device(kind, precision)
+
+
+def forbid_tf32() -> None:
+    """Compute what is 32 bit in IEEE float32 on a GPU as well, where PyTorch takes TF32 for convolutions by default."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*new API settings to control TF32.*")  # since torch 2.9; 2.8 knows no other
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def _best_precision(kind: str, cpu_half: bool) -> tuple[str, str]:
@@ -180,6 +190,7 @@ def build_trainer(
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         use_distributed_sampler=False,
+        benchmark=device.kind == "cuda",
         plugins=[AtomicCheckpointIO(), *_slurm()],
         **{name: value for name, value in limits.items() if value is not None},
     )

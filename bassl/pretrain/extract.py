@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,11 @@ from bassl.records import record_run
 from bassl.runtime import Device, choose_device, set_up_logging
 
 log = logging.getLogger(__name__)
+PATIENCE = timedelta(days=30)
+"""How long a process waits for the others at the end: after a resume, or on unequal GPUs, they are hours apart.
+
+Nobody waits that long for a process that died: `EndTogether`, torchrun and SLURM end the others.
+"""
 
 
 def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], nn.Module] | None = None) -> None:
@@ -54,12 +60,13 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=plan.compute.num_processes,
         num_nodes=plan.compute.num_nodes,
-        strategy=DDPStrategy() if plan.compute.world_size > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if plan.compute.world_size > 1 else "auto",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
+        benchmark=device.kind == "cuda",
         limit_predict_batches=1 if plan.dry_run else None,
         callbacks=[EndTogether()],
     )

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,3 +35,22 @@ def test_no_more_than_one_film_is_ever_held(
     assert alive == [0, 0, 0]
     store = FeatureStore.open(tmp_path / "features")
     assert store.num_shots == {"tt0000001": 40, "tt0000002": 31, "tt0000003": 24}
+
+
+def test_processes_wait_for_one_another_for_days(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shares depend on the films alone, so after a resume one process may have all the work."""
+    given: dict[str, Any] = {}
+
+    def trainer(**arguments: Any) -> None:
+        given.update(arguments)
+        raise InterruptedError
+
+    untrained = ["config.TRAINER.max_epochs=0", "config.TEST.KNN_VALIDATION=false"]
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *untrained]) == 0
+    monkeypatch.setattr("bassl.pretrain.extract.pl.Trainer", trainer)
+    two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu", "+config.LOAD_FROM=devel"]
+    with pytest.raises(InterruptedError):
+        extract_shot_repr.main([*extract_overrides(tiny_movienet, tmp_path), *two])
+    assert given["strategy"]._timeout > timedelta(days=1)
