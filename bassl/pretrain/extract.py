@@ -73,13 +73,13 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     take_signals_from_lightning(trainer)
     module = Extractor(for_inference(network, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
     chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
+    data = ExtractData(keyframes, writer, chunk_size, plan, pin_memory=device.kind == "cuda")
     try:
         if trainer.is_global_zero and not plan.dry_run:
             writer.begin()
             if not all(map(writer.has, annotations.films, annotations.num_shots.tolist())):
-                data = fingerprint(plan.data.annotations, [plan.split], keyframes)
-                record_run(plan.features, config, None, data)
-        trainer.predict(module, datamodule=ExtractData(keyframes, writer, chunk_size, plan), return_predictions=False)
+                record_run(plan.features, config, None, fingerprint(plan.data.annotations, [plan.split], keyframes))
+        trainer.predict(module, datamodule=data, return_predictions=False)
         trainer.strategy.barrier()
         if trainer.is_global_zero and not plan.dry_run:
             writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
@@ -115,10 +115,13 @@ def identity(plan: ExtractPlan, checkpoint: Checkpoint, device: Device) -> dict[
 class ExtractData(pl.LightningDataModule):
     """This rank's films that are not written yet, in chunks. Shares depend on the films alone, not on what is done."""
 
-    def __init__(self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan) -> None:
+    def __init__(
+        self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan, pin_memory: bool
+    ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.keyframes, self.writer, self.chunk_size, self.plan = keyframes, writer, chunk_size, plan
+        self._pin_memory = pin_memory
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The chunks, in order."""
@@ -131,7 +134,8 @@ class ExtractData(pl.LightningDataModule):
             mine = [film for film in mine if film not in set(done)]
         chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
         compute = self.plan.compute
-        return loader(chunks, usable_workers(compute.num_workers, compute.num_processes), batch_size=None)
+        workers = usable_workers(compute.num_workers, compute.num_processes)
+        return loader(chunks, workers, pin_memory=self._pin_memory, batch_size=None)
 
 
 class Extractor(pl.LightningModule):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bassl.dataset.annotation import UNKNOWN_SCENE, Annotations, read_annotations
 from bassl.dataset.augmentation import AugmentationSettings, ViewDraw, crop
@@ -204,6 +205,26 @@ def test_collated_samples_are_stacked_and_channels_last(coded_keyframes: Keyfram
         assert torch.equal(batch.keyframes[index], sample.keyframes)
         assert torch.equal(batch.mask[index], sample.mask)
         np.testing.assert_array_equal(batch.draws.flip[index], sample.draws.flip)
+
+
+class Told:
+    """Collates, and says whether it did so in shared memory."""
+
+    def __call__(self, alone: list[PretrainBatch]) -> tuple[PretrainBatch, list[bool]]:
+        batch = collate_pretrain(alone)
+        return batch, [tensor.is_shared() for tensor in (batch.keyframes, batch.mask)]
+
+
+def test_a_worker_collates_straight_into_shared_memory(coded_keyframes: Keyframes) -> None:
+    """A batch in private memory would be copied once more on its way to the process that trains."""
+    data = samples(coded_keyframes)
+    keys = [SampleKey(0, row) for row in (1, 50, 7)]
+    expected = collate_pretrain([data[key] for key in keys])
+    for num_workers in (0, 1):
+        ((batch, shared),) = DataLoader(data, 3, sampler=keys, num_workers=num_workers, collate_fn=Told())  # type: ignore[arg-type]
+        assert shared == [num_workers > 0] * 2
+        assert batch.keyframes.permute(0, 1, 3, 4, 2).is_contiguous()
+        assert_same(batch, expected)
 
 
 def test_temporal_needs_films_of_two_shots_and_says_so_before_work_starts(coded_keyframes: Keyframes) -> None:
