@@ -19,7 +19,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
-from bassl.distributed import gather_uneven, gather_with_grad, mean_over_ranks, world_size
+from bassl.distributed import gather_uneven, mean_over_ranks, sum_over_ranks, world_size
 from bassl.errors import RunError
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
@@ -83,7 +83,7 @@ class FinetuneModule(pl.LightningModule):
         """Class-balanced cross-entropy over the batches of all ranks."""
         torch.manual_seed(derived_seed(self._seed, self.current_epoch, batch_idx, 1 + self.global_rank))
         labels = batch.label.abs()
-        counts = gather_with_grad(class_counts(labels)[None]).sum(0)
+        counts = sum_over_ranks(class_counts(labels))
 
         def loss_of(rows: slice) -> Tensor:
             return balanced_cross_entropy(self(self._features(batch.shots[rows])), labels[rows], counts) * world_size()

@@ -17,7 +17,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
-from bassl.distributed import gather_uneven, mean_over_ranks, share_buffers
+from bassl.distributed import mean_over_ranks, share_buffers, sum_over_ranks
 from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
@@ -121,11 +121,11 @@ class PretrainModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log k-NN precision and the pseudo-boundary's distance over the films of all ranks."""
-        self._knn.totals = gather_uneven(self._knn.totals[None].to(self.device)).sum(0).cpu()
+        self._knn.totals = sum_over_ranks(self._knn.totals.to(self.device)).cpu()
         for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
             if precision == precision:  # NaN: no scene has so many shots
                 self.log(f"knn/precision@{k}", precision, prog_bar=k == 1, rank_zero_only=True)
-        self._distance.totals = gather_uneven(self._distance.totals[None].to(self.device)).sum(0).cpu()
+        self._distance.totals = sum_over_ranks(self._distance.totals.to(self.device)).cpu()
         pseudo, random = self._distance.compute()
         if pseudo == pseudo:  # NaN: no head to align by, or no boundary
             self.log("val/pseudo_boundary_distance", pseudo, rank_zero_only=True)
