@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 
 from bassl.config.plan import LoopPlan, RunPlan
 from bassl.errors import InputError, RunError
@@ -134,8 +136,10 @@ def flush_logs(trainer: pl.Trainer, within_epoch: bool) -> None:
 
 
 def refuse_non_finite(trainer: pl.Trainer) -> None:
-    """Raise RunError if a weight is NaN or infinite."""
+    """Raise RunError if a weight is NaN or infinite. Waits for the device once, and by name only where one is."""
     module = trainer.lightning_module
+    if nn.utils.get_total_norm([weight.detach() for weight in module.parameters()], math.inf).isfinite():
+        return
     broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise RunError(

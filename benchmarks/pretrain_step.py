@@ -121,7 +121,7 @@ def take_step(step: Step, batch: PretrainBatch) -> Tensor:
     """Views, one pass of the encoder, losses, backward and optimiser; the sum of the losses."""
     module = step.module
     with _autocast(step, batch.mask):
-        images = apply_views(batch.keyframes, batch.draws)
+        images = apply_views(batch.keyframes, batch.draws, dtype=step.precision)
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
         total = sum_of_losses(module, features, batch.mask)
@@ -214,7 +214,7 @@ def _parts(step: Step, batch: PretrainBatch, flat: Tensor, settings: Settings) -
     """Where the time of the step goes: each part by itself, the device drained before and after."""
     module = step.module
     views: Mapping[str, Callable[[], object]] = {
-        "views": lambda: apply_views(batch.keyframes, batch.draws),
+        "views": lambda: apply_views(batch.keyframes, batch.draws, dtype=step.precision),
         "encoder, forward and backward": lambda: bare_pass(step, flat),
         "losses, forward and backward": lambda: _losses_alone(step, batch),
         "optimiser": step.optimizer.step,

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from bassl.checkpointing import SaveLast, owned
+from bassl.checkpointing import SaveLast, owned, refuse_non_finite
 from bassl.config.plan import RunPlan
-from bassl.errors import InputError
+from bassl.errors import InputError, RunError
 
 
 def run_in(folder: Path, dry_run: bool = False) -> RunPlan:
@@ -47,6 +48,29 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
 def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:
     with owned(run_in(tmp_path, dry_run=True), True):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_are_looked_at_all_at_once_and_by_name_only_where_one_is_no_number(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look waits for the device."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2).bfloat16())
+    module[0].weight.data.fill_(3e38)  # finite, though its Euclidean norm is not
+    looked: list[torch.Tensor] = []
+    whole = torch.isfinite
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        looked.append(tensor)
+        return whole(tensor)
+
+    monkeypatch.setattr(torch, "isfinite", look)
+    trainer: Any = SimpleNamespace(lightning_module=module, global_step=7)
+    refuse_non_finite(trainer)
+    assert looked == []
+    module[2].bias.data[1] = value
+    with pytest.raises(RunError, match=r"1 weights are not finite after step 7, such as 2\.bias;"):
+        refuse_non_finite(trainer)
 
 
 @pytest.mark.parametrize(("world_size", "asked"), [(1, list(range(1, 25))), (2, [10, 20])])

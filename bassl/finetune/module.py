@@ -91,7 +91,7 @@ class FinetuneModule(pl.LightningModule):
         loss = sum_over_slices(loss_of, len(labels), self._rows_at_a_time, list(self.parameters()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         whole = mean_over_ranks(loss.float())
-        self._guard.watch({"loss": whole}, self.global_step, lr, batch_idx)
+        self._guard.watch(["loss"], whole[None], self.global_step, lr, batch_idx)
         self.log("train/loss", whole, prog_bar=True)
         self.log("train/lr", lr)
         return loss

@@ -105,7 +105,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
                 keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
                 for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
                     record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
-            data = _data(plan, trainer, splits["train"], module.evaluations, seed)
+            data = _data(plan, splits["train"], module.evaluations, seed, device.kind == "cuda")
             trainer.fit(module, datamodule=data, ckpt_path=resume)
             if not plan.run.dry_run:
                 scored = _finish(plan, module, trainer, splits["test"], seed, resumed=resume is not None)
@@ -229,7 +229,7 @@ def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:
     return [*best, *checkpoint_callbacks(plan.run, plan.loop)]
 
 
-def _data(plan: FinetunePlan, trainer: pl.Trainer, train: Split | None, scored: list[Split], seed: int) -> FinetuneData:
+def _data(plan: FinetunePlan, train: Split | None, scored: list[Split], seed: int, on_gpu: bool) -> FinetuneData:
     return FinetuneData(
         train.windows if train else None,
         [split.windows for split in scored],
@@ -239,13 +239,14 @@ def _data(plan: FinetunePlan, trainer: pl.Trainer, train: Split | None, scored: 
         usable_workers(plan.compute.num_workers, plan.compute.num_processes),
         plan.compute.world_size,
         plan.compute.accumulate,
-        pin_memory=trainer.strategy.root_device.type == "cuda",
+        pin_memory=on_gpu,
     )
 
 
 def _evaluate(plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int) -> None:
     module.evaluations = [test]
-    trainer.test(module, datamodule=_data(plan, trainer, None, [test], seed), verbose=False)
+    data = _data(plan, None, [test], seed, trainer.strategy.root_device.type == "cuda")
+    trainer.test(module, datamodule=data, verbose=False)
 
 
 def _record_evaluation(
