@@ -32,7 +32,7 @@ from bassl.finetune.report import (
     write_report,
 )
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model, tell_unused
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.records import record_run, warn_of_changes
@@ -69,6 +69,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
+    tell_unused(source)
     config = as_built(config, scorer, plan)
     metadata = {
         "config": config,

@@ -28,7 +28,7 @@ from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
 from bassl.launching import EndTogether, settle_port
-from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
 from bassl.preemption import take_signals_from_lightning
 from bassl.records import record_run
@@ -52,6 +52,7 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     device = choose_device(plan.compute, cpu_half=True)
     checkpoint = read_checkpoint(plan.checkpoint)
     network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
+    tell_unused(checkpoint)
     annotations = films_to_extract(plan)
     keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
     writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
