@@ -41,21 +41,6 @@ class MethodPlan:
         return self.neighbor_size
 
     @property
-    def uses_boundary(self) -> bool:
-        """Whether a loss needs the pseudo-boundary, hence the alignment of sparse and dense sequence."""
-        return bool({"ssm", "cgm", "pp"} & set(self.terms))
-
-    @property
-    def uses_projection(self) -> bool:
-        """Whether the NCE head exists: contrastive losses train it, the alignment reads it."""
-        return self.uses_boundary or bool({"shotcol", "simclr"} & set(self.terms))
-
-    @property
-    def trains_projection(self) -> bool:
-        """Whether the NCE head gets a gradient."""
-        return bool({"ssm", "shotcol", "simclr"} & set(self.terms))
-
-    @property
     def uses_crn(self) -> bool:
         """Whether a loss reads the contextual relation network."""
         return bool({"cgm", "pp", "msm"} & set(self.terms))
