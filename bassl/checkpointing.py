@@ -154,15 +154,15 @@ def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
 
     Raises InputError for a path that is given and holds none.
     """
-    if run.resume is None:
+    if run.resume is False:
         return None
-    if run.resume == "auto":
+    if run.resume is True:
         path = run.checkpoint_folder / LAST
         if not path.is_file():
             log.info("config.RESUME=true: no %s yet, starting afresh", path)
             return None
     else:
-        path = Path(run.resume).expanduser().resolve()
+        path = run.resume.expanduser().resolve()
         path = path / LAST if (path / LAST).is_file() else find_checkpoint(path)
     stored = read_checkpoint(path)
     if "loops" not in stored.metadata:

@@ -15,7 +15,7 @@ from bassl.errors import InputError, RunError
 
 
 def run_in(folder: Path, dry_run: bool = False) -> RunPlan:
-    return RunPlan("devel", 1, dry_run, None, folder / "ckpt", folder / "logs")
+    return RunPlan("devel", 1, dry_run, False, folder / "ckpt", folder / "logs")
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_is_over(

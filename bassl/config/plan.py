@@ -48,12 +48,15 @@ class MethodPlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Name and folders of a run. seed None: to be drawn; resume None: start afresh, "auto" or a checkpoint's path."""
+    """Name and folders of a run. seed None: to be drawn.
+
+    resume: a checkpoint or its folder to go on from, True for the run's own last one if there is one, False for none.
+    """
 
     name: str
     seed: int | None
     dry_run: bool
-    resume: str | None
+    resume: Path | bool
     checkpoint_folder: Path
     log_folder: Path
 
