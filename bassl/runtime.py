@@ -60,7 +60,7 @@ def set_up_logging() -> None:
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
         ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
         ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
-        ".*Total length of `list` across ranks is zero.*",  # no validation
+        ".*Total length of .* across ranks is zero.*",  # no validation, or all films extracted
         ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # what we log is of all ranks already
     ):
         warnings.filterwarnings("ignore", message)
