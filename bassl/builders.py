@@ -62,14 +62,19 @@ def stored_encoder(checkpoint: Checkpoint) -> ShotEncoder:
 
 def loaded(encoder: Encoder, checkpoint: Checkpoint) -> Encoder:
     """An encoder with a checkpoint's weights; InputError where they are of another one."""
-    load_weights(encoder, checkpoint.state_dict, prefix="shot_encoder.", source=checkpoint.path)
+    _load(encoder, checkpoint, "shot_encoder.")
     return encoder
+
+
+def _load(part: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+    unused = load_weights(part, checkpoint.state_dict, prefix=prefix, source=checkpoint.path)
+    checkpoint.unused.intersection_update(unused)
 
 
 def stored_crn(checkpoint: Checkpoint) -> ContextualRelationNetwork:
     """The CRN of a checkpoint with its weights; InputError where it holds none."""
     crn = build_crn(architecture_of(checkpoint))
-    load_weights(crn, checkpoint.state_dict, prefix="crn.", source=checkpoint.path)
+    _load(crn, checkpoint, "crn.")
     return crn
 
 
@@ -80,7 +85,7 @@ def zero_shot_scorer(checkpoint: Checkpoint) -> BoundaryScorer | None:
         return None
     scorer = BoundaryScorer(stored_crn(checkpoint))
     assert scorer.head_sbd is not None
-    load_weights(scorer.head_sbd, checkpoint.state_dict, prefix="loss.head_pp.", source=checkpoint.path)
+    _load(scorer.head_sbd, checkpoint, "loss.head_pp.")
     return scorer
 
 
@@ -100,5 +105,5 @@ def stored_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
     scorer = BoundaryScorer(crn, similarity)
     for prefix, part in (("head_sbd.", scorer.head_sbd), ("similarity.", similarity)):
         if part is not None:
-            load_weights(part, checkpoint.state_dict, prefix=prefix, source=checkpoint.path)
+            _load(part, checkpoint, prefix)
     return scorer

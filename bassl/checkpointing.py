@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 
 from bassl.config.plan import LoopPlan, RunPlan
 from bassl.dataset.datamodule import TrainingData
@@ -135,8 +137,10 @@ def flush_logs(trainer: pl.Trainer, within_epoch: bool) -> None:
 
 
 def refuse_non_finite(trainer: pl.Trainer) -> None:
-    """Raise RunError if a weight is NaN or infinite."""
+    """Raise RunError if a weight is NaN or infinite. Waits for the device once, and by name only where one is."""
     module = trainer.lightning_module
+    if nn.utils.get_total_norm([weight.detach() for weight in module.parameters()], math.inf).isfinite():
+        return
     broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise RunError(
@@ -151,15 +155,15 @@ def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
 
     Raises InputError for a path that is given and holds none.
     """
-    if run.resume is None:
+    if run.resume is False:
         return None
-    if run.resume == "auto":
+    if run.resume is True:
         path = run.checkpoint_folder / LAST
         if not path.is_file():
             log.info("config.RESUME=true: no %s yet, starting afresh", path)
             return None
     else:
-        path = Path(run.resume).expanduser().resolve()
+        path = run.resume.expanduser().resolve()
         if not path.exists():
             raise InputError(
                 f"config.RESUME={run.resume}: there is no {path}; give a checkpoint, the folder of a run, or true for "

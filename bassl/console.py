@@ -6,7 +6,7 @@ import logging
 import sys
 from contextlib import suppress
 
-CHATTERING = ("pytorch_lightning", "lightning.pytorch", "tensorboard")
+CHATTERING = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "tensorboard")
 """Libraries of which only warnings are of interest."""
 
 

@@ -59,18 +59,23 @@ class _Gather(Function):
         return summed.narrow(0, rank() * num_rows, num_rows)
 
 
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """Sum of a tensor over the ranks, without gradient; of one shape on all. Does not wait for the device."""
+    x = x.detach()
+    if world_size() == 1:
+        return x
+    summed = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(summed)
+    return summed
+
+
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Mean of a tensor over the ranks, without gradient; of one shape on all. Does not wait for the device.
+    """Mean of a tensor over the ranks, as `sum_over_ranks`.
 
     What a rank's share of the batch contributes to a loss becomes the loss of the whole batch, as DDP does with
     gradients.
     """
-    x = x.detach()
-    if world_size() == 1:
-        return x
-    summed = x.clone()
-    dist.all_reduce(summed)
-    return summed / world_size()
+    return sum_over_ranks(x) / world_size() if world_size() > 1 else x.detach()
 
 
 def share_buffers(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""How a command ends that users are meant to understand: exceptions that entry points print without a traceback."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from bassl.errors import InputError
 log = logging.getLogger(__name__)
 TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\..+")  # names that `write_atomically` gives
 UNNUMBERED = ("requested and", "inline_container")  # errors of numpy and torch, which leave the system's number out
+LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer than the name
 LOCK_PATIENCE = 20.0
 """Seconds to wait for a lock: data workers of a run that was killed hold its locks for some seconds more."""
 
@@ -131,3 +133,12 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

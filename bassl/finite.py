@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
@@ -37,10 +37,9 @@ class FiniteGuard:
     def __init__(self) -> None:
         self._pending: list[_Watched] = []
 
-    def watch(self, terms: Mapping[str, Tensor], step: int, lr: float, batch: int) -> None:
-        """Take the loss terms of this step, and raise RunError if anything of an earlier step was not finite."""
-        names = tuple(f"loss term {name}" for name in terms)
-        self._take(torch.stack([term.detach().float() for term in terms.values()]), names, step, lr, batch)
+    def watch(self, terms: Iterable[str], values: Tensor, step: int, lr: float, batch: int) -> None:
+        """Take the loss terms of this step (T,), and raise RunError if anything of an earlier step was not finite."""
+        self._take(values.detach(), tuple(f"loss term {name}" for name in terms), step, lr, batch)
 
     def watch_gradient(self, module: pl.LightningModule) -> None:
         """Take the gradient that the optimiser is about to apply; call it in `on_before_optimizer_step`."""

@@ -38,7 +38,7 @@ def record_run(folder: Path, config: Mapping[str, Any], seed: int | None, data: 
         "commit": _commit(),
         "command": sys.argv,
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "data": dict(data),
     }
@@ -70,12 +70,25 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
-def _commit() -> str | None:
+def _version(package: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # such as pillow where pillow-simd stands in
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of this source tree; None for an installed package, around which another repository may lie."""
+    tree = Path(__file__).resolve().parents[1]
+    top = _git("rev-parse", "--show-toplevel", folder=tree)
+    if top is None or Path(top).resolve() != tree:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", folder=tree)
+
+
+def _git(*words: str, folder: Path) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -61,7 +61,8 @@ def set_up_logging() -> None:
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
         ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
         ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
-        ".*Total length of `list` across ranks is zero.*",  # no validation
+        ".*Total length of .* across ranks is zero.*",  # no validation, or all films extracted
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # what we log is of all ranks already
         ".*You have overridden `transfer_batch_to_device`.*",  # as meant: see FinetuneModule
     ):
         warnings.filterwarnings("ignore", message)
@@ -74,6 +75,7 @@ def choose_device(compute: ComputePlan, half: bool) -> Device:
     Raises InputError where the machine cannot hold the processes that are asked for.
     """
     kind = device_kind(compute, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    forbid_tf32()
     precision, why = compute.precision, "as set"
     if precision == "auto":
         precision, why = _best_precision(kind, half)
@@ -100,6 +102,14 @@ def device_kind(compute: ComputePlan, num_gpus: int) -> str:
             "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
         )
     return kind
+
+
+def forbid_tf32() -> None:
+    """Compute what is 32 bit in IEEE float32 on a GPU as well, where PyTorch takes TF32 for convolutions by default."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*new API settings to control TF32.*")  # since torch 2.9; 2.8 knows no other
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def _best_precision(kind: str, half: bool) -> tuple[str, str]:
@@ -189,6 +199,7 @@ def build_trainer(
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         use_distributed_sampler=False,
+        benchmark=device.kind == "cuda",
         plugins=[AtomicCheckpointIO(), *_slurm()],
         **{name: value for name, value in limits.items() if value is not None},
     )

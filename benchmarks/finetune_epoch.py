@@ -107,7 +107,10 @@ def epoch(model: BoundaryScorer, material: Material, settings: Settings, precisi
     """The package's way; the losses of its steps."""
     sampler = EpochSampler(len(material.rows), material.batch_size, rank=0, world_size=1, seed=0)
     windows = LabelledWindows(material.rows, material.table.first)
-    batches: Iterable[WindowBatch] = loader(windows, 0, sampler=sampler, batch_size=material.batch_size, drop_last=True)
+    on_gpu = settings.device.type == "cuda"
+    batches: Iterable[WindowBatch] = loader(
+        windows, 0, sampler=sampler, batch_size=material.batch_size, drop_last=True, pin_memory=on_gpu
+    )
     fed = ((material.table.gather(batch.shots, settings.device), batch.label) for batch in batches)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, LEARNING_RATE, fused=True)

@@ -119,7 +119,7 @@ def take_step(step: Step, batch: PretrainBatch) -> Tensor:
     """Views, one pass of the encoder, losses, backward and optimiser; the sum of the losses."""
     module = step.module
     with autocast(step, batch.mask):
-        images = apply_views(batch.keyframes, batch.draws)
+        images = apply_views(batch.keyframes, batch.draws, dtype=step.precision)
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
         total = sum_of_losses(module, features, batch.mask)

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from bassl.checkpointing import SaveLast, go_on, owned, resume_position, resumed_checkpoint
+from bassl.checkpointing import SaveLast, go_on, owned, refuse_non_finite, resume_position, resumed_checkpoint
 from bassl.config.plan import RunPlan
 from bassl.dataset.datamodule import TrainingData
-from bassl.errors import InputError
+from bassl.errors import InputError, RunError
 
 
 def run_in(folder: Path, dry_run: bool = False) -> RunPlan:
-    return RunPlan("devel", 1, dry_run, None, folder / "ckpt", folder / "logs")
+    return RunPlan("devel", 1, dry_run, False, folder / "ckpt", folder / "logs")
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_is_over(
@@ -99,6 +100,29 @@ def test_batches_that_do_not_meet_the_place_where_a_run_stopped_are_refused(batc
     assert resume_position(stopped(12, 8, 1, is_last=True), training_data(*now)) == (3, 0)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_are_looked_at_all_at_once_and_by_name_only_where_one_is_no_number(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look waits for the device."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2).bfloat16())
+    module[0].weight.data.fill_(3e38)  # finite, though its Euclidean norm is not
+    looked: list[torch.Tensor] = []
+    whole = torch.isfinite
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        looked.append(tensor)
+        return whole(tensor)
+
+    monkeypatch.setattr(torch, "isfinite", look)
+    trainer: Any = SimpleNamespace(lightning_module=module, global_step=7)
+    refuse_non_finite(trainer)
+    assert looked == []
+    module[2].bias.data[1] = value
+    with pytest.raises(RunError, match=r"1 weights are not finite after step 7, such as 2\.bias;"):
+        refuse_non_finite(trainer)
+
+
 @pytest.mark.parametrize(("world_size", "asked"), [(1, list(range(1, 25))), (2, [10, 20])])
 def test_ranks_ask_for_the_time_every_ten_steps_and_one_alone_always_knows_it(
     world_size: int, asked: list[int], tmp_path: Path
@@ -117,7 +141,7 @@ def test_ranks_ask_for_the_time_every_ten_steps_and_one_alone_always_knows_it(
 
 
 def test_a_checkpoint_to_go_on_from_that_is_not_there_is_told_with_what_may_be_given(tmp_path: Path) -> None:
-    run = replace(run_in(tmp_path), resume=f"{tmp_path}/nope.ckpt")
+    run = replace(run_in(tmp_path), resume=tmp_path / "nope.ckpt")
     with pytest.raises(InputError) as refused:
         resumed_checkpoint(run)
     assert str(refused.value) == (

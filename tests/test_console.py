@@ -38,6 +38,7 @@ def test_speaking_twice_changes_the_level_only(capsys: pytest.CaptureFixture[str
 def test_libraries_that_chatter_only_warn(capsys: pytest.CaptureFixture[str]) -> None:
     speak()
     logging.getLogger("tensorboard").info("Directory watcher advancing")
+    logging.getLogger("lightning_fabric.utilities.distributed").info("Initializing distributed: GLOBAL_RANK: 0")
     logging.getLogger("pytorch_lightning.utilities").warning("heard")
     assert capsys.readouterr().err == "heard\n"
 

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bassl.distributed import gather_uneven, gather_with_grad, is_rank_zero, mean_over_ranks, rank, world_size
+from bassl.distributed import (
+    gather_uneven,
+    gather_with_grad,
+    is_rank_zero,
+    mean_over_ranks,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
 from bassl.pretrain.alignment import pseudo_boundary
 from bassl.pretrain.losses import nearest_neighbor_matching, nt_xent, shot_scene_matching
 from tests.distributed import run_in_processes
@@ -82,6 +90,11 @@ def check_all() -> dict[str, Any]:
             (dtype, call): gather_uneven(rows_of(rank(), call[rank()], dtype)) for dtype in DTYPES for call in sizes
         },
         "mean": mean_over_ranks(torch.tensor([float(rank()), 10.0], requires_grad=True)),
+        "sums": {
+            "strided": sum_over_ranks(rows_of(rank(), 2, torch.float64).mT),
+            "scalar": sum_over_ranks(torch.tensor(rank() + 1.0, requires_grad=True)),
+            "whole numbers": sum_over_ranks(torch.tensor([rank(), 2**40])),
+        },
         "mean_of_broken": mean_over_ranks(torch.tensor([torch.nan if rank() else 1.0, 1.0])),
         "uneven_flat": gather_uneven(torch.full((rank(),), rank())),
         "uneven_grad": gather_uneven(torch.ones(rank(), 2, requires_grad=True)).requires_grad,
@@ -144,6 +157,16 @@ def test_the_mean_over_ranks_is_the_same_on_all_and_has_no_gradient(ranks: list[
         assert not result["mean"].requires_grad
 
 
+def test_sums_over_ranks_are_the_same_on_all_and_have_no_gradient(ranks: list[dict[str, Any]]) -> None:
+    number = len(ranks)
+    expected = torch.stack([rows_of(owner, 2, torch.float64).mT for owner in range(number)]).sum(0)
+    for result in ranks:
+        torch.testing.assert_close(result["sums"]["strided"], expected, rtol=1e-14, atol=0)
+        assert result["sums"]["scalar"].item() == number * (number + 1) / 2
+        assert not result["sums"]["scalar"].requires_grad
+        assert result["sums"]["whole numbers"].tolist() == [number * (number - 1) / 2, number * 2**40]
+
+
 def test_what_is_no_number_on_one_rank_is_none_on_all(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert torch.isnan(result["mean_of_broken"]).tolist() == [True, False]
@@ -155,6 +178,8 @@ def test_a_single_process_is_rank_zero_and_gathers_its_own_rows() -> None:
     assert gather_with_grad(rows) is rows
     assert torch.equal(gather_uneven(rows), rows)
     assert not gather_uneven(rows).requires_grad
+    assert torch.equal(sum_over_ranks(rows), rows)
+    assert not sum_over_ranks(rows).requires_grad
     assert torch.equal(mean_over_ranks(rows), rows)
     assert not mean_over_ranks(rows).requires_grad
 

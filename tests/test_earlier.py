@@ -20,7 +20,7 @@ from tests.soak_jobs import scalars
 def run(tmp_path: Path) -> RunPlan:
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "logs").mkdir()
-    return RunPlan("devel", 1, False, None, tmp_path / "ckpt", tmp_path / "logs")
+    return RunPlan("devel", 1, False, False, tmp_path / "ckpt", tmp_path / "logs")
 
 
 def leave(folder: Path, *names: str, content: str = "x") -> None:

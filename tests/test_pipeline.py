@@ -16,12 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bassl.builders import stored_encoder
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureStore
-from bassl.dataset.transform import decode_keyframes, transform_keyframes
+from bassl.dataset.transform import decode_keyframe, normalize, resize_and_crop, stacked
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
-from bassl.pretrain.knn import same_scene_precision
+from tests.knn import same_scene_precision
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
 
 
@@ -126,7 +126,8 @@ def test_extracted_features_are_the_mean_over_key_frames(ran: Path, tiny_moviene
     folder = tiny_movienet / "240P_frames" / "tt0000002"
     paths = [folder / f"shot_{shot:04d}_img_{k}.jpg" for shot in (0, 30) for k in range(3)]
     with torch.no_grad():
-        expected = encoder(transform_keyframes(decode_keyframes(paths), 32, 32)).view(2, 3, -1).mean(1)
+        images = resize_and_crop(stacked([decode_keyframe(path) for path in paths]), 32, 32)
+        expected = encoder(normalize(images)).view(2, 3, -1).mean(1)
     np.testing.assert_allclose(store.film("tt0000002")[[0, 30]], expected, rtol=1e-3, atol=1e-5)
 
 

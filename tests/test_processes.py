@@ -45,12 +45,13 @@ def runs(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folders = {number: tmp_path_factory.mktemp(f"processes{number}") for number in (1, 2)}
     for number, out in folders.items():
         first = "config.TEST.VAL_FIRST=true"
-        run("pretrain", *pretrain_overrides(tiny_movienet, out), NO_DROPOUT, first, *processes(number))
+        said = run("pretrain", *pretrain_overrides(tiny_movienet, out), NO_DROPOUT, first, *processes(number))
         checkpoints = f"config.CKPT_PATH={folders[1]}/pretrain/ckpt"
         extraction = [*extract_overrides(tiny_movienet, out), checkpoints, "+config.LOAD_FROM=devel"]
-        run("extract", *extraction, *processes(number))
+        said += run("extract", *extraction, *processes(number))
         tuning = [*finetune_overrides(tiny_movienet, out), f"config.PRETRAINED_CKPT_PATH={folders[1]}/pretrain/ckpt"]
-        run("finetune", *tuning, NO_DROPOUT, "+config.PRETRAINED_LOAD_FROM=devel", *processes(number))
+        said += run("finetune", *tuning, NO_DROPOUT, "+config.PRETRAINED_LOAD_FROM=devel", *processes(number))
+        (out / "said.txt").write_text(said)
     return folders
 
 
@@ -78,6 +79,15 @@ def same_weights(runs: dict[int, Path], overrides: list[str], seed: int) -> None
     assert apart < 0.05 * moved
     for name, _ in module.named_buffers():
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_say_no_more_than_one(runs: dict[int, Path]) -> None:
+    """What we log is of all ranks already, and rank zero speaks."""
+    said = (runs[2] / "said.txt").read_text()
+    assert "2 process(es)" in said
+    for noise in ("sync_dist", "Initializing distributed", "GLOBAL_RANK", "broadcast_buffers", "Warning"):
+        assert noise not in said, said
 
 
 @pytest.mark.slow

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,26 @@ def test_a_run_records_code_command_packages_machine_and_data(tmp_path: Path, mo
     assert found["python"] == platform.python_version()
     assert found["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
     assert found["data"] == {"sha256": {"x": "y"}}
+
+
+def test_the_repository_around_an_installed_package_is_not_its_commit(tmp_path: Path) -> None:
+    """As in a project whose environment lies in its folder."""
+    installed = tmp_path / ".venv" / "site-packages"
+    shutil.copytree(ROOT / "bassl", installed / "bassl", ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *words], check=True)
+    ask = [sys.executable, "-c", "from bassl.records import _commit; print(_commit())"]
+    said = subprocess.run(ask, cwd=installed, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True)
+    assert said.stdout == b"None\n", said.stderr
+
+
+def test_a_package_under_another_name_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pillow-simd stands in for pillow without its name."""
+    monkeypatch.setattr("bassl.records.PACKAGES", ("torch", "pillow-of-another-name"))
+    record_run(tmp_path, {}, 7, {})
+    packages = json.loads((tmp_path / "environment.json").read_text())["packages"]
+    assert packages == {"torch": importlib.metadata.version("torch"), "pillow-of-another-name": None}
 
 
 @pytest.mark.slow

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from bassl import runtime
+from bassl.config.load import load
 from bassl.config.plan import ComputePlan
+from bassl.config.resolve import resolve_pretrain
 from bassl.errors import InputError
-from bassl.runtime import choose_device, derived_seed, draw_seed
+from bassl.runtime import Device, build_trainer, choose_device, derived_seed, draw_seed
 from tests.test_launching import LAUNCHERS
 
 
@@ -75,6 +80,44 @@ def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: py
     assert choose_device(compute(precision="32"), half=True).precision == "32"
     with pytest.raises(InputError, match="precision=fp16 needs a GPU; set bf16 or 32"):
         choose_device(compute(accelerator="cpu", precision="fp16"), half=True)
+
+
+@pytest.fixture
+def tf32_allowed() -> Iterator[None]:
+    """As PyTorch would have it for convolutions, and for matrix products as well."""
+    before = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.usefixtures("tf32_allowed")
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_32_bit_is_ieee_float32_also_for_convolutions(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, gpus)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose_device(compute(precision="32"), half=True)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_cudnn_looks_for_the_fastest_convolution_on_a_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = resolve_pretrain(load("pretrain", ["config.EXPR_NAME=x", "config.DRY_RUN=true"]))
+    given: dict[str, Any] = {}
+
+    def trainer(**arguments: Any) -> None:
+        given.update(arguments)
+        raise InterruptedError
+
+    monkeypatch.setattr("bassl.runtime.pl.Trainer", trainer)
+    with pytest.raises(InterruptedError):
+        build_trainer(plan.run, compute(), plan.loop, Device(kind, "32"), [], "training")
+    assert given["benchmark"] is (kind == "cuda")
 
 
 def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import overload
 
 from bassl.errors import InputError
+from bassl.files import LONGEST_NAME
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DATA = PACKAGE / "data" / "movienet"
 PRETRAINED = PACKAGE / "pretrain" / "ckpt"
-LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer than the name
 
 
 @overload

@@ -41,21 +41,6 @@ class MethodPlan:
         return self.neighbor_size
 
     @property
-    def uses_boundary(self) -> bool:
-        """Whether a loss needs the pseudo-boundary, hence the alignment of sparse and dense sequence."""
-        return bool({"ssm", "cgm", "pp"} & set(self.terms))
-
-    @property
-    def uses_projection(self) -> bool:
-        """Whether the NCE head exists: contrastive losses train it, the alignment reads it."""
-        return self.uses_boundary or bool({"shotcol", "simclr"} & set(self.terms))
-
-    @property
-    def trains_projection(self) -> bool:
-        """Whether the NCE head gets a gradient."""
-        return bool({"ssm", "shotcol", "simclr"} & set(self.terms))
-
-    @property
     def uses_crn(self) -> bool:
         """Whether a loss reads the contextual relation network."""
         return bool({"cgm", "pp", "msm"} & set(self.terms))
@@ -63,12 +48,15 @@ class MethodPlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Name and folders of a run. seed None: to be drawn; resume None: start afresh, "auto" or a checkpoint's path."""
+    """Name and folders of a run. seed None: to be drawn.
+
+    resume: a checkpoint or its folder to go on from, True for the run's own last one if there is one, False for none.
+    """
 
     name: str
     seed: int | None
     dry_run: bool
-    resume: str | None
+    resume: Path | bool
     checkpoint_folder: Path
     log_folder: Path
 

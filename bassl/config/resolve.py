@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -184,19 +185,21 @@ def _threshold(config: DictConfig) -> float | None:
 
 def _run(config: DictConfig, job: str, name: str) -> plans.RunPlan:
     name = folder_name("config.EXPR_NAME", name)
-    resume = None if config.RESUME is None or str(config.RESUME).lower() == "false" else str(config.RESUME)
-    if resume is not None and resume.lower() == "true":
-        resume = "auto"
     if config.SEED is not None and not 0 <= config.SEED < 2**32:
         raise InputError(f"config.SEED={config.SEED} must lie between 0 and {2**32 - 1}")
     return plans.RunPlan(
         name=name,
         seed=config.SEED,
         dry_run=config.DRY_RUN,
-        resume=resume,
+        resume=_resume(config.RESUME),
         checkpoint_folder=checked_path(config.CKPT_PATH, PACKAGE / job / "ckpt") / name,
         log_folder=checked_path(config.LOG_PATH, PACKAGE / job / "logs") / name,
     )
+
+
+def _resume(given: str | None) -> Path | bool:
+    switch = {"none": False, "false": False, "true": True}.get(str(given).lower())
+    return Path(str(given)) if switch is None else switch
 
 
 def _data(config: DictConfig) -> plans.DataPlan:

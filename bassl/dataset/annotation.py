@@ -17,10 +17,10 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from bassl.errors import InputError
+from bassl.files import LONGEST_NAME
 
 log = logging.getLogger(__name__)
 FILM_NAME = re.compile(r"[\w][\w.+=@,'&()\[\] -]*")
-LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer than the name
 UNKNOWN_SCENE = -1
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from bassl.dataset.annotation import Annotations
@@ -28,31 +27,31 @@ class TrainingData(pl.LightningDataModule):
     """A training set, and for each evaluation a set of rows; knows where a resumed run has to go on.
 
     train: rows drawn by an EpochSampler. batch_size is per process. drop_last is always on, as in the reference.
-    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. effective_batch:
-    samples of a step over all `num_processes`; num_steps: steps of an epoch. Raises InputError where such a batch is
-    larger than the data.
+    seed decides the order. accumulate: batches of an optimiser step, which a trainer knows better. pin_memory: for a
+    GPU. effective_batch: samples of a step over all `num_processes`; num_steps: steps of an epoch. train None: there
+    are evaluations only. Raises InputError where such a batch is larger than the data.
     """
 
     def __init__(
         self,
-        train: Dataset[Any],
+        train: Dataset[Any] | None,
         num_rows: int,
         batch_size: int,
         seed: int,
         num_workers: int,
         num_processes: int = 1,
         accumulate: int = 1,
+        pin_memory: bool = False,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.train_set, self._num_rows, self._batch_size, self._seed = train, num_rows, batch_size, seed
-        self.num_workers, self.accumulate = num_workers, accumulate
+        self.num_workers, self.accumulate, self._pin_memory = num_workers, accumulate, pin_memory
         self._position = (0, 0)
-        sampler = EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses what could not work
-        self.effective_batch, self.num_steps = (
-            batch_size * num_processes * accumulate,
-            sampler.num_batches // accumulate,
-        )
+        self.effective_batch, self.num_steps = batch_size * num_processes * accumulate, 0
+        if train is not None:
+            sampler = EpochSampler(num_rows, batch_size, 0, num_processes, seed, accumulate)  # refuses what cannot work
+            self.num_steps = sampler.num_batches // accumulate
 
     def resume_at(self, epoch: int, batch: int) -> None:
         """Go on in the middle of an epoch, after its first `batch` batches."""
@@ -60,11 +59,15 @@ class TrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's training batches."""
+        assert self.train_set is not None
         accumulate = self.trainer.accumulate_grad_batches if self.trainer else self.accumulate
         sampler = EpochSampler(self._num_rows, self._batch_size, rank(), world_size(), self._seed, accumulate)
         sampler.set_epoch(self._position[0])
         sampler.skip_batches(self._position[1])
-        return loader(self.train_set, self.num_workers, sampler=sampler, batch_size=self._batch_size, drop_last=True)
+        return self._loader(self.train_set, sampler=sampler, batch_size=self._batch_size, drop_last=True)
+
+    def _loader(self, data: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        return loader(data, self.num_workers, pin_memory=self._pin_memory, **options)
 
     def teardown(self, stage: str) -> None:
         """Say at the end of training which key-frames were broken."""
@@ -84,9 +87,10 @@ class PretrainData(TrainingData):
         validation: Annotations | None = None,
         num_processes: int = 1,
         accumulate: int = 1,
+        pin_memory: bool = False,
         **chunks: Any,
     ) -> None:
-        super().__init__(train, len(train), batch_size, seed, num_workers, num_processes, accumulate)
+        super().__init__(train, len(train), batch_size, seed, num_workers, num_processes, accumulate, pin_memory)
         self.train_set: PretrainShots = train
         self._validation, self._chunks = validation, chunks
 
@@ -96,7 +100,7 @@ class PretrainData(TrainingData):
             return []
         films = film_shares(self._validation)[rank()]
         chunks = FilmChunks(self._validation, films=films, never_empty=True, **self._chunks)
-        return loader(chunks, self.num_workers, batch_size=None)
+        return self._loader(chunks, batch_size=None)
 
 
 class FinetuneData(TrainingData):
@@ -117,6 +121,7 @@ class FinetuneData(TrainingData):
         num_processes: int = 1,
         accumulate: int = 1,
         processes_here: int = 1,
+        pin_memory: bool = False,
     ) -> None:
         workers = num_workers if any(isinstance(data, RawWindows) for data in evaluations) else 0
         if isinstance(train, RawWindows):
@@ -124,23 +129,14 @@ class FinetuneData(TrainingData):
         for data in evaluations:
             if isinstance(data, RawWindows):
                 workers = raw_workers(data, eval_batch_size, workers, num_processes, processes_here, in_order=True)
-        if train is not None:
-            super().__init__(train, len(train), batch_size, seed, workers, num_processes, accumulate)
-        else:
-            pl.LightningDataModule.__init__(self)
-            self.allow_zero_length_dataloader_with_multiple_devices = True
-            self.num_workers = workers
+        num_rows = len(train) if train is not None else 0
+        super().__init__(train, num_rows, batch_size, seed, workers, num_processes, accumulate, pin_memory)
         self._evaluations, self._eval_batch_size = evaluations, eval_batch_size
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """This rank's part of each evaluation set."""
         return [
-            loader(
-                data,
-                self.num_workers,
-                sampler=share(len(data), rank(), world_size()),
-                batch_size=self._eval_batch_size,
-            )
+            self._loader(data, sampler=share(len(data), rank(), world_size()), batch_size=self._eval_batch_size)
             for data in self._evaluations
         ]
 
@@ -190,6 +186,8 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
     """A DataLoader over one of our datasets, with the collation that it needs."""
     collate: Callable[[Any], Any]
     is_large = isinstance(data, RawWindows)  # a batch may take gigabytes
+    if is_large:
+        options["pin_memory"] = False
     if is_large and num_workers:
         options["prefetch_factor"] = 1
     if isinstance(data, PretrainShots):
@@ -201,7 +199,6 @@ def loader(data: Dataset[Any], num_workers: int, **options: Any) -> DataLoader[A
         num_workers=num_workers,
         collate_fn=collate,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available() and not is_large,
         worker_init_fn=_outlive_signals if num_workers else None,
         **options,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import Keyframes
+from bassl.files import sha256_of
 
 
 def fingerprint(
@@ -39,13 +40,4 @@ def first_keyframes(keyframes: Keyframes) -> str:
         path = keyframes.path(film, 0, 0)
         digest.update(f"{name}/{path.name}\n".encode())
         digest.update(bytes.fromhex(sha256_of(path)) if path.is_file() else b"missing")
-    return digest.hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
     return digest.hexdigest()

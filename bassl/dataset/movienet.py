@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from bassl.dataset.annotation import UNKNOWN_SCENE, Annotations
 from bassl.dataset.augmentation import AugmentationSettings, ViewDraw, crop, draw_view, join_views, stack_views
@@ -34,10 +34,10 @@ class PretrainBatch(NamedTuple):
 
 
 def collate_pretrain(samples: Sequence[PretrainBatch]) -> PretrainBatch:
-    """A batch of samples; images stay channels-last in memory."""
-    images = torch.stack([sample.keyframes.permute(0, 2, 3, 1) for sample in samples])
+    """A batch of samples; images stay channels-last in memory. A data worker stacks straight into shared memory."""
+    images = default_collate([sample.keyframes.permute(0, 2, 3, 1) for sample in samples])
     draws = stack_views([sample.draws for sample in samples])
-    return PretrainBatch(images.permute(0, 1, 4, 2, 3), draws, torch.stack([sample.mask for sample in samples]))
+    return PretrainBatch(images.permute(0, 1, 4, 2, 3), draws, default_collate([sample.mask for sample in samples]))
 
 
 class PretrainShots(Dataset[PretrainBatch]):

@@ -45,20 +45,10 @@ def decode_keyframe(path: str | Path) -> Tensor:
     return image
 
 
-def load_keyframes(paths: Sequence[str | Path]) -> list[Tensor]:
-    """Key-frames of one film, each uint8 (3, H, W), of one size."""
-    return same_size([decode_keyframe(path) for path in paths])
-
-
 def same_size(images: list[Tensor]) -> list[Tensor]:
     """Images (3, H, W), resized to the first's size should their sizes differ."""
     size = images[0].shape[1:]
     return [image if image.shape[1:] == size else _resize(image[None], size)[0] for image in images]
-
-
-def decode_keyframes(paths: Sequence[str | Path]) -> Tensor:
-    """`load_keyframes`, stacked to uint8 (N, 3, H, W), channels-last in memory."""
-    return stacked(load_keyframes(paths))
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
@@ -91,14 +81,6 @@ def normalize(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
     scale = (1 / (255 * torch.tensor(std))).repeat(width).to(images.device, non_blocking=True)
     shift = (torch.tensor(mean) / torch.tensor(std)).repeat(width).to(images.device, non_blocking=True)
     return rows.mul_(scale).sub_(shift).view(num_images, height, width, 3).permute(0, 3, 1, 2)
-
-
-def transform_keyframes(images: Tensor, resize: int = TEST_RESIZE, crop: int = TEST_CROP) -> Tensor:
-    """The test-time transform: uint8 (N, 3, H, W) -> normalised float32 (N, 3, crop, crop).
-
-    Raises InputError for a crop larger than the resized image.
-    """
-    return normalize(resize_and_crop(images, resize, crop))
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -17,8 +17,6 @@ NEIGHBOR_SIZE = 8
 MASK_PROBABILITY = 0.15
 """Share of the shots hidden by masked shot modelling."""
 
-SPARSE_NAMES = ("edge", "edge+center")
-
 IntArray = npt.NDArray[np.int64]
 
 
@@ -33,20 +31,16 @@ def pretrain_window(center: int, num_shots: int, neighbor_size: int = NEIGHBOR_S
     Raises InputError for a film without shots or a centre outside it.
     """
     _check(center, num_shots, neighbor_size, interval)
+    return pretrain_windows(np.array([center]), num_shots, neighbor_size, interval)[0]
+
+
+def pretrain_windows(
+    centers: npt.NDArray[np.integer], num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1
+) -> IntArray:
+    """`pretrain_window` of many shots of one film at once, (N, W), from centres (N,)."""
     slack = num_shots - 1 - 2 * neighbor_size * interval
-    start = np.clip(center - neighbor_size * interval, min(slack, 0), max(slack, 0))
-    return np.clip(start + np.arange(2 * neighbor_size + 1) * interval, 0, num_shots - 1)
-
-
-def sparse_positions(name: str, window_length: int) -> tuple[int, ...]:
-    """Positions of the sparse sequence in the window: first, last and, for `edge+center`, the middle.
-
-    Raises InputError for another name.
-    """
-    if name not in SPARSE_NAMES:
-        raise InputError(f"sparse sequence {name!r} is unknown; use one of {', '.join(SPARSE_NAMES)}")
-    edges = (0, window_length - 1)
-    return edges if name == "edge" else (*edges, window_length // 2)
+    starts = np.clip(np.asarray(centers, np.int64) - neighbor_size * interval, min(slack, 0), max(slack, 0))
+    return np.clip(starts[:, None] + np.arange(2 * neighbor_size + 1) * interval, 0, num_shots - 1)
 
 
 def clipped_window(center: int, num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1) -> IntArray:

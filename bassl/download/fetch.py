@@ -7,7 +7,6 @@ server that does not know ranges, or a file that changed meanwhile, starts again
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import logging
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bassl.errors import InputError
+from bassl.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -277,10 +277,4 @@ def _length(path: Path) -> int:
 
 
 def _has_digest(path: Path, source: Source) -> bool:
-    if source.sha256 is None:
-        return True
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == source.sha256
+    return source.sha256 is None or sha256_of(path) == source.sha256

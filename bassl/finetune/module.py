@@ -18,7 +18,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
-from bassl.distributed import gather_uneven, gather_with_grad, mean_over_ranks, world_size
+from bassl.distributed import gather_uneven, mean_over_ranks, sum_over_ranks, world_size
 from bassl.errors import RunError
 from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
@@ -82,7 +82,7 @@ class FinetuneModule(pl.LightningModule):
         """Class-balanced cross-entropy over the batches of all ranks."""
         torch.manual_seed(derived_seed(self._seed, self.current_epoch, batch_idx, 1 + self.global_rank))
         labels = batch.label.abs()
-        counts = gather_with_grad(class_counts(labels)[None]).sum(0)
+        counts = sum_over_ranks(class_counts(labels))
 
         features = self._reader(batch)
 
@@ -92,7 +92,7 @@ class FinetuneModule(pl.LightningModule):
         loss = sum_over_slices(loss_of, len(labels), windows_at_a_time(self.device), list(self.parameters()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         whole = mean_over_ranks(loss.float())
-        self._guard.watch({"loss": whole}, self.global_step, lr, batch_idx)
+        self._guard.watch(["loss"], whole[None], self.global_step, lr, batch_idx)
         self.log("train/loss", whole, prog_bar=True)
         self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
         return loss

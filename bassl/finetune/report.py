@@ -13,11 +13,10 @@ import numpy as np
 
 from bassl.config.plan import FinetunePlan, RunPlan
 from bassl.dataset.features import FeatureTable
-from bassl.dataset.fingerprint import sha256_of
 from bassl.dataset.keyframes import Keyframes
 from bassl.drawing.film_timelines import draw_film_timelines
 from bassl.errors import InputError
-from bassl.files import write_atomically, write_json
+from bassl.files import sha256_of, write_atomically, write_json
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.finetune.module import FinetuneModule

@@ -32,7 +32,7 @@ from bassl.finetune.report import (
     write_report,
 )
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model, tell_unused
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.records import record_run, warn_of_changes
@@ -48,7 +48,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     evaluates = plan.evaluate is not None or plan.zero_shot
     if evaluates:
         refuse_to_replace(plan.run)
-        if plan.run.resume is not None:
+        if plan.run.resume is not False:
             log.warning("config.RESUME has no effect: this is an evaluation, nothing is trained")
     device = choose_device(plan.compute, half=False)
     tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
@@ -71,6 +71,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
+    tell_unused(source)
     config = as_built(config, scorer, plan)
     metadata = {
         "config": config,
@@ -85,7 +86,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
         scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
     )
     module.evaluations = [splits["val" if "val" in splits else "test"]]
-    data = _data(plan, splits.get("train"), module.evaluations, seed)
+    data = _data(plan, splits.get("train"), module.evaluations, seed, device.kind == "cuda")
     resume = None
     if resumed is not None:
         refuse_other_model(module, resumed, ignore=("shot_encoder.",))
@@ -232,10 +233,10 @@ def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:
     return [*best, *checkpoint_callbacks(plan.run, plan.loop)]
 
 
-def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], seed: int) -> FinetuneData:
+def _data(plan: FinetunePlan, train: Split | None, scored: list[Split], seed: int, on_gpu: bool) -> FinetuneData:
     return FinetuneData(
         train.windows if train else None,
-        [split.windows for split in evaluations],
+        [split.windows for split in scored],
         plan.compute.batch_size,
         plan.compute.eval_batch_size,
         seed,
@@ -243,6 +244,7 @@ def _data(plan: FinetunePlan, train: Split | None, evaluations: list[Split], see
         plan.compute.world_size,
         plan.compute.accumulate,
         plan.compute.num_processes,
+        on_gpu,
     )
 
 
@@ -283,7 +285,8 @@ def _finish(
     elif module.scored_step == trainer.global_step:
         return scored
     module.evaluations = [test]
-    trainer.test(module, datamodule=_data(plan, None, [test], seed), verbose=False)
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    trainer.test(module, datamodule=_data(plan, None, [test], seed, on_gpu), verbose=False)
     return scored
 
 

@@ -45,10 +45,6 @@ class Architecture:
     crn: CrnArchitecture | None
     heads: tuple[str, ...]
 
-    @property
-    def is_finetuned(self) -> bool:
-        return "head_sbd" in self.heads
-
 
 def infer_architecture(state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Architecture:
     """Architecture of a checkpoint's state dict.

@@ -6,7 +6,6 @@ Reads our own files, the published ones of the reference (Lightning 1.3, `model-
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import pickle
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bassl.errors import InputError
+from bassl.files import sha256_of
 from bassl.model.checkpoint_names import NAMES
 from bassl.model.unpickling import RefusedGlobal, load_restricted, plain
 
@@ -55,11 +55,12 @@ class Checkpoint:
     @cached_property
     def sha256(self) -> str:
         """Hash of the whole file, 64 hex digits; read once."""
-        with self.path.open("rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        return digest.hexdigest()
+        return sha256_of(self.path)
+
+    @cached_property
+    def unused(self) -> set[str]:
+        """Names of the tensors that no part of a model was loaded from so far; whoever loads one takes them out."""
+        return {name for name in self.state_dict if not _tolerated(name)}
 
 
 def find_checkpoint(folder_or_file: Path) -> Path:
@@ -138,7 +139,7 @@ def load_weights(
         source: what error and log lines call the state dict.
 
     Returns:
-        The full names that were not used, logged once as well.
+        The full names that were not used.
 
     Raises:
         InputError: names that are missing, left over, or of another shape; nothing has been copied then.
@@ -163,11 +164,15 @@ def load_weights(
     fitting = {name: given for name, given in kept.items() if name in own and given.shape == own[name].shape}
     module.load_state_dict(fitting, strict=False)
     used = {prefix + name for name in fitting}
-    unused = [name for name in state_dict if name not in used and not _tolerated(name)]
-    if unused:
-        what = prefix or "the model"
-        logger.info("%s: %d tensors not used for %s: %s", source, len(unused), what, _some(_groups(unused)))
-    return unused
+    return [name for name in state_dict if name not in used and not _tolerated(name)]
+
+
+def tell_unused(*checkpoints: Checkpoint | None) -> None:
+    """Log, once a checkpoint, what it holds and no part of the model that was built of it has taken."""
+    for checkpoint in {id(given): given for given in checkpoints if given is not None}.values():
+        if checkpoint.unused:
+            names = [name for name in checkpoint.state_dict if name in checkpoint.unused]
+            logger.info("%s: %d tensors not used: %s", checkpoint.path, len(names), _some(_groups(names)))
 
 
 def refuse_other_model(module: nn.Module, stored: Checkpoint, ignore: tuple[str, ...] = ()) -> None:

@@ -226,7 +226,7 @@ class SelfAttention(nn.Module):
     def _attend_once(self, token: Tensor, context: Tensor) -> Tensor:
         """The same for one query a window, without keys and values: q (K c) = (q K) c, and sum p (V c) = V sum p c.
 
-        So 2 H^2 multiplications a window instead of 2 T H^2. Scores are 32 bit, also under autocast.
+        So 2 H^2 multiplications a window instead of 2 T H^2. The softmax is 32 bit, also under autocast.
         """
         query = rearrange(self.query(token), "b 1 (heads dim) -> heads b dim", heads=self.num_heads)
         key, value = (

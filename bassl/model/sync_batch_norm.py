@@ -8,51 +8,58 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bassl.distributed import gather_with_grad
 
 
-class GatheredBatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d whose training statistics are those of the batches of all ranks, with gradients through them."""
+class GatheredBatchNorm(_BatchNorm):
+    """BatchNorm of (B, C, ...) whose training statistics are those of all ranks, with gradients through them."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The normalised batch, in its own dtype."""
         if not self.training:
             return super().forward(x)
         local = x.float()
-        count = torch.full((1, 1), local.numel() / local.shape[1], device=x.device)
-        moments = torch.stack([local.mean((0, 2, 3)), local.var((0, 2, 3), unbiased=False)])
-        counts, means, variances = gather_with_grad(torch.cat([count.expand(1, local.shape[1]), moments])[None]).unbind(
-            1
-        )
+        axes = [0, *range(2, x.ndim)]
+        count = torch.full((1, x.shape[1]), x.numel() / x.shape[1], device=x.device)
+        moments = torch.stack([local.mean(axes), local.var(axes, unbiased=False)])
+        counts, means, variances = gather_with_grad(torch.cat([count, moments])[None]).unbind(1)
         total = counts.sum(0)
         mean = (counts * means).sum(0) / total
         variance = (counts * (variances + (means - mean).square())).sum(0) / total
         self._track(mean.detach(), (variance * total / (total - 1).clamp(min=1)).detach())
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (local * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = self.weight * scale
+        shift = self.bias - mean * scale if self.affine else -mean * scale
+        per_channel = (-1, *[1] * (x.ndim - 2))
+        return (local * scale.view(per_channel) + shift.view(per_channel)).to(x.dtype)
 
     def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        assert self.running_mean is not None
+        if self.running_mean is None:
+            return
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(unbiased_variance, self.momentum)
+        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(unbiased_variance, share)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        assert input.ndim > 1, f"BatchNorm needs (B, C, ...), got {tuple(input.shape)}"
 
 
 def synchronised(module: nn.Module, device_type: str) -> nn.Module:
-    """The module with every BatchNorm2d synchronised over ranks; names and weights in the state dict stay."""
+    """The module with every BatchNorm, of 1, 2 or 3 dimensions, synchronised over ranks; the state dict stays."""
     if device_type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    if isinstance(module, _BatchNorm):
+        replacement = GatheredBatchNorm(
+            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
+        )
+        replacement.load_state_dict(module.state_dict())
+        return replacement.train(module.training)
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            replacement = GatheredBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
-            replacement.load_state_dict(child.state_dict())
-            setattr(module, name, replacement.train(child.training))
-        else:
-            synchronised(child, device_type)
+        setattr(module, name, synchronised(child, device_type))
     return module

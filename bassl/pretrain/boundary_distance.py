@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bassl.dataset.window import NEIGHBOR_SIZE, pretrain_window
+from bassl.dataset.window import NEIGHBOR_SIZE, pretrain_windows
 from bassl.errors import InputError
 from bassl.pretrain.alignment import pseudo_boundary
 
@@ -83,9 +83,7 @@ NOTHING = BoundaryDistance(float("nan"), float("nan"))
 
 def film_windows(num_shots: int, neighbor_size: int = NEIGHBOR_SIZE, interval: int = 1) -> Tensor:
     """The pre-training window of every shot of a film, (num_shots, 2 * neighbor_size + 1) int64."""
-    windows = [pretrain_window(shot, num_shots, neighbor_size, interval) for shot in range(num_shots)]
-    shape = (num_shots, 2 * neighbor_size + 1)
-    return torch.from_numpy(np.stack(windows) if windows else np.empty(shape, np.int64))
+    return torch.from_numpy(pretrain_windows(np.arange(num_shots), num_shots, neighbor_size, interval))
 
 
 def true_boundaries(scenes: Tensor, windows: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,18 @@ from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
 from bassl.launching import EndTogether, settle_port
-from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
 from bassl.preemption import take_signals_from_lightning
 from bassl.records import record_run
 from bassl.runtime import Device, choose_device, set_up_logging
 
 log = logging.getLogger(__name__)
+PATIENCE = timedelta(days=30)
+"""How long a process waits for the others at the end: after a resume, or on unequal GPUs, they are hours apart.
+
+Nobody waits that long for a process that died: `EndTogether`, torchrun and SLURM end the others.
+"""
 
 
 def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], nn.Module] | None = None) -> None:
@@ -47,6 +53,7 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     checkpoint = read_checkpoint(plan.checkpoint)
     network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
     warn_of_other_pictures(plan, checkpoint)
+    tell_unused(checkpoint)
     annotations = films_to_extract(plan)
     keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
     writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
@@ -55,25 +62,26 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=plan.compute.num_processes,
         num_nodes=plan.compute.num_nodes,
-        strategy=DDPStrategy() if plan.compute.world_size > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if plan.compute.world_size > 1 else "auto",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
+        benchmark=device.kind == "cuda",
         limit_predict_batches=1 if plan.dry_run else None,
         callbacks=[EndTogether()],
     )
     take_signals_from_lightning(trainer)
     module = Extractor(for_inference(network, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
     chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
+    data = ExtractData(keyframes, writer, chunk_size, plan, pin_memory=device.kind == "cuda")
     try:
         if trainer.is_global_zero and not plan.dry_run:
             writer.begin()
             if not all(map(writer.has, annotations.films, annotations.num_shots.tolist())):
-                data = fingerprint(plan.data.annotations, [plan.split], keyframes)
-                record_run(plan.features, config, None, data)
-        trainer.predict(module, datamodule=ExtractData(keyframes, writer, chunk_size, plan), return_predictions=False)
+                record_run(plan.features, config, None, fingerprint(plan.data.annotations, [plan.split], keyframes))
+        trainer.predict(module, datamodule=data, return_predictions=False)
         trainer.strategy.barrier()
         if trainer.is_global_zero and not plan.dry_run:
             writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
@@ -125,10 +133,13 @@ def identity(plan: ExtractPlan, checkpoint: Checkpoint, device: Device) -> dict[
 class ExtractData(pl.LightningDataModule):
     """This rank's films that are not written yet, in chunks. Shares depend on the films alone, not on what is done."""
 
-    def __init__(self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan) -> None:
+    def __init__(
+        self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan, pin_memory: bool
+    ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
         self.keyframes, self.writer, self.chunk_size, self.plan = keyframes, writer, chunk_size, plan
+        self._pin_memory = pin_memory
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The chunks, in order."""
@@ -141,7 +152,8 @@ class ExtractData(pl.LightningDataModule):
             mine = [film for film in mine if film not in set(done)]
         chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
         compute = self.plan.compute
-        return loader(chunks, usable_workers(compute.num_workers, compute.num_processes), batch_size=None)
+        workers = usable_workers(compute.num_workers, compute.num_processes)
+        return loader(chunks, workers, pin_memory=self._pin_memory, batch_size=None)
 
 
 class Extractor(pl.LightningModule):

@@ -76,26 +76,6 @@ class FilmwisePrecision:
         return 100 * num_same / (num_queries * torch.tensor(self.ks))
 
 
-def same_scene_precision(features: Tensor, film: Tensor, scene: Tensor, ks: Sequence[int] = KS) -> Tensor:
-    """Precision at each k of same-scene shots among a shot's nearest neighbours (cosine) within its film.
-
-    `features` (N, D), of any length, `film` and `scene` (N,) int; scenes count within their film. Returns
-    (len(ks),) float64 in percent, over the queries of all films; NaN for a k without a query. Raises
-    InputError for other shapes, RunError for features that are not finite.
-    """
-    if features.ndim != 2 or film.shape != features.shape[:1] or scene.shape != film.shape:
-        raise InputError(
-            f"features {tuple(features.shape)}, film {tuple(film.shape)} and scene {tuple(scene.shape)} "
-            "do not belong together; give (N, D), (N,) and (N,)"
-        )
-    precision = FilmwisePrecision(ks)
-    film = film.to(features.device)
-    for one in film.unique():
-        rows = film == one
-        precision.update(features[rows], scene.to(features.device)[rows])
-    return precision.compute()
-
-
 def _nearest(unit: Tensor, num_neighbors: int) -> Iterator[tuple[slice, Tensor]]:
     """Shots nearest to each shot of a film, itself apart: a few shots after the other, (chunk, num_neighbors) indices.
 

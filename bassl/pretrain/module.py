@@ -17,7 +17,7 @@ from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
-from bassl.distributed import gather_uneven, mean_over_ranks, share_buffers
+from bassl.distributed import mean_over_ranks, share_buffers, sum_over_ranks
 from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
@@ -61,14 +61,14 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         """Sum of the loss terms of one batch."""
         generator = self._seeded(batch_idx)
-        features = self._encode(apply_views(batch.keyframes, batch.draws))
+        features = self._encode(apply_views(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
         terms = self.loss(features, batch.mask, self.crn, generator)
-        total = torch.stack(list(terms.values())).sum()
+        values = torch.stack(list(terms.values()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        whole = mean_over_ranks(torch.stack([term.detach().float() for term in terms.values()]))
-        self._log_terms(dict(zip(terms, whole, strict=True)), lr)
-        self._guard.watch(dict(zip(terms, whole, strict=True)), self.global_step, lr, batch_idx)
-        return total
+        whole = mean_over_ranks(values.float())
+        self._log_terms(dict(zip(terms, whole, strict=True)), whole.sum(), lr)
+        self._guard.watch(terms, whole, self.global_step, lr, batch_idx)
+        return values.sum()
 
     def _encode(self, images: Tensor) -> Tensor:
         """(B, V, 3, H, W) -> (B, V, D), all views in one pass."""
@@ -83,9 +83,9 @@ class PretrainModule(pl.LightningModule):
             self._draws = torch.Generator(self.device)
         return self._draws.manual_seed(derived_seed(*step))
 
-    def _log_terms(self, terms: Mapping[str, Tensor], lr: float) -> None:
+    def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor, lr: float) -> None:
         """Log the terms of the batches of all ranks."""
-        self.log("train/loss", torch.stack(list(terms.values())).sum(), prog_bar=True)
+        self.log("train/loss", total, prog_bar=True)
         self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
 
@@ -121,11 +121,11 @@ class PretrainModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log k-NN precision and the pseudo-boundary's distance over the films of all ranks."""
-        self._knn.totals = gather_uneven(self._knn.totals[None].to(self.device)).sum(0).cpu()
+        self._knn.totals = sum_over_ranks(self._knn.totals.to(self.device)).cpu()
         for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
             if precision == precision:  # NaN: no scene has so many shots
                 self.log(f"knn/precision@{k}", precision, prog_bar=k == 1, rank_zero_only=True)
-        self._distance.totals = gather_uneven(self._distance.totals[None].to(self.device)).sum(0).cpu()
+        self._distance.totals = sum_over_ranks(self._distance.totals.to(self.device)).cpu()
         pseudo, random = self._distance.compute()
         if pseudo == pseudo:  # NaN: no head to align by, or no boundary
             self.log("val/pseudo_boundary_distance", pseudo, rank_zero_only=True)
@@ -161,3 +161,8 @@ class PretrainModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell the data where the run goes on."""
         go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def compute_dtype(device_type: str) -> torch.dtype:
+    """What autocast makes of a convolution's input here; images are written in it, at half the memory of 32 bit."""
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else torch.float32

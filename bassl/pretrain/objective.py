@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bassl.distributed import gather_with_grad, rank, world_size
+from bassl.distributed import gather_with_grad, rank, sum_over_ranks, world_size
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.heads import MSMHead, NCEHead, boundary_head, group_head
 from bassl.pretrain import losses
@@ -184,4 +184,4 @@ class Views:
 
 def _share_of_all(count: Tensor) -> Tensor:
     """This rank's part of a sum over ranks, times their number: turns a local mean into its part of the global one."""
-    return count * world_size() / gather_with_grad(count.detach().reshape(1)).sum()
+    return count * world_size() / sum_over_ranks(count)

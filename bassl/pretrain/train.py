@@ -45,7 +45,7 @@ def train(
     device = choose_device(plan.compute, half=True)
     resumed = resumed_checkpoint(plan.run)
     seed = draw_seed(run_seed(plan.run, resumed), plan.compute)
-    data = build_data(plan, seed)
+    data = build_data(plan, seed, pin_memory=device.kind == "cuda")
     pl.seed_everything(seed, verbose=False)
     module = build_module(plan, seed, config, encoder, objective)
     resume, first_step = None, 0
@@ -87,8 +87,8 @@ def train(
         log.info("checkpoint: %s\nlogs: %s", plan.run.checkpoint_folder / "last.ckpt", plan.run.log_folder)
 
 
-def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
-    """Training samples and validation films, checked to be there."""
+def build_data(plan: PretrainPlan, seed: int, pin_memory: bool = False) -> PretrainData:
+    """Training samples and validation films, checked to be there. pin_memory: for a GPU."""
     annotations = read_annotations(plan.data.annotations / "anno.pretrain.ndjson")
     folder = None if plan.run.dry_run else plan.run.log_folder
     keyframes = keyframes_of(plan.data, annotations, folder)
@@ -117,7 +117,15 @@ def build_data(plan: PretrainPlan, seed: int) -> PretrainData:
     compute = plan.compute
     workers = usable_workers(compute.num_workers, compute.num_processes)
     return PretrainData(
-        samples, compute.batch_size, seed, workers, validation, compute.world_size, compute.accumulate, **chunks
+        samples,
+        compute.batch_size,
+        seed,
+        workers,
+        validation,
+        compute.world_size,
+        compute.accumulate,
+        pin_memory,
+        **chunks,
     )
 
 

@@ -21,7 +21,7 @@ from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_an
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.model.similarity import boundary_probabilities
 from bassl.segment.device import ComputeDevice, choose_device
@@ -128,6 +128,7 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
     source, network = _encoder(reference, tuned)
     stored = _stored(tuned) or _stored(source)
     scorer, kind = _scorer(tuned)
+    tell_unused(tuned, source)
     if scorer is not None and scorer.input_dim != network.feature_dim:
         raise InputError(
             f"{reference.checkpoint} reads features of {scorer.input_dim} numbers a shot, the encoder makes "

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassl.config.locations import LONGEST_NAME, checked_path, folder_name, located, store_name
+from bassl.config.locations import checked_path, folder_name, located, store_name
 from bassl.errors import InputError
+from bassl.files import LONGEST_NAME
 
 GOOD_NAMES = [
     "devel",

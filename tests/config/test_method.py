@@ -97,9 +97,6 @@ def test_every_combination_of_losses_resolves_as_listed(
     assert (plan.crn is not None) is uses_crn
     assert plan.method.sparse == sparse
     assert plan.method.sampling == "window"
-    assert plan.method.uses_boundary is bool({"ssm", "cgm", "pp"} & set(terms.split()))
-    assert plan.method.trains_projection is ("ssm" in terms)
-    assert plan.method.uses_projection is (terms != "msm")
     # the CRN may be confirmed and never contradicted
     assert resolve_method(config.LOSS, crn_enabled=uses_crn) == plan.method
     with pytest.raises(InputError) as refusal:
@@ -118,8 +115,6 @@ def test_a_shot_level_method_has_one_loss_and_no_crn(
     plan = resolve_pretrain(load("pretrain", [f"{NAME}={method}"]))
     assert plan.crn is None
     assert (plan.method.terms, plan.method.sampling, plan.method.sparse) == ((term,), sampling, sparse)
-    assert not plan.method.uses_boundary
-    assert plan.method.trains_projection
 
 
 def test_a_method_group_and_the_bare_name_give_equal_plans() -> None:

@@ -124,7 +124,7 @@ def test_pre_training_is_by_default_that_of_the_paper() -> None:
     assert plan.crn == CrnPlan(768, 2, 8, 3072, 0.1, "center")
     assert plan.test_transform == plans.TestTransformPlan(resize=256, crop=224)
     assert (plan.knn_validation, plan.sync_bn) == (True, True)
-    assert (plan.run.seed, plan.run.dry_run, plan.run.resume) == (None, False, None)
+    assert (plan.run.seed, plan.run.dry_run, plan.run.resume) == (None, False, False)
     assert AugmentationSettings(**plan.augmentation) == AugmentationSettings()
 
 
@@ -371,9 +371,10 @@ def test_an_evaluation_batch_need_not_be_divisible(typed: str, evaluation: int) 
 
 
 @pytest.mark.parametrize(("typed", "resume"), [
-    ("true", "auto"), ("True", "auto"), ("false", None), ("null", None), ("/ckpt/a=1.ckpt", "/ckpt/a=1.ckpt"),
+    ("true", True), ("True", True), ("false", False), ("null", False), ("/ckpt/a=1.ckpt", Path("/ckpt/a=1.ckpt")),
+    ("auto", Path("auto")),
 ])  # fmt: skip
-def test_resume_is_a_switch_or_a_path(typed: str, resume: str | None) -> None:
+def test_resume_is_a_switch_or_a_path(typed: str, resume: Path | bool) -> None:
     assert pretrain_plan(f"config.RESUME={typed}").run.resume == resume
 
 

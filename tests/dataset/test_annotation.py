@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bassl.dataset.annotation import LONGEST_NAME, UNKNOWN_SCENE, Annotations, read_annotations
+from bassl.dataset.annotation import UNKNOWN_SCENE, Annotations, read_annotations
 from bassl.errors import InputError
+from bassl.files import LONGEST_NAME
 from tests.movienet import FILMS, write_ndjson
 
 GOOD: dict[str, Any] = {"video_id": "tt1", "shot_id": "0007", "num_shot": 9, "boundary_label": 0}

@@ -212,6 +212,22 @@ def test_a_batch_of_key_frames_that_memory_cannot_hold_is_refused_with_one_that_
         assert "=20, or" in str(refusal.value), "five windows of each process and micro-batch"
 
 
+@pytest.mark.parametrize("pin_memory", [False, True])
+def test_batches_are_pinned_where_the_run_computes_on_a_gpu_not_where_there_is_one(
+    pin_memory: bool, test_rows: Annotations, coded_movienet: Path, coded_keyframes: Keyframes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    windows = LabelledWindows(test_rows, np.array([0, 40, 64]))
+    keyframes = Keyframes(coded_movienet / "240P_frames", test_rows)
+    films = {"validation": test_rows, "keyframes": keyframes, **CHUNKS}
+    pretrain = pretrain_data(coded_keyframes, pin_memory=pin_memory, **films)
+    finetune = FinetuneData(windows, [windows], 8, 5, SEED, num_workers=0, pin_memory=pin_memory)
+    loaders = [data.train_dataloader() for data in (pretrain, finetune)]
+    loaders += [pretrain.val_dataloader(), *finetune.val_dataloader(), *finetune.test_dataloader()]
+    assert [found.pin_memory for found in loaders] == [pin_memory] * 5
+
+
 @pytest.mark.parametrize(("asked", "cores", "processes", "used"), [
     (8, 16, 1, 8), (8, 4, 1, 4), (8, 16, 8, 2), (8, 4, 8, 1), (0, 16, 1, 0),
 ])  # fmt: skip

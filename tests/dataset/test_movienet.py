@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bassl.dataset.annotation import UNKNOWN_SCENE, Annotations, read_annotations
 from bassl.dataset.augmentation import AugmentationSettings, ViewDraw, crop
@@ -25,7 +26,7 @@ from bassl.dataset.movienet import (
     scene_numbers,
 )
 from bassl.dataset.sampler import SampleKey
-from bassl.dataset.transform import decode_keyframe, transform_keyframes
+from bassl.dataset.transform import decode_keyframe, resize_and_crop
 from bassl.dataset.window import clipped_window, pretrain_window
 from bassl.errors import InputError
 from tests.movienet import decoded
@@ -206,6 +207,26 @@ def test_collated_samples_are_stacked_and_channels_last(coded_keyframes: Keyfram
         np.testing.assert_array_equal(batch.draws.flip[index], sample.draws.flip)
 
 
+class Told:
+    """Collates, and says whether it did so in shared memory."""
+
+    def __call__(self, alone: list[PretrainBatch]) -> tuple[PretrainBatch, list[bool]]:
+        batch = collate_pretrain(alone)
+        return batch, [tensor.is_shared() for tensor in (batch.keyframes, batch.mask)]
+
+
+def test_a_worker_collates_straight_into_shared_memory(coded_keyframes: Keyframes) -> None:
+    """A batch in private memory would be copied once more on its way to the process that trains."""
+    data = samples(coded_keyframes)
+    keys = [SampleKey(0, row) for row in (1, 50, 7)]
+    expected = collate_pretrain([data[key] for key in keys])
+    for num_workers in (0, 1):
+        ((batch, shared),) = DataLoader(data, 3, sampler=keys, num_workers=num_workers, collate_fn=Told())  # type: ignore[arg-type]
+        assert shared == [num_workers > 0] * 2
+        assert batch.keyframes.permute(0, 1, 3, 4, 2).is_contiguous()
+        assert_same(batch, expected)
+
+
 def test_temporal_needs_films_of_two_shots_and_says_so_before_work_starts(coded_keyframes: Keyframes) -> None:
     notes = replace(coded_keyframes.annotations, num_shots=np.array([40, 24, 1]))
     with pytest.raises(InputError, match="film tiny has a single shot, so the method temporal finds no other shot"):
@@ -363,6 +384,5 @@ def test_raw_windows_hold_the_test_time_transform_of_the_files(tiny_movienet: Pa
     slow = torch.stack(
         [torch.stack([decode_keyframe(keyframes.path(0, shot, k)) for k in range(3)]) for shot in (0, 0, 0, 1, 2)]
     )
-    expected: Tensor = transform_keyframes(slow.flatten(0, 1), 20, 16)
-    found = transform_keyframes(batch.keyframes[batch.shots[0]].flatten(0, 1), 16, 16)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    expected: Tensor = resize_and_crop(slow.flatten(0, 1), 20, 16)
+    assert torch.equal(batch.keyframes[batch.shots[0]].flatten(0, 1), expected)

@@ -32,7 +32,7 @@ def write(folder: Path, image: Image.Image, name: str = "shot_0000_img_0.jpg", *
 def test_test_transform_is_the_references() -> None:
     image = torch.from_numpy(golden()["transform/test_input"]).permute(2, 0, 1)
     expected = torch.from_numpy(golden()["transform/test_output"]).float()
-    ours = transform.transform_keyframes(image[None])
+    ours = transform.normalize(transform.resize_and_crop(image[None]))
     assert ours.shape == (1, 3, 224, 224)
     assert ours.dtype == torch.float32
     difference = (ours[0] - expected) * torch.tensor(transform.IMAGENET_STD).view(3, 1, 1) * 255
@@ -50,7 +50,7 @@ def test_batch_equals_torchvisions_resize_and_centre_crop(height: int, width: in
 
 def test_crop_larger_than_the_resized_image_is_refused() -> None:
     with pytest.raises(InputError, match="a crop of 300 pixels does not fit into a short side of 256"):
-        transform.transform_keyframes(torch.zeros(1, 3, 30, 30, dtype=torch.uint8), crop=300)
+        transform.resize_and_crop(torch.zeros(1, 3, 30, 30, dtype=torch.uint8), crop=300)
 
 
 def test_normalize_by_hand() -> None:
@@ -132,7 +132,7 @@ def test_keyframe_with_two_pictures_or_16_bits_is_refused(tmp_path: Path) -> Non
 
 def test_keyframes_are_stacked_with_channels_last(tmp_path: Path) -> None:
     paths = [write(tmp_path, smooth_image(seed=k), f"shot_0000_img_{k}.jpg") for k in range(3)]
-    stacked = transform.decode_keyframes(paths)
+    stacked = transform.stacked([transform.decode_keyframe(path) for path in paths])
     assert stacked.shape == (3, 3, 60, 90)
     assert stacked.is_contiguous(memory_format=torch.channels_last)
     for path, image in zip(paths, stacked, strict=True):
@@ -145,7 +145,7 @@ def test_keyframes_of_other_sizes_are_resized_to_the_firsts(tmp_path: Path) -> N
         write(tmp_path, smooth_image(30, 45), "b.jpg"),
         write(tmp_path, smooth_image(60, 90), "c.jpg"),
     ]
-    images = transform.load_keyframes(paths)
+    images = transform.same_size([transform.decode_keyframe(path) for path in paths])
     assert [tuple(image.shape) for image in images] == [(3, 60, 90)] * 3
     enlarged = pixels_of(Image.open(paths[1]).resize((90, 60), Image.Resampling.BICUBIC))
     assert (images[1].int() - enlarged.int()).abs().max() <= 2

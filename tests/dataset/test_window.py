@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bassl.config.load import load
+from bassl.config.resolve import resolve_pretrain
 from bassl.dataset.window import (
     clipped_window,
     clipped_windows,
     draw_mask,
     draw_temporal_neighbor,
     pretrain_window,
-    sparse_positions,
+    pretrain_windows,
 )
 from bassl.errors import InputError
 from tests.reference import load_json
@@ -34,13 +36,14 @@ def slow_pretrain_window(center: int, num_shots: int, neighbor_size: int, interv
     return [min(max(shot, 0), num_shots - 1) for shot in window]
 
 
-@pytest.mark.parametrize("key, name", [("sequence_edge", "edge"), ("sequence_edge_center", "edge+center")])
-def test_pretrain_windows_are_the_references(key: str, name: str) -> None:
+@pytest.mark.parametrize("key, method", [("sequence_edge", "bassl"), ("sequence_edge_center", "bassl+shotcol")])
+def test_pretrain_windows_are_the_references(key: str, method: str) -> None:
+    positions = resolve_pretrain(load("pretrain", [f"+method={method}"])).method.sparse
     rows = load_json("samplers.json")[key]
     assert len(rows) == 37
     for num_shots, center, sparse, window in rows:  # here the reference's num_shot is the number of shots
         assert pretrain_window(center, num_shots).tolist() == window
-        assert list(sparse_positions(name, len(window))) == sparse
+        assert list(positions) == sparse
 
 
 def test_clipped_windows_are_the_references() -> None:
@@ -65,6 +68,17 @@ def test_window_of_a_short_film_covers_it_and_repeats_its_edges() -> None:
 @given(shots_of_films())
 def test_pretrain_window_equals_one_moved_shot_by_shot(film: tuple[int, int, int, int]) -> None:
     assert pretrain_window(*film).tolist() == slow_pretrain_window(*film)
+
+
+@given(shots_of_films())
+def test_the_windows_of_a_film_are_the_single_ones(film: tuple[int, int, int, int]) -> None:
+    """Also of a film that is shorter than a window."""
+    _, num_shots, neighbor_size, interval = film
+    centers = np.arange(num_shots, dtype=np.int32)[::-1]
+    windows = pretrain_windows(centers, num_shots, neighbor_size, interval)
+    assert windows.dtype == np.int64
+    assert windows.tolist() == [slow_pretrain_window(c, num_shots, neighbor_size, interval) for c in centers.tolist()]
+    assert pretrain_windows(centers[:0], num_shots, neighbor_size, interval).shape == (0, 2 * neighbor_size + 1)
 
 
 @given(shots_of_films())
@@ -159,8 +173,3 @@ def test_shot_outside_its_film_is_refused(center: int, num_shots: int) -> None:
 def test_empty_window_is_refused(neighbor_size: int, interval: int) -> None:
     with pytest.raises(InputError, match="must both be 1 or more"):
         pretrain_window(0, 10, neighbor_size, interval)
-
-
-def test_unknown_sparse_sequence_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'middle' is unknown; use one of edge, edge\+center"):
-        sparse_positions("middle", 17)

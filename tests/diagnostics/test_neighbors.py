@@ -6,8 +6,8 @@ import torch
 
 from bassl.diagnostics.neighbors import nearest_shots, neighbor_figure
 from bassl.errors import InputError
-from bassl.pretrain.knn import same_scene_precision
 from tests.diagnostics.drawing import plain_keyframe, texts
+from tests.knn import same_scene_precision
 from tests.reference import data
 
 

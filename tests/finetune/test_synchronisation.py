@@ -53,12 +53,13 @@ def test_a_step_over_features_on_the_device_reads_nothing_back(
 def test_a_step_over_keyframes_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = ShotEncoder.build(18)
     module = module_of(encoder.feature_dim, encoder, None, "adam")
-    keyframes = torch.zeros(BATCH, NUM_SHOTS, 3, 3, 32, 32, dtype=torch.uint8)
+    keyframes = torch.zeros(2 * NUM_SHOTS, 3, 3, 32, 32, dtype=torch.uint8)
+    shots = torch.arange(BATCH)[:, None] + torch.arange(NUM_SHOTS)
     with FakeGpu() as gpu:
         gpu.move(module)
         gpu.move(encoder)  # hidden from the module; `setup` moves it
         rows = torch.arange(BATCH)
-        batch = WindowBatch(gpu.copy(rows), gpu.copy(rows % 2), gpu.copy(keyframes))
+        batch = WindowBatch(gpu.copy(rows), gpu.copy(rows % 2), gpu.copy(shots), gpu.copy(keyframes))
         stepped = take_steps(module, batch, "bf16", monkeypatch)
     assert len(stepped.state) > 30
     assert gpu.waits == []

@@ -17,9 +17,9 @@ from bassl.builders import stored_scorer
 from bassl.config.load import load
 from bassl.config.plan import FinetunePlan
 from bassl.config.resolve import resolve_finetune
-from bassl.dataset.fingerprint import sha256_of
 from bassl.dataset.window import clipped_window
 from bassl.diagnostics.run import FinishedRun
+from bassl.files import sha256_of
 from bassl.finetune import main as finetune_main
 from bassl.finetune.train import build_crn
 from bassl.model.checkpoint import read_checkpoint

@@ -60,7 +60,9 @@ def test_a_stored_scorer_comes_back(parts: str, tmp_path: object) -> None:
     crn = small_crn() if "crn" in parts else None
     scorer = BoundaryScorer(crn, SimilarityHead(12, 5, 8) if "similarity" in parts else None).eval()
     tree = {"MODEL": {"contextual_relation_network": {"params": {"trn": {"num_attention_heads": 4}}}}}
-    again = stored_scorer(Checkpoint(tmp_path, dict(scorer.state_dict()), config=tree)).eval()  # type: ignore[arg-type]
+    stored = Checkpoint(tmp_path, dict(scorer.state_dict()), config=tree)  # type: ignore[arg-type]
+    again = stored_scorer(stored).eval()
+    assert stored.unused == set()
     shots = torch.randn(2, 5, 12)
     torch.testing.assert_close(again(shots), scorer(shots))
     assert (again.input_dim, again.num_shots) == (12, 5)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bassl import builders
 from bassl.errors import InputError
-from bassl.model.checkpoint import find_checkpoint, load_weights, read_checkpoint
+from bassl.model.checkpoint import Checkpoint, find_checkpoint, load_weights, read_checkpoint, tell_unused
 from bassl.model.heads import MSMHead
 
 
@@ -163,35 +164,41 @@ def stored(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def test_weights_behind_a_prefix_are_loaded_and_the_rest_is_told_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_weights_behind_a_prefix_are_loaded_and_the_rest_is_returned() -> None:
     source, target = nn.Linear(2, 3), nn.Linear(2, 3)
     others = {
         "loss.head_pp.weight": torch.zeros(2),
         "loss.head_pp.bias": torch.zeros(2),
         "crn.x": torch.zeros(1),
     }
-    with caplog.at_level(logging.INFO):
-        unused = load_weights(target, {**stored(source, "enc."), **others}, prefix="enc.", source="last.ckpt")
+    unused = load_weights(target, {**stored(source, "enc."), **others}, prefix="enc.", source="last.ckpt")
     assert torch.equal(target.weight, source.weight)
     assert torch.equal(target.bias, source.bias)
     assert unused == list(others)
-    assert [record.getMessage() for record in caplog.records] == [
-        "last.ckpt: 3 tensors not used for enc.: loss.head_pp, crn.x"
-    ]
 
 
-def test_what_is_ignored_is_left_out_and_told() -> None:
+def test_what_no_part_of_a_model_took_is_told_once_a_checkpoint(caplog: pytest.LogCaptureFixture) -> None:
+    encoder, crn, head = nn.BatchNorm2d(2), nn.Linear(2, 3), nn.Linear(3, 2)
+    weights = {**stored(encoder, "shot_encoder."), **stored(crn, "crn."), **stored(head, "loss.head_nce.")}
+    pretrained = Checkpoint(Path("last.ckpt"), weights)
+    tuned = Checkpoint(Path("tuned.ckpt"), stored(head, "head_sbd."))
+    with caplog.at_level(logging.INFO):
+        builders._load(encoder, pretrained, "shot_encoder.")
+        builders._load(crn, pretrained, "crn.")
+        builders._load(head, tuned, "head_sbd.")
+        assert caplog.messages == []
+        tell_unused(tuned, None, pretrained, pretrained)
+    assert caplog.messages == ["last.ckpt: 2 tensors not used: loss.head_nce"]
+
+
+def test_what_is_ignored_is_left_out_and_returned() -> None:
     source, target = nn.Linear(2, 3), nn.Linear(2, 3)
     assert load_weights(target, {**stored(source), "loss.a": torch.zeros(1)}, ignore=["loss."]) == ["loss.a"]
     assert torch.equal(target.weight, source.weight)
 
 
-def test_nothing_is_told_when_everything_is_used(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        assert load_weights(nn.Linear(2, 3), stored(nn.Linear(2, 3))) == []
-    assert caplog.records == []
+def test_nothing_is_left_when_everything_is_used() -> None:
+    assert load_weights(nn.Linear(2, 3), stored(nn.Linear(2, 3))) == []
 
 
 def test_every_mismatch_is_listed_and_nothing_is_loaded() -> None:

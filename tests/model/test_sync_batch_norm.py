@@ -42,6 +42,38 @@ def train_and_look(model: nn.Module, first: int, last: int) -> dict[str, Tensor]
     return {**found, **parameters, **buffers, "eval changes nothing": torch.tensor(unchanged)}
 
 
+SHAPES = {nn.BatchNorm1d: (8, CHANNELS), nn.BatchNorm2d: (8, CHANNELS, 3, 2), nn.BatchNorm3d: (8, CHANNELS, 2, 3, 2)}
+
+
+def other_norm(kind: type[nn.Module]) -> list[Tensor]:
+    """Output of this rank's rows, and running statistics, of a BatchNorm of other dimensions, bare and with weights."""
+    found = []
+    first = sum(SIZES[2][: rank()]) if world_size() > 1 else 0
+    last = first + SIZES[2][rank()] if world_size() > 1 else 8
+    for options in ({}, {"affine": False}, {"track_running_stats": False}, {"momentum": None}):
+        layer = fill(kind(CHANNELS, **options))  # type: ignore[arg-type]
+        layer = synchronised(layer, "cpu") if world_size() > 1 else layer
+        for step in range(2):
+            y = layer(data(step, SHAPES[kind])[first:last] + 3)  # type: ignore[index]
+        found += [y.detach(), *(buffer.float() for buffer in layer.buffers())]
+    return found
+
+
+def other_norms() -> list[list[Tensor]]:
+    return [other_norm(kind) for kind in SHAPES]
+
+
+def test_batch_norms_of_other_dimensions_and_options_are_those_of_the_whole_batch() -> None:
+    """As on CUDA, where torch converts them all."""
+    ranks = run_in_processes(other_norms, 2)
+    for kind, *parts in zip(SHAPES, *ranks, strict=True):
+        alone = other_norm(kind)
+        assert len(alone) == 1 + 3 + 1 + 3 + 1 + 1 + 3
+        for one, other, expected in zip(*parts, alone, strict=True):
+            is_output = expected.shape == SHAPES[kind]
+            torch.testing.assert_close(torch.cat([one, other]) if is_output else one, expected, rtol=1e-5, atol=1e-5)
+
+
 def run_rank() -> dict[str, Tensor]:
     sizes = SIZES[world_size()]
     first = sum(sizes[: rank()])

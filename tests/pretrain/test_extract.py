@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +65,22 @@ def test_other_pictures_than_in_pretraining_are_one_warning(
         "for the same, set config.TRANSFORM.test.resize=96 config.TRANSFORM.test.crop=90"
     )
     assert caplog.messages == [said] * warned
+
+
+def test_processes_wait_for_one_another_for_days(
+    tiny_movienet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shares depend on the films alone, so after a resume one process may have all the work."""
+    given: dict[str, Any] = {}
+
+    def trainer(**arguments: Any) -> None:
+        given.update(arguments)
+        raise InterruptedError
+
+    untrained = ["config.TRAINER.max_epochs=0", "config.TEST.KNN_VALIDATION=false"]
+    assert pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *untrained]) == 0
+    monkeypatch.setattr("bassl.pretrain.extract.pl.Trainer", trainer)
+    two = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu", "+config.LOAD_FROM=devel"]
+    with pytest.raises(InterruptedError):
+        extract_shot_repr.main([*extract_overrides(tiny_movienet, tmp_path), *two])
+    assert given["strategy"]._timeout > timedelta(days=1)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from bassl.errors import InputError, RunError
 from bassl.pretrain import knn
-from bassl.pretrain.knn import FilmwisePrecision, same_scene_precision
+from bassl.pretrain.knn import FilmwisePrecision
+from tests.knn import same_scene_precision
 from tests.reference import data, golden, load_json
 
 KS = (1, 5, 10, 15, 20)
@@ -133,8 +134,8 @@ def test_half_precision_is_compared_in_single_precision() -> None:
 
 
 def test_shapes_values_and_ks_that_cannot_work_are_refused() -> None:
-    with pytest.raises(InputError, match="do not belong together"):
-        same_scene_precision(data(0, (4, 8)), torch.zeros(3), torch.zeros(4))
+    with pytest.raises(InputError, match=r"scenes \(3,\); give"):
+        FilmwisePrecision().update(data(0, (4, 8)), torch.zeros(3))
     with pytest.raises(InputError, match=r"give \(num_shots, D\)"):
         FilmwisePrecision().update(data(0, (4, 2, 8)), torch.zeros(4))
     with pytest.raises(RunError, match="NaN or infinity"):

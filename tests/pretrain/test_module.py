@@ -5,11 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from bassl.config.load import load
 from bassl.config.resolve import resolve_pretrain
+from bassl.dataset.augmentation import AugmentationSettings, draw_view, join_views, stack_views
+from bassl.dataset.movienet import PretrainBatch
 from bassl.distributed import rank
 from bassl.optim import LARS
 from bassl.pretrain.module import PretrainModule
@@ -72,10 +75,43 @@ def test_a_step_logs_tensors_alone() -> None:
     module = module_of()
     module.log = lambda name, value, **_options: logged.update({name: value})  # type: ignore[method-assign,assignment]
     module.log_dict = lambda values: logged.update(values)  # type: ignore[method-assign,assignment]
-    module._log_terms({"simclr": torch.tensor(2.0)}, 0.1)
+    module._log_terms({"simclr": torch.tensor(2.0)}, torch.tensor(2.0), 0.1)
     assert logged.keys() == {"train/loss", "train/lr", "train/simclr"}
     assert all(isinstance(value, torch.Tensor) for value in logged.values())
     assert logged["train/lr"].item() == pytest.approx(0.1)
+
+
+def small_batch() -> PretrainBatch:
+    rng = np.random.default_rng(0)
+    settings = AugmentationSettings(size=32)
+    draws = [join_views([draw_view(1, 40, 40, settings, rng) for _ in range(2)]) for _ in range(4)]
+    pixels = torch.from_numpy(rng.integers(256, size=(4, 2, 3, 32, 32), dtype=np.uint8))
+    return PretrainBatch(pixels, stack_views(draws), torch.zeros(4, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_images_are_written_in_the_precision_of_the_step_which_changes_no_number(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first convolution would round them in the same way, from twice the memory."""
+    losses, seen = [], []
+    logged: dict[str, Any] = {}
+    for way in (None, torch.float32):  # as it is, and with 32-bit images
+        if way is not None:
+            monkeypatch.setattr("bassl.pretrain.module.compute_dtype", lambda device: torch.float32)
+        torch.manual_seed(0)
+        module = module_of().train()
+        lr = SimpleNamespace(param_groups=[{"lr": 0.1}])
+        module._trainer = SimpleNamespace(optimizers=[lr], current_epoch=0, global_rank=0, global_step=0)  # type: ignore[assignment]
+        module.log = lambda name, value, **_unused: logged.update({name: value})  # type: ignore[method-assign]
+        module.log_dict = logged.update  # type: ignore[method-assign,assignment]
+        module.shot_encoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            losses.append(module.training_step(small_batch(), 0))
+        assert logged["train/loss"].item() == logged["train/simclr"].item() == losses[-1].item() > 0.1
+    assert [images.dtype for images in seen] == [dtype, torch.float32]
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(*losses)
 
 
 def validated_statistics() -> list[torch.Tensor]:

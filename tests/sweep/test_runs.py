@@ -35,7 +35,7 @@ def test_every_row_meets_every_seed_and_each_step_finds_what_the_one_before_left
         assert (pretrain.run.seed, finetune.run.seed) == (run.seed, run.seed)
         assert pretrain.run.checkpoint_folder == extract.checkpoint == finetune.pretrained
         assert extract.features == finetune.features == tmp_path / "features" / run.name
-        assert (pretrain.run.resume, finetune.run.resume) == ("auto", "auto")
+        assert (pretrain.run.resume, finetune.run.resume) == (True, True)
         assert (pretrain.validate_first, finetune.zero_shot) == (True, False)
         everything = [
             pretrain.run.checkpoint_folder, pretrain.run.log_folder, extract.features,
