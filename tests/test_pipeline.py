@@ -242,9 +242,9 @@ def test_the_threshold_that_val_chose_is_that_of_scores_and_of_an_evaluation_alo
     clear = [(above > 0) == label for above, label in rows if abs(above) > 1e-6]  # the table holds six digits
     assert len(clear) > 15
     assert sum(clear) <= round(found["test"]["Accuracy"] * len(rows)) <= sum(clear) + len(rows) - len(clear)
-    again = ["config.EXPR_NAME=again", "config.TEST.THRESHOLD=val"]
+    again = ["config.EXPR_NAME=chosen_again", "config.TEST.THRESHOLD=val"]
     assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=chosen", *again) == 0
-    assert scores(ran, "again")["test"] == found["test"], "of the epoch that val chose, not of the last"
+    assert scores(ran, "chosen_again")["test"] == found["test"], "of the epoch that val chose, not of the last"
     status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", *again)
     refused(status, capsys, "stores no threshold", "SELECT_ON=val")
 
@@ -362,7 +362,7 @@ def test_extraction_and_fine_tuning_say_what_is_missing(
     refused(status, capsys, str(tmp_path / "pretrain" / "ckpt" / "nobody"), "config.EXPR_NAME=nobody")
     shutil.copytree(ran / "pretrain", tmp_path / "pretrain")
     status = finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=devel")
-    refused(status, capsys, str(tmp_path / "features"), "extract_shot_repr")
+    refused(status, capsys, str(tmp_path / "features"), "bassl extract config.LOAD_FROM=devel")
     refused(finetune(tiny_movienet, tmp_path), capsys, str(tmp_path / "features"))
 
 

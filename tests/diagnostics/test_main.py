@@ -76,7 +76,7 @@ def test_a_run_without_features_gets_the_rest_and_the_reason(
         "left out splits.png",
         "left out attention.png",
     ]
-    assert all("extract_shot_repr" in message for message in left_out)
+    assert all("bassl extract config.LOAD_FROM=" in message for message in left_out)
 
 
 def test_a_pretraining_run_gets_its_curves(tiny_movienet: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def started(*arguments, **more) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bassl.segment.main", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", **more}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment)
+    as_from_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's & has it ignored
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=as_from_a_terminal
+    )
 
 
 def is_running(pid: int) -> bool:
