@@ -17,7 +17,17 @@ def conclude(sentence: str) -> None:
         for bar in list(getattr(tqdm, "_instances", ())):
             bar.close()
         sys.stdout.flush()  # where Lightning's bars are
-    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in sentence.splitlines()))
+
+
+def printable(text: str) -> str:
+    """Text without what terminals, XML and EDL choke on: control characters and undecodable bytes, as in file names."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 shot`, `1,234 shots`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 class StandardError(logging.Handler):

@@ -9,18 +9,15 @@ import logging
 import os
 import signal
 import socket
-import sys
-import threading
-import time
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from bassl.errors import InputError, Preempted
+from bassl.orphans import end_with_starter
 
 log = logging.getLogger(__name__)
-LOOK_EVERY = 2.0  # seconds
 
 
 def are_ours() -> bool:
@@ -70,24 +67,10 @@ class EndTogether(Callback):
         """Begin to look after the process that started this one."""
         if not self._watches and are_ours() and os.environ.get("LOCAL_RANK", "0") != "0":
             self._watches = True
-            end_with_parent()
+            end_with_starter()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Kill the others, unless they are about to end as well."""
         launcher = trainer.strategy.launcher
         if launcher is not None and not isinstance(exception, Preempted):
             launcher.kill(signal.SIGKILL)
-
-
-def end_with_parent() -> None:
-    """End this process soon after the one that started it."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_EVERY)
-        sys.stderr.write(f"process {os.getpid()}: the process that started this one has ended, so this one ends\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

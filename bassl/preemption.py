@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from bassl.endings import is_main_process
 from bassl.errors import Interrupted, Preempted
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class StopOnSignal(Callback):
         self._received = number
         if number == signal.SIGINT:
             signal.signal(number, self._before.get(signal.SIGINT, signal.default_int_handler))
-            if os.environ.get("LOCAL_RANK", "0") == "0":
+            if is_main_process():
                 os.write(2, AGAIN)  # sys.stderr may be in the middle of a line of its own
 
     def on_train_batch_end(

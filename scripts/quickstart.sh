@@ -56,6 +56,7 @@ One film with 11 scene ends is a smoke signal that everything runs and learns, a
   picture      $out/finetune/logs/quickstart/timeline.png
   checkpoints  $out/pretrain/ckpt/quickstart  $out/finetune/ckpt/quickstart
   curves       $(dirname "$(command -v python)")/tensorboard --logdir $out
-Next: bash scripts/test.sh, or your own data (README, "Your own films as a training set").
+Next: all tests, by bash scripts/test.sh; a film of yours, by bassl segment FILM --model $out/finetune/ckpt/quickstart
+(after source .venv/bin/activate && pip install -e '.[video]'); or your own data (README, "Your own films as a training set").
 Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; key-frames resized
 END

@@ -130,8 +130,8 @@ def test_one_process_has_no_others_to_end() -> None:
 
 CHILD = """
 import threading
-from bassl.launching import end_with_parent
-end_with_parent()
+from bassl.orphans import end_with_starter
+end_with_starter()
 print("watching", flush=True)
 threading.Event().wait()
 """

@@ -11,18 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config import plan as plans
 from bassl.config.checks import at_least, one_of, positive, share
+from bassl.config.compute import check_limit, compute_plan, loop_plan, scaled_lr
 from bassl.config.locations import DATA, PACKAGE, PRETRAINED, checked_path, folder_name, located, store_name
 from bassl.config.method import resolve_method
 from bassl.config.schema import Finetune
 from bassl.errors import InputError
 
-LR_REFERENCE_BATCH = 256
-
 
 def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
     """The plan of a pre-training run."""
     method = resolve_method(config.LOSS, config.MODEL.contextual_relation_network.enabled)
-    compute = _compute(config, config.TRAIN.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS)
+    compute = compute_plan(config, config.TRAIN.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS)
     if compute.batch_size * compute.world_size < 2 and set(method.terms) & {"ssm", "shotcol", "simclr"}:
         raise InputError(
             "a batch of 1 sample has no negatives for the contrastive loss; set "
@@ -37,10 +36,10 @@ def resolve_pretrain(config: DictConfig) -> plans.PretrainPlan:
         run=_run(config, "pretrain", config.EXPR_NAME),
         data=_data(config),
         compute=compute,
-        loop=_loop(config, least_epochs=0),
+        loop=loop_plan(config, least_epochs=0),
         optimizer=plans.OptimizerPlan(
             name=optimizer.name,
-            lr=_scaled_lr(config),
+            lr=scaled_lr(config),
             weight_decay=at_least("config.TRAIN.OPTIMIZER.weight_decay", optimizer.weight_decay, 0.0),
             warmup=share("config.TRAIN.OPTIMIZER.scheduler.warmup", optimizer.scheduler.warmup),
             momentum=share("config.TRAIN.OPTIMIZER.momentum", optimizer.momentum),
@@ -69,7 +68,7 @@ def resolve_extract(config: DictConfig) -> plans.ExtractPlan:
     one_of("config.FEATURE_DTYPE", config.FEATURE_DTYPE, ("float32", "float16"))
     data = _data(config)
     checkpoint = located("config.LOAD_FROM", config.LOAD_FROM, checked_path(config.CKPT_PATH, PRETRAINED))
-    compute = _compute(config, config.TEST.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS, train=False)
+    compute = compute_plan(config, config.TEST.BATCH_SIZE.effective_batch_size, config.TRAIN.NUM_WORKERS, train=False)
     return plans.ExtractPlan(
         checkpoint=checkpoint,
         features=checked_path(config.FEATURE_PATH, data.root / "features" / store_name(checkpoint)),
@@ -129,9 +128,9 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     evaluated = evaluate or (pretrained if config.ZERO_SHOT else None)
     is_unnamed = config.EXPR_NAME == Finetune.EXPR_NAME
     name = f"{store_name(evaluated)}_evaluation" if evaluated and is_unnamed else config.EXPR_NAME
-    loop = _loop(training)
+    loop = loop_plan(training)
     if evaluates:
-        _check_limit(config, "limit_val_batches")
+        check_limit(config, "limit_val_batches")
         loop = replace(
             loop, limit_eval_batches=config.TRAINER.limit_val_batches, progress_bar=config.TRAINER.progress_bar
         )
@@ -139,11 +138,11 @@ def resolve_finetune(config: DictConfig) -> plans.FinetunePlan:
     return plans.FinetunePlan(
         run=_run(config, "finetune", name),
         data=data,
-        compute=_compute(config, batch, config.TRAIN.NUM_WORKERS, train=not evaluates),
+        compute=compute_plan(config, batch, config.TRAIN.NUM_WORKERS, train=not evaluates),
         loop=loop,
         optimizer=plans.OptimizerPlan(
             name=optimizer.name,
-            lr=_scaled_lr(training),
+            lr=scaled_lr(training),
             weight_decay=at_least("config.TRAIN.OPTIMIZER.weight_decay", optimizer.weight_decay, 0.0),
             warmup=share("config.TRAIN.OPTIMIZER.scheduler.warmup", optimizer.scheduler.warmup),
         ),
@@ -211,79 +210,6 @@ def _data(config: DictConfig) -> plans.DataPlan:
         config.DATA_FAULTS.strict,
         share("config.DATA_FAULTS.max_share", config.DATA_FAULTS.max_share),
     )
-
-
-def _compute(config: DictConfig, effective: int, num_workers: int, train: bool = True) -> plans.ComputePlan:
-    nodes, processes = config.DISTRIBUTED.NUM_NODES, config.DISTRIBUTED.NUM_PROC_PER_NODE
-    at_least("config.DISTRIBUTED.NUM_NODES", nodes, 1)
-    at_least("config.DISTRIBUTED.NUM_PROC_PER_NODE", processes, 1)
-    accumulate = config.TRAINER.accumulate_grad_batches if train else 1
-    at_least("config.TRAINER.accumulate_grad_batches", accumulate, 1)
-    one_of("config.TRAINER.accelerator", config.TRAINER.accelerator, ("auto", "cuda", "cpu"))
-    one_of("config.TRAINER.precision", config.TRAINER.precision, ("auto", "32", "bf16", "fp16"))
-    evaluation = config.TEST.BATCH_SIZE.effective_batch_size
-    at_least("config.TEST.BATCH_SIZE.effective_batch_size", evaluation, 1)
-    eval_batch = max(1, evaluation // (nodes * processes))
-    return plans.ComputePlan(
-        num_nodes=nodes,
-        num_processes=processes,
-        accelerator=config.TRAINER.accelerator,
-        precision=config.TRAINER.precision,
-        batch_size=_shared_out(effective, nodes * processes, accumulate) if train else eval_batch,
-        eval_batch_size=eval_batch,
-        accumulate=accumulate,
-        num_workers=at_least("config.TRAIN.NUM_WORKERS", num_workers, 0),
-    )
-
-
-def _shared_out(effective: int, processes: int, accumulate: int) -> int:
-    parts = processes * accumulate
-    by = f"{processes} process{'es' if processes != 1 else ''}"
-    if accumulate > 1:
-        by += f" x {accumulate} micro-batches"
-    key = "config.TRAIN.BATCH_SIZE.effective_batch_size"
-    at_least(key, effective, 1, f"; try {parts}")
-    if effective % parts:
-        nearest = max(parts, (effective + (parts - 1) // 2) // parts * parts)
-        raise InputError(f"{key} {effective} is not divisible by {by}; try {nearest}")
-    return effective // parts
-
-
-def _loop(config: DictConfig, least_epochs: int = 1) -> plans.LoopPlan:
-    trainer = config.TRAINER
-    for name, least in (("max_epochs", least_epochs), ("log_every_n_steps", 1)):
-        at_least(f"config.TRAINER.{name}", trainer[name], least)
-    optional = ("max_steps", "limit_train_batches", "limit_val_batches", "gradient_clip_val")
-    for name in (*optional, "checkpoint_every_n_steps", "checkpoint_every_n_minutes"):
-        _check_limit(config, name)
-    limit, accumulate = trainer.limit_train_batches, trainer.accumulate_grad_batches
-    if limit is not None and limit % accumulate:
-        raise InputError(
-            f"config.TRAINER.limit_train_batches={limit} cuts off a step of {accumulate} accumulated micro-batches; "
-            f"try {-(-limit // accumulate) * accumulate}"
-        )
-    return plans.LoopPlan(
-        max_epochs=trainer.max_epochs,
-        max_steps=trainer.max_steps,
-        gradient_clip=trainer.gradient_clip_val,
-        log_every_steps=trainer.log_every_n_steps,
-        limit_train_batches=trainer.limit_train_batches,
-        limit_eval_batches=trainer.limit_val_batches,
-        eval_every_epochs=at_least("config.TEST.VAL_FREQ", config.TEST.VAL_FREQ, 1, " epoch"),
-        checkpoint_every_steps=trainer.checkpoint_every_n_steps,
-        checkpoint_every_minutes=trainer.checkpoint_every_n_minutes,
-        progress_bar=trainer.progress_bar,
-    )
-
-
-def _check_limit(config: DictConfig, name: str) -> None:
-    if config.TRAINER[name] is not None:
-        positive(f"config.TRAINER.{name}", config.TRAINER[name], "; leave it out for none")
-
-
-def _scaled_lr(config: DictConfig) -> float:
-    base = positive("config.TRAIN.OPTIMIZER.lr.base_lr", config.TRAIN.OPTIMIZER.lr.base_lr)
-    return base * config.TRAIN.BATCH_SIZE.effective_batch_size / LR_REFERENCE_BATCH
 
 
 def _crn(trn: DictConfig) -> plans.CrnPlan:

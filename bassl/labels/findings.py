@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from bassl.console import printable
+
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
 MAX_LINES = 20
@@ -37,13 +39,3 @@ def text_lines(findings: Sequence[Finding], max_lines: int = MAX_LINES) -> list[
             if len(same) > max_lines:
                 lines.append(f"{severity}: ... and {len(same) - max_lines} more of this kind ({kind})")
     return lines
-
-
-def printable(text: str) -> str:
-    """A line for a terminal, whatever is in the names of files: control characters and undecodable bytes become one."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
-def counted(number: int, what: str) -> str:
-    """`1 film`, `1,234 films`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

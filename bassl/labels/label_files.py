@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bassl.console import counted
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 
 NO_LABEL = -2
 LABELS = ("0", "1", "-1")

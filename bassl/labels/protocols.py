@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bassl.console import counted
 from bassl.errors import InputError
-from bassl.labels.findings import counted
 from bassl.labels.label_files import NO_LABEL, Labels
 
 IntArray = NDArray[np.int64]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bassl.console import counted
 from bassl.errors import InputError
-from bassl.labels.findings import NOTE, WARNING, Finding, counted
+from bassl.labels.findings import NOTE, WARNING, Finding
 from bassl.labels.label_files import NO_LABEL, Labels
 from bassl.labels.protocols import snap_to_shots
 from bassl.video.timing import FrameTimes

@@ -81,11 +81,11 @@ class BoundaryScorer(nn.Module):
 
     def forward(self, shots: Tensor) -> Tensor:
         """Logits."""
-        logits = torch.zeros((), device=shots.device)
+        logits = []
         if self.crn is not None and self.head_sbd is not None:
             pooled = self.crn.pooled(shots)
             with torch.autocast(shots.device.type, enabled=False):
-                logits = logits + self.head_sbd(pooled.float())
+                logits.append(self.head_sbd(pooled.float()))
         if self.similarity is not None:
-            logits = logits + self.similarity(shots)
-        return logits
+            logits.append(self.similarity(shots))
+        return torch.stack(logits).sum(0)

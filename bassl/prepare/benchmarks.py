@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bassl.console import counted
 from bassl.errors import InputError
 from bassl.labels.film_names import colliding, safe_film_name
-from bassl.labels.findings import ERROR, NOTE, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, Finding
 from bassl.labels.label_files import write_label_file
 from bassl.labels.protocols import (
     AGREEMENTS,

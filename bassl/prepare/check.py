@@ -18,9 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bassl.console import counted
 from bassl.dataset.shot_files import read_shot_frames
+from bassl.endings import exit_status
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, counted, has_errors, printable
+from bassl.labels.findings import ERROR, NOTE, WARNING, has_errors
 from bassl.labels.label_files import read_label_file
 from bassl.prepare import consistency
 from bassl.prepare.check_report import Report, as_json, as_text
@@ -196,6 +198,10 @@ def _check_numbers(layout: Layout, films: set[str], report: Report) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    return exit_status(lambda: _check(arguments))
+
+
+def _check(arguments: argparse.Namespace) -> int:
     layout = Layout.of(arguments.folder)
     places = {name: getattr(arguments, name) for name in ("annotations", "keyframes", "shots")}
     layout = Layout(**{**vars(layout), **{name: path for name, path in places.items() if path is not None}})
@@ -211,15 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.features,
             sys.stderr.isatty(),
         )
-    except InputError as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
-        return 2
     except OSError as error:
-        sys.stderr.write(f"error: {printable(str(error))}; see to it, and check again\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+        raise InputError(f"{error}; see to it, and check again") from error
     sys.stdout.write(json.dumps(as_json(report), indent=1) + "\n" if arguments.json else as_text(report))
     is_bad = has_errors(report.findings)
     is_doubtful = arguments.strict and any(finding.severity == WARNING for finding in report.findings)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bassl.labels.findings import SEVERITIES, Finding, counted, printable, text_lines
+from bassl.console import counted, printable
+from bassl.labels.findings import SEVERITIES, Finding, text_lines
 
 
 @dataclass

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bassl.console import counted
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.inspection import MIN_SIDE, FilmInspection
 from bassl.prepare.layout import SPLIT_NAMES
 

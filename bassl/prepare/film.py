@@ -6,7 +6,6 @@ presence says that the film is done. What a killed run left of a film is removed
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ import numpy as np
 from bassl.errors import InputError
 from bassl.files import remove_leftovers, write_atomically
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
-from bassl.video.film_files import NUM_SAMPLES, SAMPLE_BYTES
+from bassl.video.film_files import content_of
 from bassl.video.settings import ShotSettings
 from bassl.video.timing import FrameTimes
 
@@ -55,17 +54,6 @@ def is_done(target: Path, name: str) -> bool:
     """Whether the film is whole."""
     layout = Layout.of(target)
     return (layout.shots / f"{name}.txt").is_file() and record_path(target, name).is_file()
-
-
-def content_of(source: Path) -> str:
-    """Hash of sixteen samples of a file's bytes, first and last among them: the same wherever and whenever it lies."""
-    digest = hashlib.sha256()
-    size = source.stat().st_size
-    with source.open("rb") as file:
-        for sample in range(NUM_SAMPLES):
-            file.seek(max(0, size - SAMPLE_BYTES) * sample // (NUM_SAMPLES - 1))
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def read_record(target: Path, name: str) -> dict[str, Any]:

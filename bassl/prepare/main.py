@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bassl.console import counted
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, Finding, counted
+from bassl.labels.findings import ERROR, Finding
 from bassl.labels.scene_lists import UNITS
 from bassl.prepare.layout import ANNOTATION_NAMES, Layout, alone
 from bassl.prepare.movienet import Built, build_annotations, locate

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from bassl.console import counted
 from bassl.dataset.annotation import is_film_name
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.labels.label_files import NO_LABEL, fit_labels, read_label_file
 from bassl.prepare.annotations import Film, write_annotations
 from bassl.prepare.keyframe_files import KeyframeListing, list_film_folders, list_keyframes

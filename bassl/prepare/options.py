@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bassl.console import speak
-from bassl.errors import InputError
-from bassl.labels.findings import Finding, has_errors, printable, text_lines
+from bassl.endings import exit_status
+from bassl.errors import InputError, RunError
+from bassl.labels.findings import Finding, has_errors, text_lines
 from bassl.prepare.layout import SPLIT_NAMES
 from bassl.prepare.splits import Splits, draw_splits, fit_splits, match_splits, read_split_file
 
+AGAIN = "the same command goes on from here"
 SHARES = (0.6, 0.2, 0.2)
 EXIT = "exit status: 0 done, 1 done but for what is listed as an error, 2 a mistake in the command"
 
@@ -51,16 +53,13 @@ def chosen_splits(
 def finish(run: Callable[[], list[Finding]]) -> int:
     """Run a command's work, show what it found and return the exit status (see EXIT; 130: interrupted)."""
     speak()
+    return exit_status(lambda: _show(run), interrupted=f"interrupted; {AGAIN}")
+
+
+def _show(run: Callable[[], list[Finding]]) -> int:
     try:
         found = run()
-    except InputError as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
-        return 2
-    except OSError as error:
-        sys.stderr.write(f"error: {printable(str(error))}; see to it, and the same command goes on from here\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        return 130
+    except OSError as error:  # of any kind: films, labels and folders are the user's
+        raise RunError(f"{error}; see to it, and {AGAIN}") from error
     sys.stderr.write("".join(f"{line}\n" for line in text_lines(found)))
     return 1 if has_errors(found) else 0

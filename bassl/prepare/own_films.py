@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from bassl.console import counted
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.film_names import colliding, film_name_of, find_film
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.film import JPEG_QUALITY, FilmJob, content_of, is_done, read_record, sweep, times_of
 from bassl.prepare.layout import Layout
 from bassl.prepare.workers import prepare_films

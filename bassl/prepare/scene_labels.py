@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bassl.console import counted
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.labels.film_names import find_film
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.labels.label_files import Labels, fit_labels, read_label_file, write_label_file
 from bassl.labels.scene_ends import labels_from_spans
 from bassl.labels.scene_lists import SceneList, labels_from_scenes, read_scene_list

@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bassl.console import counted
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.film_names import find_film
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.layout import SPLIT_NAMES
 
 SYNONYMS = {

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bassl.console import counted
 from bassl.errors import InputError
-from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, counted
+from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.consistency import AnnotationFile
 from bassl.prepare.layout import SPLIT_NAMES
 

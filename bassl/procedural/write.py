@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.label_files import write_label_file
+from bassl.orphans import end_with_parent
 from bassl.prepare.film import JPEG_QUALITY, clear, partial_folder, sweep
 from bassl.prepare.layout import Layout, alone, keyframe_name, write_shot_file
 from bassl.prepare.movienet import Built, build_annotations
@@ -126,19 +125,7 @@ def _mapped(num_processes: int) -> Iterator[Any]:
         return
     context = multiprocessing.get_context("forkserver")
     try:
-        with ProcessPoolExecutor(num_processes, context, _end_with_the_command) as pool:
+        with ProcessPoolExecutor(num_processes, context, end_with_parent) as pool:
             yield pool.map
     except BrokenProcessPool as error:
         raise ChildProcessError("a process that drew films was killed, for want of memory perhaps") from error
-
-
-def _end_with_the_command() -> None:
-    """In a worker: do not wait for work for ever when the command was killed."""
-    command = multiprocessing.parent_process()
-    assert command is not None
-
-    def watch() -> None:
-        command.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -13,18 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bassl.console import speak
+from bassl.console import conclude, counted, printable, speak
+from bassl.endings import exit_status
 from bassl.errors import InputError
 from bassl.segment.cache import default_folder
 from bassl.segment.companions import labels_of, shots_of
 from bassl.segment.films import find_films, result_folders
 from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.formats import DEFAULT, FORMATS, parse_formats, table_of_formats
-from bassl.segment.output.handover import printable
 from bassl.segment.reference import find_model
 from bassl.segment.results import CLIPS, left_over
 from bassl.segment.run import Options, Outcome, Task, segment_films
-from bassl.segment.scenes import counted
 from bassl.video.settings import THRESHOLDS, TRANSNET, DetectorSettings, ShotSettings
 
 LISTED = 10  # scenes that are listed before the rest is only counted
@@ -48,18 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     speak(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused
+    return exit_status(lambda: _work(arguments))
+
+
+def _work(arguments: argparse.Namespace) -> int:
     try:
         with _sigterm_interrupts():
             return _run(arguments)
-    except InputError as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
-        return 2
     except Terminated:
-        sys.stderr.write("terminated\n")
+        conclude("terminated")
         return 128 + signal.SIGTERM
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
 
 
 @contextmanager

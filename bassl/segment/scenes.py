@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bassl.console import counted
 from bassl.dataset.shot_files import keyframe_numbers
 from bassl.segment.threshold import Threshold
 from bassl.video.timecode import TimecodeTrack, short_clock
@@ -186,11 +187,6 @@ class Segmentation:
 
     def __len__(self) -> int:
         return len(self.scenes)
-
-
-def counted(number: int, what: str) -> str:
-    """`1 shot`, `1,234 shots`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:

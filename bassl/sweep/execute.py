@@ -3,7 +3,6 @@ rest goes on."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import shlex
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from bassl.config.locations import PACKAGE
 from bassl.errors import Preempted
+from bassl.orphans import tied_to_this_process
 from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step
 from bassl.sweep.table import shown_seconds
@@ -30,8 +30,6 @@ from bassl.sweep.table import shown_seconds
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 POLL = 0.1  # seconds between two looks at the processes
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
-LIBC = ctypes.CDLL(None)
 
 
 @dataclass
@@ -129,14 +127,9 @@ def _start(run: Run, steps: Sequence[Step], folder: SweepFolder, lock: int, devi
         env=environment,
         pass_fds=(lock,),
         start_new_session=True,  # Ctrl-C reaches the sweep alone, which lets the step save itself
-        preexec_fn=_end_with_the_sweep if sys.platform == "linux" else None,
+        preexec_fn=tied_to_this_process(signal.SIGTERM),  # upon which training saves itself
     )
     return _Active(run, step, later, record, process, output, time.monotonic())
-
-
-def _end_with_the_sweep() -> None:
-    """In the step's process: get SIGTERM, upon which training saves itself, when the sweep dies."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _finish(one: _Active, folder: SweepFolder) -> bool:

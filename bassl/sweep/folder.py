@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bassl.errors import InputError
-from bassl.files import write_json
+from bassl.files import sha256_of, write_json
 from bassl.sweep.runs import STEPS, Run, Step, run_name
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
@@ -208,8 +208,6 @@ def annotation_hashes(step: Step) -> dict[str, str]:
 
 @cache
 def _hashed(path: Path, _changed: int, _size: int) -> str:
-    from bassl.dataset.fingerprint import sha256_of
-
     return sha256_of(path)
 
 

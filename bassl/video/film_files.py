@@ -17,9 +17,18 @@ NUM_SAMPLES, SAMPLE_BYTES = 16, 65536
 def fingerprint(path: Path) -> str:
     """Hash of a file's size, time of change and sixteen samples of its bytes, first and last among them."""
     status = path.stat()
-    digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
+    return _sampled(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
+
+
+def content_of(path: Path) -> str:
+    """The same without size and time: it stays when the file is copied."""
+    return _sampled(path, path.stat().st_size)
+
+
+def _sampled(path: Path, size: int, about: str = "") -> str:
+    digest = hashlib.sha256(about.encode())
     with path.open("rb") as file:
         for sample in range(NUM_SAMPLES):
-            file.seek(max(0, status.st_size - SAMPLE_BYTES) * sample // (NUM_SAMPLES - 1))
+            file.seek(max(0, size - SAMPLE_BYTES) * sample // (NUM_SAMPLES - 1))
             digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()

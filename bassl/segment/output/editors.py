@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bassl.segment.output.handover import at_positions, printable
+from bassl.console import printable
+from bassl.segment.output.handover import at_positions
 from bassl.segment.scenes import Segmentation
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bassl.segment.output.handover import printable
-from bassl.segment.scenes import Segmentation, counted
+from bassl.console import counted, printable
+from bassl.segment.scenes import Segmentation
 
 REEL = "AX"  # "auxiliary": a file, no tape
 TITLE_LENGTH = 70

@@ -32,8 +32,3 @@ def at_times(segmentation: Segmentation, parts: Sequence[Scene | Shot]) -> list[
         return library.FrameTimecode(library.common.Timecode(int(ticks), times.time_base), times.rate)
 
     return [(at(part.start), at(part.end)) for part in parts]
-
-
-def printable(name: str) -> str:
-    """A film's name without what XML, EDL and terminals choke on: control characters and undecodable bytes."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

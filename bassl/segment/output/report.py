@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bassl import __version__
+from bassl.console import counted, printable
 from bassl.segment.output.curve import curve_svg
-from bassl.segment.output.handover import printable
 from bassl.segment.output.marks import SIGNS, WORDS, is_boundary, jump_seconds, scale, verdict
-from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot, counted
+from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot
 from bassl.video.timecode import short_clock
 
 FILES = Path(__file__).parent / "report_files"
