@@ -19,7 +19,7 @@ from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.model.checkpoint import load_weights, read_checkpoint
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.pretrain.extract import extract
-from bassl.runtime import cpu_has_bfloat16
+from bassl.training.trainer import cpu_has_bfloat16
 from benchmarks import pictures_one_by_one
 from benchmarks.material import write_film_copies
 from benchmarks.measure import Row, Settings, compared, in_turns, timed

@@ -19,7 +19,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import bassl.finetune.train
 import bassl.pretrain.train  # noqa: F401
-from bassl.checkpointing import AtomicCheckpointIO
 from bassl.dataset.features import FeatureWriter
 from bassl.files import TEMPORARY
 from bassl.finetune import main as finetune
@@ -29,6 +28,7 @@ from bassl.prepare import main as prepare
 from bassl.pretrain import extract as extraction
 from bassl.pretrain import extract_shot_repr as extract
 from bassl.pretrain import main as pretrain
+from bassl.training.checkpointing import AtomicCheckpointIO
 from tests.movienet import write_movienet
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
 from tests.video.clips import write_clip

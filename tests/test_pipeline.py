@@ -13,12 +13,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bassl.builders import stored_encoder
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.transform import decode_keyframe, normalize, resize_and_crop, stacked
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
+from bassl.model.loading import stored_encoder
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.knn import same_scene_precision

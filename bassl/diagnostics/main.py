@@ -58,8 +58,8 @@ def draw(
     """
     from bassl.diagnostics.pictures import pictures_of, timelines
     from bassl.diagnostics.run import FinishedRun
-    from bassl.drawing.figure import save_figure
-    from bassl.runtime import set_up_logging
+    from bassl.plots.figure import save_figure
+    from bassl.training.trainer import set_up_logging
 
     set_up_logging()
     if num_examples < 1 or max_films < 1:

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bassl.builders import stored_crn
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.window import clipped_windows
-from bassl.diagnostics.attention import attention_figure, center_attention
-from bassl.diagnostics.curves import distance_figure, knn_figure, loss_figure
-from bassl.diagnostics.neighbors import nearest_shots, neighbor_figure
-from bassl.diagnostics.precision_recall import precision_recall_figure
 from bassl.diagnostics.run import FinishedRun
-from bassl.diagnostics.scalars import read_scalars
 from bassl.diagnostics.splits import split_figure, split_windows
-from bassl.drawing.film_timelines import draw_film_timelines, film_keyframes
-from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
 from bassl.finetune.metrics import average_precision, precision_recall_curve
+from bassl.model.loading import stored_crn
+from bassl.plots.attention import attention_figure, center_attention
+from bassl.plots.curves import distance_figure, knn_figure, loss_figure
+from bassl.plots.film_timelines import draw_film_timelines, film_keyframes
+from bassl.plots.neighbors import nearest_shots, neighbor_figure
+from bassl.plots.precision_recall import precision_recall_figure
+from bassl.plots.scalars import read_scalars
+from bassl.plots.strip import KeyframeReader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

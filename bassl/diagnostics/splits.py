@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bassl.dataset.window import NEIGHBOR_SIZE, pretrain_window
-from bassl.drawing import figure as look
-from bassl.drawing import sheet
-from bassl.drawing.strip import KeyframeReader
 from bassl.errors import InputError
+from bassl.plots import figure as look
+from bassl.plots import sheet
+from bassl.plots.strip import KeyframeReader
 from bassl.pretrain.alignment import pseudo_boundary
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bassl.builders import keyframes_of
 from bassl.config.locations import DATA, PRETRAINED
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.annotation import Annotations, read_annotations
@@ -19,6 +18,7 @@ from bassl.dataset.movienet import LabelledWindows, RawWindows
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.errors import InputError
 from bassl.model.checkpoint import Checkpoint
+from bassl.model.loading import keyframes_of
 
 log = logging.getLogger(__name__)
 

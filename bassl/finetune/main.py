@@ -11,8 +11,8 @@ if not __package__:  # started by path: the repository root belongs on the path,
 
 from omegaconf import DictConfig
 
+from bassl.config.entry import check_outputs, plain, start
 from bassl.config.resolve import resolve_finetune
-from bassl.entry import check_outputs, plain, start
 from bassl.finetune.metrics import METRIC_DEFINITIONS
 
 ABOUT = (

@@ -13,7 +13,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import go_on, refuse_non_finite
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
@@ -24,11 +23,12 @@ from bassl.finetune.inputs import Split
 from bassl.finetune.losses import balanced_cross_entropy, class_counts
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
 from bassl.finetune.slices import sum_over_slices
-from bassl.finite import FiniteGuard
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
-from bassl.optim import parameter_groups, warmup_cosine
-from bassl.runtime import derived_seed
+from bassl.training.checkpointing import go_on, refuse_non_finite
+from bassl.training.nan_guard import FiniteGuard
+from bassl.training.optim import parameter_groups, warmup_cosine
+from bassl.training.trainer import derived_seed
 
 CPU_WINDOWS, ALL_WINDOWS = 128, 2**31
 SHOTS_AT_A_TIME = 128  # that the frozen encoder reads

@@ -14,7 +14,6 @@ import numpy as np
 from bassl.config.plan import FinetunePlan, RunPlan
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.keyframes import Keyframes
-from bassl.drawing.film_timelines import draw_film_timelines
 from bassl.errors import InputError
 from bassl.files import sha256_of, write_atomically, write_json
 from bassl.finetune.inputs import Split
@@ -22,6 +21,7 @@ from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.finetune.module import FinetuneModule
 from bassl.model.checkpoint_names import LAST
 from bassl.model.similarity import boundary_probabilities
+from bassl.plots.film_timelines import draw_film_timelines
 
 log = logging.getLogger(__name__)
 FINETUNED, ZERO_SHOT = "fine-tuned", "zero-shot"

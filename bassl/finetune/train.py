@@ -12,14 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.datamodule import FinetuneData, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.movienet import RawWindows
-from bassl.earlier import keep_earlier
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
@@ -35,8 +32,18 @@ from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model, tell_unused
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.records import record_run, warn_of_changes
-from bassl.runtime import build_trainer, choose_device, draw_seed, set_up_logging
+from bassl.model.loading import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
+from bassl.training.checkpointing import (
+    SaveBest,
+    checkpoint_callbacks,
+    owned,
+    resume_position,
+    resumed_checkpoint,
+    run_seed,
+)
+from bassl.training.records import record_run, warn_of_changes
+from bassl.training.run_folder import keep_earlier
+from bassl.training.trainer import build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 TRANSFER = "config.MODEL.contextual_relation_network.transfer"

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, WARNING, Finding
-from bassl.orphans import end_with_parent
 from bassl.prepare.film import FilmJob, partial_folder, prepare_film
+from bassl.training.processes import end_with_parent
 
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

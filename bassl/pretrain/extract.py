@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bassl.builders import keyframes_of, loaded, stored_encoder
 from bassl.config.plan import ExtractPlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.datamodule import loader, usable_workers
@@ -27,12 +26,13 @@ from bassl.dataset.sampler import balanced_shares
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
-from bassl.launching import EndTogether, settle_port
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
+from bassl.model.loading import keyframes_of, loaded, stored_encoder
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
-from bassl.preemption import take_signals_from_lightning
-from bassl.records import record_run
-from bassl.runtime import Device, choose_device, set_up_logging
+from bassl.training.launching import EndTogether, settle_port
+from bassl.training.preemption import take_signals_from_lightning
+from bassl.training.records import record_run
+from bassl.training.trainer import Device, choose_device, set_up_logging
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=30)

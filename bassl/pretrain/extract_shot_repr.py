@@ -13,8 +13,8 @@ if not __package__:  # started by path: the repository root belongs on the path,
 
 from omegaconf import DictConfig
 
+from bassl.config.entry import check_outputs, plain, start
 from bassl.config.resolve import resolve_extract
-from bassl.entry import check_outputs, plain, start
 
 ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 

@@ -13,8 +13,8 @@ if not __package__:  # started by path: the repository root belongs on the path,
 
 from omegaconf import DictConfig
 
+from bassl.config.entry import check_outputs, plain, start
 from bassl.config.resolve import resolve_pretrain
-from bassl.entry import check_outputs, plain, start
 
 ABOUT = "Pre-train a shot encoder and CRN on key-frames (BaSSL and its shot-level baselines)."
 

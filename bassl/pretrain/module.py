@@ -12,20 +12,20 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import go_on, refuse_non_finite
 from bassl.config.plan import OptimizerPlan
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
 from bassl.distributed import mean_over_ranks, share_buffers, sum_over_ranks
-from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
-from bassl.optim import LARS, parameter_groups, warmup_cosine
 from bassl.pretrain.boundary_distance import FilmwiseBoundaryDistance
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
-from bassl.runtime import derived_seed
+from bassl.training.checkpointing import go_on, refuse_non_finite
+from bassl.training.nan_guard import FiniteGuard
+from bassl.training.optim import LARS, parameter_groups, warmup_cosine
+from bassl.training.trainer import derived_seed
 
 
 class PretrainModule(pl.LightningModule):

@@ -9,8 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from bassl.builders import fresh_crn, keyframes_of
-from bassl.checkpointing import checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
@@ -18,14 +16,16 @@ from bassl.dataset.datamodule import PretrainData, usable_workers
 from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.movienet import PretrainShots
-from bassl.earlier import keep_earlier
 from bassl.model.checkpoint import refuse_other_model
+from bassl.model.loading import fresh_crn, keyframes_of
 from bassl.model.shot_encoder import ShotEncoder
-from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
-from bassl.records import record_run, warn_of_changes
-from bassl.runtime import Throughput, build_trainer, choose_device, draw_seed, set_up_logging
+from bassl.training.checkpointing import checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
+from bassl.training.records import record_run, warn_of_changes
+from bassl.training.run_folder import keep_earlier
+from bassl.training.sync_batch_norm import synchronised
+from bassl.training.trainer import Throughput, build_trainer, choose_device, draw_seed, set_up_logging
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.label_files import write_label_file
-from bassl.orphans import end_with_parent
 from bassl.prepare.film import JPEG_QUALITY, clear, partial_folder, sweep
 from bassl.prepare.layout import Layout, alone, keyframe_name, write_shot_file
 from bassl.prepare.movienet import Built, build_annotations
@@ -26,6 +25,7 @@ from bassl.prepare.splits import draw_splits, write_split_file
 from bassl.procedural.difficulty import DEFAULT, Difficulty
 from bassl.procedural.picture import Camera
 from bassl.procedural.screenplay import SHORTEST_SCENE, write_screenplay
+from bassl.training.processes import end_with_parent
 
 JOB = "bassl.procedural"
 SMALLEST, LARGEST = 16, 2048  # pixels; of the largest a view takes two GB to draw

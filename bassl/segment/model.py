@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from bassl.builders import architecture_of, stored_encoder, stored_scorer, zero_shot_scorer
 from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_and_crop
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
+from bassl.model.loading import architecture_of, stored_encoder, stored_scorer, zero_shot_scorer
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.model.similarity import boundary_probabilities
 from bassl.segment.device import ComputeDevice, choose_device

@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from bassl.console import speak
 from bassl.errors import InputError
-from bassl.orphans import end_with_parent
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
 from bassl.segment.cache import Cache
 from bassl.segment.reference import ModelReference
 from bassl.segment.results import write_results
 from bassl.segment.scenes import Segmentation
+from bassl.training.processes import end_with_parent
 from bassl.video.extras import MissingExtra
 from bassl.video.settings import ShotSettings
 

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from bassl.config.locations import PACKAGE
 from bassl.errors import Preempted
-from bassl.orphans import tied_to_this_process
 from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step
 from bassl.sweep.table import shown_seconds
+from bassl.training.processes import tied_to_this_process
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

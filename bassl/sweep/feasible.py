@@ -33,7 +33,7 @@ def _check_devices(compute: ComputePlan, has_one: bool) -> None:
         return  # always works, and torch is left alone
     import torch
 
-    from bassl.runtime import device_kind
+    from bassl.training.trainer import device_kind
 
     device_kind(compute, min(torch.cuda.device_count(), 1) if has_one else torch.cuda.device_count())
 

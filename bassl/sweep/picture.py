@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bassl.drawing import figure as look
 from bassl.errors import InputError
+from bassl.plots import figure as look
 from bassl.sweep.results import RowResult
 
 if TYPE_CHECKING:

@@ -166,7 +166,7 @@ def validated(logs: Path) -> Mapping[str, float]:
 
     An untrained model has the same number for both, a run without validation none.
     """
-    from bassl.diagnostics.scalars import read_scalars
+    from bassl.plots.scalars import read_scalars
 
     try:
         logged = read_scalars(logs)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bassl.builders import keyframes_of
 from bassl.config.plan import DataPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.faults import FEW, Faults
 from bassl.errors import InputError
+from bassl.model.loading import keyframes_of
 
 BROKEN = [Path(f"/film/shot_{shot:04d}_img_0.jpg") for shot in range(8)]
 

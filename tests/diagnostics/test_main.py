@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bassl.diagnostics.main import main
-from tests.diagnostics.finished import write_finetuning, write_pretraining
+from tests.plots.finished import write_finetuning, write_pretraining
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
 
 FINETUNING = ["attention", "loss", "neighbors", "precision_recall", "splits", "timeline"]

@@ -9,8 +9,8 @@ from bassl.diagnostics.pictures import attention, losses, neighbors, pictures_of
 from bassl.diagnostics.run import FinishedRun
 from bassl.errors import InputError
 from bassl.finetune.metrics import average_precision
-from tests.diagnostics.drawing import line_called, marks_called, texts
-from tests.diagnostics.finished import write_finetuning, write_pretraining
+from tests.plots.drawing import line_called, marks_called, texts
+from tests.plots.finished import write_finetuning, write_pretraining
 
 
 @pytest.fixture(scope="module")

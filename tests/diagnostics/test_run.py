@@ -11,7 +11,7 @@ from bassl.config.plan import FinetunePlan, PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.diagnostics.run import FinishedRun, read_predictions, recorded_plan
 from bassl.errors import InputError
-from tests.diagnostics.finished import NUM_LABELLED, NUM_SHOTS, TEST_FILM, write_finetuning, write_pretraining
+from tests.plots.finished import NUM_LABELLED, NUM_SHOTS, TEST_FILM, write_finetuning, write_pretraining
 
 
 @pytest.fixture(scope="module")

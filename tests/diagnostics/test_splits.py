@@ -7,7 +7,7 @@ import torch
 from bassl.dataset.window import pretrain_window
 from bassl.diagnostics.splits import SplitWindow, split_figure, split_windows
 from bassl.errors import InputError
-from tests.diagnostics.drawing import marks_called, plain_keyframe, texts
+from tests.plots.drawing import marks_called, plain_keyframe, texts
 from tests.reference import data
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.builders import stored_scorer
 from bassl.config.load import load
 from bassl.config.plan import FinetunePlan
 from bassl.config.resolve import resolve_finetune
@@ -24,6 +23,7 @@ from bassl.finetune import main as finetune_main
 from bassl.finetune.train import build_crn
 from bassl.model.checkpoint import read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.loading import stored_scorer
 from tests.movienet import FILMS
 from tests.runs import SMALL_CRN, finetune_overrides
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bassl.builders import stored_scorer
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint
 from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.loading import stored_scorer
 
 
 def small_crn() -> ContextualRelationNetwork:

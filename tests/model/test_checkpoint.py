@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bassl import builders
 from bassl.errors import InputError
+from bassl.model import loading as builders
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, load_weights, read_checkpoint, tell_unused
 from bassl.model.heads import MSMHead
 

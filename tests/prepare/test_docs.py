@@ -13,7 +13,7 @@ PARSERS = {
     "bassl prepare": main._parser,
     "bassl check-data": check._parser,
     "python3 -m bassl.prepare.arrays": arrays._parser,
-    "python3 -m bassl.prepare.benchmarks": benchmarks._parser,
+    "python3 -m bassl.prepare.bbc_ovsd": benchmarks._parser,
 }
 
 

@@ -14,9 +14,9 @@ from bassl.config.resolve import resolve_pretrain
 from bassl.dataset.augmentation import AugmentationSettings, draw_view, join_views, stack_views
 from bassl.dataset.movienet import PretrainBatch
 from bassl.distributed import rank
-from bassl.optim import LARS
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
+from bassl.training.optim import LARS
 from tests.distributed import run_in_processes
 
 SMALL = ["+method=instance", "config.MODEL.shot_encoder.resnet.depth=18"]

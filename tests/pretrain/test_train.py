@@ -10,10 +10,10 @@ from bassl.config.load import load
 from bassl.config.plan import PretrainPlan
 from bassl.config.resolve import resolve_pretrain
 from bassl.model.checkpoint import read_checkpoint
-from bassl.model.sync_batch_norm import synchronised
 from bassl.pretrain import main as pretrain_main
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
+from bassl.training.sync_batch_norm import synchronised
 from tests.reference import data, load_json
 from tests.runs import pretrain_overrides
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bassl.diagnostics.run import FinishedRun
-from bassl.diagnostics.scalars import read_scalars
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
+from bassl.plots.scalars import read_scalars
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides

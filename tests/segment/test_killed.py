@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bassl.orphans import tied_to_this_process
+from bassl.training.processes import tied_to_this_process
 from tests.video.clips import write_clip
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.files import write_atomically
-from bassl.orphans import tied_to_this_process
 from bassl.segment.scenes import Scene, Segmentation
+from bassl.training.processes import tied_to_this_process
 
 ENCODING = (
     "-c:v",

@@ -1,0 +1,1 @@
+"""All pictures: timelines, precision-recall, training curves, neighbours, alignment."""
