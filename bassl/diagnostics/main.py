@@ -25,7 +25,7 @@ EVENTS = ".diagnostics"  # how our TensorBoard files end, so that no other is ev
 ABOUT = """Draw what a finished run did, into <run>/diagnostics and, as images, into TensorBoard files there.
 
 Of a fine-tuning run: timelines of the test films, precision over recall, the loss, nearest neighbours in the
-feature store, pseudo-boundaries, attention of the centre shot. Of a pre-training run: its loss terms, k-NN
+feature store, pseudo-boundaries. Of a pre-training run: its loss terms, k-NN
 precision and, after extraction, the last three. What a run has no data for is left out, with the reason."""
 
 

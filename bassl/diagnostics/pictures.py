@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.shot_files import read_known_shot_frames
-from bassl.dataset.window import clipped_windows
 from bassl.diagnostics.run import FinishedRun
 from bassl.diagnostics.splits import split_figure, split_windows
 from bassl.errors import InputError
 from bassl.finetune.metrics import average_precision, precision_recall_curve
-from bassl.model.loading import stored_crn
-from bassl.plots.attention import attention_figure, center_attention
 from bassl.plots.curves import distance_figure, knn_figure, loss_figure
 from bassl.plots.film_timelines import draw_film_timelines, film_keyframes
 from bassl.plots.neighbors import nearest_shots, neighbor_figure
@@ -82,27 +79,11 @@ def splits(run: FinishedRun, film: int, num_examples: int) -> Figure:
     return split_figure(f"Pseudo-boundaries: {run.annotations.films[film]}", windows, _keyframes(run, film))
 
 
-def attention(run: FinishedRun, film: int, num_examples: int) -> Figure:
-    """Attention of shots that a scene ends with, and of others."""
-    labels, features = run.labels(film), run.features(film)
-    crn = stored_crn(run.checkpoint).eval()
-    ends = _spread(labels.shots[labels.is_boundary[labels.shots]], (num_examples + 1) // 2)
-    others = _spread(labels.shots[~labels.is_boundary[labels.shots]], num_examples - len(ends))
-    centers = np.array(ends + others)
-    _, interval = run.window
-    windows = clipped_windows(centers, np.full(len(centers), len(features)), crn.num_shots // 2, interval)
-    notes = [f"shot {shot}: a scene ends with it" for shot in ends]
-    notes += [f"shot {shot}: its scene goes on" for shot in others]
-    weights = center_attention(crn, features[torch.from_numpy(windows)])
-    title = f"What the centre shot attends to: {run.annotations.films[film]}"
-    return attention_figure(title, weights, torch.from_numpy(windows), _keyframes(run, film), notes)
-
-
 def pictures_of(run: FinishedRun) -> dict[str, Picture]:
     """Every picture of a run's kind but the timelines, by the name of its file."""
     pretrained: dict[str, Picture] = {"knn": knn, "boundary_distance": boundary_distance}
     own = {"precision_recall": precision_recall} if isinstance(run.plan, FinetunePlan) else pretrained
-    return {"loss": losses, **own, "neighbors": neighbors, "splits": splits, "attention": attention}
+    return {"loss": losses, **own, "neighbors": neighbors, "splits": splits}
 
 
 def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:

@@ -12,7 +12,7 @@ from bassl.diagnostics.main import main
 from tests.plots.finished import write_finetuning, write_pretraining
 from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
 
-FINETUNING = ["attention", "loss", "neighbors", "precision_recall", "splits", "timeline"]
+FINETUNING = ["loss", "neighbors", "precision_recall", "splits", "timeline"]
 
 
 @pytest.fixture
@@ -74,7 +74,6 @@ def test_a_run_without_features_gets_the_rest_and_the_reason(
     assert [message.split(":")[0] for message in left_out] == [
         "left out neighbors.png",
         "left out splits.png",
-        "left out attention.png",
     ]
     assert all("bassl extract config.LOAD_FROM=" in message for message in left_out)
 
@@ -143,7 +142,7 @@ def test_a_real_run_is_drawn_by_the_command_as_a_user_types_it(tiny_movienet: Pa
     assert typed(command).returncode == 0
     assert pictures(finetuned / "diagnostics") == FINETUNING
     drawn = pictures(pretrained / "diagnostics")
-    assert drawn == ["attention", "boundary_distance", "knn", "loss", "neighbors", "splits"]
+    assert drawn == ["boundary_distance", "knn", "loss", "neighbors", "splits"]
 
 
 def test_ctrl_c_is_no_traceback(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bassl.diagnostics.pictures import attention, losses, neighbors, pictures_of, precision_recall, splits
+from bassl.diagnostics.pictures import losses, neighbors, pictures_of, precision_recall, splits
 from bassl.diagnostics.run import FinishedRun
 from bassl.errors import InputError
 from bassl.finetune.metrics import average_precision
@@ -19,9 +19,9 @@ def run(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Finish
 
 
 def test_each_kind_of_run_has_its_pictures(run: FinishedRun, tiny_movienet: Path, tmp_path: Path) -> None:
-    assert list(pictures_of(run)) == ["loss", "precision_recall", "neighbors", "splits", "attention"]
+    assert list(pictures_of(run)) == ["loss", "precision_recall", "neighbors", "splits"]
     pretraining = FinishedRun(write_pretraining(tiny_movienet, tmp_path))
-    assert list(pictures_of(pretraining)) == ["loss", "knn", "boundary_distance", "neighbors", "splits", "attention"]
+    assert list(pictures_of(pretraining)) == ["loss", "knn", "boundary_distance", "neighbors", "splits"]
 
 
 def test_precision_and_recall_are_those_of_the_runs_predictions(run: FinishedRun) -> None:
@@ -36,10 +36,6 @@ def test_a_threshold_on_the_command_line_is_the_one_that_is_marked(run: Finished
 
 def test_sheets_hold_as_many_rows_as_asked_for(run: FinishedRun) -> None:
     assert len(neighbors(run, 0, 3).axes[0].images) == 3 * (1 + 6)
-    (axes,) = attention(run, 0, 4).axes
-    assert len([patch for patch in axes.patches if patch.get_label() == "centre shot"]) == 4
-    notes = [text for text in texts(axes.figure) if text.startswith("shot ")]  # type: ignore[arg-type]
-    assert [note.split(": ")[1] for note in notes] == ["a scene ends with it"] * 2 + ["its scene goes on"] * 2
 
 
 def test_no_window_is_shown_twice(run: FinishedRun) -> None:
