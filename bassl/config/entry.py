@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import GROUPS, choices, known_keys, load
 from bassl.config.schema import shown
-from bassl.endings import exit_status, process_rank
+from bassl.console import process_rank, run_command
 from bassl.files import refuse_unwritable
 
 Run = Callable[[DictConfig], None]
@@ -20,8 +20,8 @@ Run = Callable[[DictConfig], None]
 def start(job: str, run: Run, about: str, argv: Sequence[str] | None = None) -> int:
     """Load the job's configuration from `argv` and call `run` with it; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    again = "the same command goes on" if job == "extract" else "config.RESUME=true goes on"
-    return exit_status(lambda: _run(job, run, about, arguments), again)
+    again = "run the same command to resume" if job == "extract" else "resume with config.RESUME=true"
+    return run_command(lambda: _run(job, run, about, arguments), again)
 
 
 def check_outputs(folders: Mapping[str, Path]) -> None:
