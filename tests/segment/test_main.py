@@ -102,7 +102,7 @@ def test_folders_and_files_in_one_call_and_one_bad_film(run, tmp_path):
     assert status == 1
     assert "holds no video" in err
     assert "1 of 3 films failed" in err
-    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("[!.]*.*"))
     assert names == ["x-2/chapters.vtt", "x-2/scenes.edl", "x/chapters.vtt", "x/scenes.edl"]
     assert "x.mp4: 1 scene in 1 shot\n" in out
 
