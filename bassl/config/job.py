@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from bassl.config.load import load
 from bassl.config.reference import help_text
-from bassl.endings import exit_status, process_rank
+from bassl.console import process_rank, run_command
 from bassl.files import refuse_unwritable
 
 
@@ -32,7 +32,7 @@ def run_job(
         about: What the job does, for `--help`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    resume = "the same command resumes" if job == "extract" else "config.RESUME=true resumes"
+    resume = "run the same command to resume" if job == "extract" else "resume with config.RESUME=true"
 
     def work() -> int:
         if {"-h", "--help"} & set(arguments):
@@ -49,7 +49,7 @@ def run_job(
             run(config)
         return 0
 
-    return exit_status(work, resume)
+    return run_command(work, resume)
 
 
 def _remove_cfg(arguments: list[str]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,11 +48,14 @@ class Override:
     typed: str
 
 
-def load(job: str, overrides: Sequence[str] = ()) -> Any:
+def load(job: str, overrides: Sequence[str] = (), *, recorded: Mapping[str, Any] | None = None) -> Any:
     """Return the checked configuration of a job ("pretrain", "extract" or "finetune").
 
     The result is a `Pretrain`, `Extract` or `Finetune` of `bassl.config.schema`. If a key is set twice, the last
     value wins, so that overrides can be appended to a command.
+
+    Args:
+        recorded: Configuration of an earlier run (its config.json) to start from instead of the YAML files.
 
     Raises:
         InputError: An override is malformed, a key is unknown, a value has the wrong type or is out of range, or
@@ -63,6 +66,8 @@ def load(job: str, overrides: Sequence[str] = ()) -> Any:
     groups = tuple(f"+{name}={override.value}" for name, override in given.items() if name not in keys)
     try:
         composed = copy.deepcopy(_compose(job, groups))
+        if recorded is not None:
+            composed.merge_with({"config": dict(recorded)})
         for name, override in given.items():
             if name in keys:
                 OmegaConf.update(composed, name, override.value)

@@ -16,7 +16,7 @@ from pathlib import Path
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 
@@ -32,7 +32,7 @@ precision and, after extraction, the last three. What a run has no data for is l
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status (see `bassl.endings`)."""
     given = _parser().parse_intermixed_args(argv)
-    return exit_status(lambda: _draw(given), "draw again")
+    return run_command(lambda: _draw(given), "draw again")
 
 
 def _draw(given: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import nn
 from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError, RunError
-from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.files import lock_folder, remove_leftovers, write_atomically
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.training.preemption import StopOnSignal, is_between_steps, may_ask
@@ -204,12 +204,7 @@ def owned(run: RunFolder, is_writer: bool) -> Iterator[None]:
         yield
         return
     folder = run.checkpoints
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except BlockingIOError as error:
-            raise InputError(f"another run is writing {folder}; wait for it or set config.EXPR_NAME") from error
+    with lock_folder(folder, busy=f"another run is writing {folder}; wait for it or set config.EXPR_NAME"):
         remove_leftovers(folder)
         yield
 

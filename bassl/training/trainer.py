@@ -22,8 +22,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from bassl.config.batches import num_processes, train_batch_size
 from bassl.config.schema import Config, Finetune, Pretrain
-from bassl.console import speak
-from bassl.endings import process_rank
+from bassl.console import process_rank, setup_logging
 from bassl.errors import InputError
 from bassl.training.checkpointing import AtomicCheckpointIO, resume_by_epochs
 from bassl.training.launching import EndTogether, are_ours, settle_port
@@ -55,7 +54,7 @@ class Device:
 def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
     rank_zero = process_rank() == 0
-    speak(logging.INFO if rank_zero else logging.ERROR)
+    setup_logging(logging.INFO if rank_zero else logging.ERROR)
     for message in (
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
