@@ -36,7 +36,7 @@ def check_extract(config: Extract) -> None:
         raise InputError(
             "config.LOAD_FROM is missing: set it to the EXPR_NAME of the pre-training run that extracts the features"
         )
-    feature_folder(config)
+    feature_folder(config)  # refuses a name or path that cannot be
     _check_crop(config.TRANSFORM.test)
 
 
@@ -60,7 +60,8 @@ def check_finetune(config: Finetune) -> None:
 
 
 def _check_source(config: Finetune) -> None:
-    pretrained_checkpoint(config), evaluated_checkpoint(config), feature_folder(config)
+    for find in (pretrained_checkpoint, evaluated_checkpoint, feature_folder):
+        find(config)  # refuses a name or path that cannot be
     named = config.PRETRAINED_LOAD_FROM
     if not (named or config.LOAD_FROM or config.FEATURE_PATH):
         raise InputError(
