@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bassl.config.locations import PACKAGE
+from bassl.config.paths import PACKAGE
 from bassl.console import run_command, setup_logging
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable

@@ -48,6 +48,3 @@ def signal_on_parent_exit(number: signal.Signals | None = None) -> Callable[[], 
             os._exit(1)
 
     return tie
-
-
-tied_to_this_process = signal_on_parent_exit  # old name; removed when nobody imports it

@@ -60,6 +60,3 @@ def synchronize(module: nn.Module, device_type: str) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, synchronize(child, device_type))
     return module
-
-
-synchronised = synchronize  # old name; removed when nobody imports it

@@ -119,7 +119,7 @@ def test_only_a_run_resumed_from_its_own_last_checkpoint_overwrites_it(
 
 def test_a_folder_with_a_published_model_is_refused_and_unchanged(run: RunFolder) -> None:
     torch.save({"state_dict": {"shot_encoder.conv1.weight": torch.ones(1)}, "epoch": 9}, run.checkpoints / "v1.ckpt")
-    leave(run.checkpoints, "config.json", "last.ckpt")
+    leave(run.checkpoints, "config.json", "last.ckpt", content="{}")
     with pytest.raises(InputError, match=r"v1.ckpt was not saved by .* set config.EXPR_NAME to another name"):
         archive_previous_run(run)
     assert names_in(run.checkpoints) == {"v1.ckpt", "config.json", "last.ckpt"}
@@ -161,6 +161,7 @@ def test_a_run_records_code_command_packages_machine_and_data(tmp_path: Path, mo
     assert found["data"] == {"sha256": {"x": "y"}}
 
 
+@pytest.mark.slow
 def test_the_repository_around_an_installed_package_is_not_its_commit(tmp_path: Path) -> None:
     installed = tmp_path / ".venv" / "site-packages"
     shutil.copytree(ROOT / "bassl", installed / "bassl", ignore=shutil.ignore_patterns("__pycache__"))
