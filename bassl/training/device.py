@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from bassl.config.schema import Config
-from bassl.console import pluralize
 from bassl.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -75,8 +74,10 @@ def choose_kind(config: Config, num_gpus: int) -> str:
             remedies.append(f"config.DISTRIBUTED.NUM_PROC_PER_NODE={max(num_gpus, 1)}")
         if not num_gpus:
             remedies.append("config.TRAINER.accelerator=cpu")
-        needed, found = pluralize(processes, "GPU"), pluralize(num_gpus, "GPU")
-        raise InputError(f"each process needs a GPU: {needed} wanted, {found} found; set {' or '.join(remedies)}")
+        raise InputError(
+            f"config.DISTRIBUTED.NUM_PROC_PER_NODE={processes} needs as many GPUs, this machine has {num_gpus}; set "
+            f"{' or '.join(remedies)}"
+        )
     return kind
 
 

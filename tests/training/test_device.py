@@ -44,7 +44,7 @@ def test_more_processes_than_gpus_are_refused_with_a_setting_that_works(
     gpus: int, processes: int, accelerator: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, gpus)
-    with pytest.raises(InputError, match=rf"{gpus} GPUs? found; set {remedy}$"):
+    with pytest.raises(InputError, match=rf"NUM_PROC_PER_NODE={processes} .* has {gpus}; set {remedy}$"):
         choose_device(config(accelerator, processes=processes), half=True)
 
 
