@@ -23,9 +23,8 @@ from bassl.dataset.transform import normalize
 from bassl.distributed import gather_uneven, mean_over_ranks, sum_over_ranks, world_size
 from bassl.errors import RunError
 from bassl.finetune.inputs import Split
-from bassl.finetune.losses import balanced_cross_entropy, class_counts
+from bassl.finetune.losses import balanced_cross_entropy, class_counts, sum_over_slices
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
-from bassl.finetune.slices import sum_over_slices
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.training.checkpointing import restore_position

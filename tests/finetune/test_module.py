@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from bassl.config.plan import OptimizerPlan
+from bassl.finetune.slices import sum_over_slices
+
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import WindowBatch
 from bassl.dataset.transform import normalize
 from bassl.finetune.losses import balanced_cross_entropy
 from bassl.finetune.module import FinetuneModule, on_device_if_it_fits, windows_at_a_time
-from bassl.finetune.slices import sum_over_slices
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import mean_over_keyframes

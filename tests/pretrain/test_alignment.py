@@ -129,5 +129,5 @@ def test_boundaries_are_those_of_the_reference(method: str, num_sparse: int) -> 
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(sparse: tuple[int, ...], dense: tuple[int, ...]) -> None:
-    with pytest.raises(AssertionError, match="pseudo_boundary takes|needs 2 shots"):
+    with pytest.raises(AssertionError, match=r"pseudo_boundary takes|needs 2 shots"):
         pseudo_boundary(torch.zeros(sparse), torch.zeros(dense))

@@ -348,7 +348,7 @@ SHOTS, POSITION = torch.zeros(4, NUM_SHOTS, 5), torch.zeros(4, dtype=torch.long)
     lambda: masked_shot_modeling(SHOTS, SHOTS, torch.ones(4, NUM_SHOTS, 1)),
 ])  # fmt: skip
 def test_shapes_and_numbers_that_do_not_fit_are_refused(call: Callable[[], Any]) -> None:
-    with pytest.raises(AssertionError, match="got|takes|expected|in a window of 1"):
+    with pytest.raises(AssertionError, match=r"got|takes|expected|in a window of 1"):
         call()
 
 
