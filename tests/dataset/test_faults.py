@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from bassl.config.plan import DataPlan
+
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.faults import FEW, Faults
 from bassl.errors import InputError

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bassl.config.resolve import resolve_pretrain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_pretrain
 from bassl.dataset.window import (
     clipped_window,
     clipped_windows,

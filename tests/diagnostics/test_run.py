@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from bassl.config.plan import FinetunePlan, PretrainPlan
+
 from bassl.dataset.annotation import read_annotations
 from bassl.diagnostics.run import FinishedRun, read_predictions, recorded_plan
 from bassl.errors import InputError

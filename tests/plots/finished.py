@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bassl.config.entry import plain
 from torch.utils.tensorboard import SummaryWriter
 
-from bassl.config.entry import plain
 from bassl.config.load import load
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureWriter

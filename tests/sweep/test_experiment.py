@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from bassl.config.resolve import resolve_finetune, resolve_pretrain
 
 from bassl.config.load import FOLDER
-from bassl.config.resolve import resolve_finetune, resolve_pretrain
 from bassl.errors import InputError
 from bassl.sweep.experiment import read_experiment, ready_names
 from bassl.sweep.runs import plan_runs

@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
-
 from bassl.config.locations import PACKAGE
 from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
+
 from bassl.errors import InputError
 from bassl.sweep.experiment import Experiment
 from bassl.sweep.runs import STEPS, plan_runs
