@@ -11,7 +11,7 @@ from bassl.distributed import rank, world_size
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.pretrain import losses
 from bassl.pretrain.alignment import pseudo_boundary
-from bassl.pretrain.objective import TERMS, PretextObjective, Reads, Views
+from bassl.pretrain.objective import TERMS, BatchViews, PretextObjective, TermInputs
 from tests.distributed import run_in_processes
 from tests.reference import SEED, data, fill, golden, msm_mask, scene_like
 
@@ -221,9 +221,9 @@ def test_what_several_terms_read_is_computed_once() -> None:
 
 def test_a_subclass_adds_a_term_that_reads_the_same_batch() -> None:
     class WithSpread(PretextObjective):
-        reads: ClassVar[dict[str, Reads]] = {**TERMS, "spread": Reads(boundary=True, crn=True)}
+        reads: ClassVar[dict[str, TermInputs]] = {**TERMS, "spread": TermInputs(boundary=True, crn=True)}
 
-        def spread(self, batch: Views) -> Tensor:
+        def spread(self, batch: BatchViews) -> Tensor:
             assert batch.tokens.shape == (BATCH, NUM_SHOTS, HIDDEN)
             return batch.tokens.square().mean() + 0 * batch.boundary.sum()
 
