@@ -1,4 +1,4 @@
-"""Evaluation on test without training: of a fine-tuned model, or of a pre-trained one by its pseudo-boundary head."""
+"""Evaluate a fine-tuned model, or the pseudo-boundary head of a pre-trained one, on test without training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate(config: Finetune) -> None:
 
 
 def zero_shot(config: Finetune) -> None:
-    """Score the pre-trained model `config.PRETRAINED_LOAD_FROM` by its pseudo-boundary head, which saw no label."""
+    """Score the pre-trained model `config.PRETRAINED_LOAD_FROM` by its pseudo-boundary head, without labels."""
     path = pretrained_checkpoint(config)
     assert path is not None, "PRETRAINED_LOAD_FROM is required"
     pretrained = read_checkpoint(path)
