@@ -63,7 +63,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class DataPlan:
-    """Where the data lies, and how much of it may be broken (see `bassl.dataset.faults`)."""
+    """Where the data lies, and how much of it may be broken (see `bassl.dataset.keyframes`)."""
 
     root: Path
     annotations: Path

@@ -14,11 +14,12 @@ from bassl.config.locations import DATA, PRETRAINED
 from bassl.config.plan import FinetunePlan
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore, FeatureTable
+from bassl.dataset.keyframes import open_keyframes
 from bassl.dataset.movienet import LabelledWindows, RawWindows
 from bassl.dataset.shot_files import read_known_shot_frames
+from bassl.dataset.window import WindowSpec
 from bassl.errors import InputError
 from bassl.model.checkpoint import Checkpoint
-from bassl.model.loading import keyframes_of
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,18 @@ def read_splits(
 
 
 def _windows(plan: FinetunePlan, rows: Annotations, first: np.ndarray | None) -> LabelledWindows | RawWindows:
+    window = WindowSpec(plan.neighbor_size, plan.neighbor_interval)
     if first is not None:
-        return LabelledWindows(rows, first, plan.neighbor_size, plan.neighbor_interval)
-    folder = None if plan.run.dry_run else plan.run.log_folder
-    keyframes, size = keyframes_of(plan.data, rows, folder), plan.test_transform
-    return RawWindows(rows, keyframes, size.resize, size.crop, plan.neighbor_size, plan.neighbor_interval)
+        return LabelledWindows(rows, first, window)
+    keyframes = open_keyframes(
+        plan.data.keyframes,
+        rows,
+        strict=plan.data.strict,
+        max_fraction=plan.data.max_faulty_share,
+        list_file=None if plan.run.dry_run else plan.run.log_folder / "broken_keyframes.txt",
+    )
+    size = plan.test_transform
+    return RawWindows(keyframes, resize=size.resize, crop=size.crop, window=window)
 
 
 def _frames(

@@ -19,7 +19,7 @@ from bassl.files import sha256_of, write_atomically, write_json
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.finetune.module import FinetuneModule
-from bassl.model.checkpoint_names import LAST
+from bassl.model import LAST
 from bassl.model.similarity import boundary_probabilities
 from bassl.plots.film_timelines import draw_film_timelines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import pytorch_lightning as pl
 import torch
 
 from bassl.config.plan import FinetunePlan
-from bassl.dataset.datamodule import FinetuneData, usable_workers
+from bassl.dataset.datamodule import FinetuneData, LoaderSpec, fingerprint, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
-from bassl.dataset.fingerprint import fingerprint
 from bassl.dataset.movienet import RawWindows
 from bassl.errors import InputError
 from bassl.finetune.inputs import Split, open_store, read_splits
@@ -28,11 +27,11 @@ from bassl.finetune.report import (
     similarity_results,
     write_report,
 )
+from bassl.model import BEST, LAST, loading
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model, tell_unused
-from bassl.model.checkpoint_names import BEST, LAST
+from bassl.model.checkpoint import Checkpoint, check_compatible, log_unused_keys, read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.loading import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
+from bassl.model.loading import architecture_of, load_crn, load_encoder, load_scorer, zero_shot_scorer
 from bassl.training.checkpointing import (
     SaveBest,
     checkpoint_callbacks,
@@ -75,10 +74,10 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
 
     pl.seed_everything(seed, verbose=False)
     source = tuned or pretrained
-    encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
+    encoder = load_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
-    tell_unused(source)
+    log_unused_keys(source)
     config = as_built(config, scorer, plan)
     metadata = {
         "config": config,
@@ -96,7 +95,7 @@ def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
     data = _data(plan, splits.get("train"), module.evaluations, seed, device.kind == "cuda")
     resume = None
     if resumed is not None:
-        refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        check_compatible(module, resumed, ignore=("shot_encoder.",))
         resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
         resume, resumed = resumed.path, None  # Lightning reads its weights again
@@ -152,7 +151,7 @@ def build_scorer(
     """
     num_shots = 2 * plan.neighbor_size + 1
     if tuned is not None:
-        scorer = stored_scorer(tuned)
+        scorer = load_scorer(tuned)
         _check_fit(scorer, tuned, dimension, num_shots)
         return scorer
     if plan.zero_shot:
@@ -190,8 +189,8 @@ def build_crn(
         raise InputError(f"{TRANSFER}=true, but {where} has no CRN; leave it out to train one from scratch")
     if pretrained is None or not has_crn or plan.transfer is False:
         log.info("CRN: from scratch, %d features a shot", dimension)
-        return fresh_crn(plan.crn, dimension, num_shots)
-    crn = stored_crn(pretrained)
+        return loading.build_crn(dimension, num_shots, **asdict(plan.crn))
+    crn = load_crn(pretrained)
     crn.set_dropout(plan.crn.dropout)
     crn.pooling = plan.crn.pooling  # pre-training reads every token
     _check_fit(crn, pretrained, dimension, num_shots)
@@ -241,18 +240,17 @@ def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:
 
 
 def _data(plan: FinetunePlan, train: Split | None, scored: list[Split], seed: int, on_gpu: bool) -> FinetuneData:
-    return FinetuneData(
-        train.windows if train else None,
-        [split.windows for split in scored],
-        plan.compute.batch_size,
-        plan.compute.eval_batch_size,
-        seed,
-        usable_workers(plan.compute.num_workers, plan.compute.num_processes),
-        plan.compute.world_size,
-        plan.compute.accumulate,
-        plan.compute.num_processes,
-        on_gpu,
+    compute = plan.compute
+    spec = LoaderSpec(
+        batch_size=compute.batch_size,
+        eval_batch_size=compute.eval_batch_size,
+        num_processes=compute.world_size,
+        local_processes=compute.num_processes,
+        accumulate=compute.accumulate,
+        num_workers=usable_workers(compute.num_workers, compute.num_processes),
+        pin_memory=on_gpu,
     )
+    return FinetuneData(train.windows if train else None, [split.windows for split in scored], spec, seed=seed)
 
 
 def _record_evaluation(

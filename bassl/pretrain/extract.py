@@ -17,17 +17,16 @@ from tqdm import tqdm
 
 from bassl.config.plan import ExtractPlan
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.dataset.datamodule import loader, usable_workers
+from bassl.dataset.datamodule import fingerprint, loader, usable_workers
 from bassl.dataset.features import FeatureWriter
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes, open_keyframes
 from bassl.dataset.movienet import FilmChunk, FilmChunks
 from bassl.dataset.sampler import balanced_shares
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import keyframes_of, loaded, stored_encoder
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_encoder, load_encoder_into
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
 from bassl.training.launching import EndTogether, settle_port
 from bassl.training.preemption import take_signals_from_lightning
@@ -51,11 +50,17 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
     set_up_logging()
     device = choose_device(plan.compute, half=True)
     checkpoint = read_checkpoint(plan.checkpoint)
-    network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
+    network: Any = load_encoder(checkpoint) if encoder is None else load_encoder_into(encoder(), checkpoint)
     warn_of_other_pictures(plan, checkpoint)
-    tell_unused(checkpoint)
+    log_unused_keys(checkpoint)
     annotations = films_to_extract(plan)
-    keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
+    keyframes = open_keyframes(
+        plan.data.keyframes,
+        annotations,
+        strict=plan.data.strict,
+        max_fraction=plan.data.max_faulty_share,
+        list_file=None if plan.dry_run else plan.features / "broken_keyframes.txt",
+    )
     writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
     settle_port(plan.compute.num_processes, plan.compute.num_nodes)
     trainer = pl.Trainer(
@@ -91,7 +96,7 @@ def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], 
         log.info("dry run: one batch worked; nothing was written")
     else:
         if trainer.is_global_zero:
-            keyframes.faults.report()
+            keyframes.corrupt.report()
         log.info(
             "features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features
         )
@@ -150,7 +155,9 @@ class ExtractData(pl.LightningDataModule):
             if done:
                 log.info("%d of %d films are extracted already", len(done), len(mine))
             mine = [film for film in mine if film not in set(done)]
-        chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
+        chunks = FilmChunks(
+            self.keyframes, mine, chunk_size=self.chunk_size, resize=size.resize, crop=size.crop, all_shots=True
+        )
         compute = self.plan.compute
         workers = usable_workers(compute.num_workers, compute.num_processes)
         return loader(chunks, workers, pin_memory=self._pin_memory, batch_size=None)

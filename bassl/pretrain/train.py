@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,12 +13,12 @@ from torch import nn
 from bassl.config.plan import PretrainPlan
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
-from bassl.dataset.datamodule import PretrainData, usable_workers
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.keyframes import NUM_KEYFRAMES
+from bassl.dataset.datamodule import LoaderSpec, PretrainData, fingerprint, usable_workers
+from bassl.dataset.keyframes import NUM_KEYFRAMES, open_keyframes
 from bassl.dataset.movienet import PretrainShots
-from bassl.model.checkpoint import refuse_other_model
-from bassl.model.loading import fresh_crn, keyframes_of
+from bassl.dataset.window import WindowSpec
+from bassl.model.checkpoint import check_compatible
+from bassl.model.loading import build_crn
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
@@ -50,7 +51,7 @@ def train(
     module = build_module(plan, seed, config, encoder, objective)
     resume, first_step = None, 0
     if resumed is not None:
-        refuse_other_model(module, resumed)
+        check_compatible(module, resumed)
         resume_position(resumed.metadata, data)
         warn_of_changes(resumed, config)
         first_step = resumed.global_step or 0
@@ -91,42 +92,40 @@ def build_data(plan: PretrainPlan, seed: int, pin_memory: bool = False) -> Pretr
     """Training samples and validation films, checked to be there. pin_memory: for a GPU."""
     annotations = read_annotations(plan.data.annotations / "anno.pretrain.ndjson")
     folder = None if plan.run.dry_run else plan.run.log_folder
-    keyframes = keyframes_of(plan.data, annotations, folder)
+    faults: dict[str, Any] = {
+        "strict": plan.data.strict,
+        "max_fraction": plan.data.max_faulty_share,
+        "list_file": folder / "broken_keyframes.txt" if folder else None,
+    }
     validation = None
-    chunks: dict[str, Any] = {}
+    chunks: dict[str, int] = {}
     if plan.knn_validation:
-        validation = read_annotations(plan.data.annotations / "anno.test.ndjson")
+        rows = read_annotations(plan.data.annotations / "anno.test.ndjson")
+        validation = open_keyframes(plan.data.keyframes, rows, **faults)
         chunks = {
-            "keyframes": keyframes_of(plan.data, validation, folder),
             "chunk_size": max(1, plan.compute.eval_batch_size // NUM_KEYFRAMES),
             "resize": plan.test_transform.resize,
             "crop": plan.test_transform.crop,
         }
     method = plan.method
     samples = PretrainShots(
-        annotations,
-        keyframes,
+        open_keyframes(plan.data.keyframes, annotations, **faults),
         AugmentationSettings(**plan.augmentation),
-        seed,
-        method.sampling,
-        method.sparse,
-        method.neighbor_size,
-        method.neighbor_interval,
-        method.masking_probability,
+        seed=seed,
+        sampling=method.sampling,
+        sparse=method.sparse,
+        window=WindowSpec(method.neighbor_size, method.neighbor_interval),
+        masking_probability=method.masking_probability,
     )
     compute = plan.compute
-    workers = usable_workers(compute.num_workers, compute.num_processes)
-    return PretrainData(
-        samples,
-        compute.batch_size,
-        seed,
-        workers,
-        validation,
-        compute.world_size,
-        compute.accumulate,
-        pin_memory,
-        **chunks,
+    spec = LoaderSpec(
+        batch_size=compute.batch_size,
+        num_processes=compute.world_size,
+        accumulate=compute.accumulate,
+        num_workers=usable_workers(compute.num_workers, compute.num_processes),
+        pin_memory=pin_memory,
     )
+    return PretrainData(samples, spec, seed=seed, validation=validation, chunks=chunks)
 
 
 def build_module(
@@ -141,7 +140,7 @@ def build_module(
     network: Any = (
         encoder() if encoder else ShotEncoder.build(chosen.depth, chosen.zero_init_residual, chosen.imagenet_pretrained)
     )
-    crn = fresh_crn(plan.crn, network.feature_dim, method.num_shots) if plan.crn else None
+    crn = build_crn(network.feature_dim, method.num_shots, **asdict(plan.crn)) if plan.crn else None
     if crn is not None and "msm" not in method.terms:
         crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked, so it would never get a gradient
     loss = objective(

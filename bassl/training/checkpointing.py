@@ -21,8 +21,8 @@ from bassl.config.plan import LoopPlan, RunPlan
 from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError, RunError
 from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.model import BEST, LAST
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from bassl.model.checkpoint_names import BEST, LAST
 from bassl.training.preemption import StopOnSignal, is_between_steps, may_ask
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bassl.config.plan import RunPlan
 from bassl.errors import InputError
+from bassl.model import BEST, LAST
 from bassl.model.checkpoint import read_checkpoint
-from bassl.model.checkpoint_names import BEST, LAST
 
 log = logging.getLogger(__name__)
 RECORDS = ("config*.json", "environment*.json", "events.out.tfevents.*", "broken_keyframes.txt")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bassl.config.plan import RunPlan
-from bassl.dataset.datamodule import TrainingData
+from bassl.dataset.datamodule import LoaderSpec, TrainingData
 from bassl.errors import InputError, RunError
 from bassl.training.checkpointing import SaveLast, go_on, owned, refuse_non_finite, resume_position, resumed_checkpoint
 
@@ -68,7 +68,8 @@ def stopped(batches: int, effective: int, accumulate: int, is_last: bool = False
 
 
 def training_data(effective: int, accumulate: int, processes: int = 1) -> TrainingData:
-    return TrainingData([], 100, effective // accumulate // processes, 0, 0, processes, accumulate)  # type: ignore[arg-type]
+    spec = LoaderSpec(effective // accumulate // processes, num_processes=processes, accumulate=accumulate)
+    return TrainingData(range(100), spec, seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
