@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from bassl.dataset.annotation import is_film_name
 from bassl.errors import InputError
-from bassl.files import locked, remove_leftovers, write_atomically, write_json
+from bassl.files import lock_folder, remove_leftovers, write_atomically, write_json
 
 FORMAT, VERSION = "bassl-features", 1
 SHOT_FILE = re.compile(r"(?:shot_)?(\d+)\.npy")
@@ -188,12 +188,8 @@ class FeatureWriter:
 
         Raises InputError if another process writes the folder, or if it holds features of another identity.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._held.enter_context(locked(self.folder / ".lock"))
-        except BlockingIOError as error:
-            message = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
-            raise InputError(message) from error
+        busy = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
+        self._held.enter_context(lock_folder(self.folder, busy))
         try:
             self._check_content()
         except InputError:

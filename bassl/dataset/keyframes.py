@@ -13,7 +13,7 @@ from torch import Tensor
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.transform import decode_keyframe, same_size, stacked
 from bassl.errors import InputError
-from bassl.files import locked, sha256_of
+from bassl.files import lock_folder, sha256_of
 
 log = logging.getLogger(__name__)
 NUM_KEYFRAMES = 3
@@ -73,8 +73,12 @@ class CorruptFrames:
         """Add a file to the list; False if another process or an earlier start has listed it."""
         if self.list_file is None:
             return True
-        self.list_file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.list_file), self.list_file.open("r+", encoding="utf-8") as file:
+        folder, busy = self.list_file.parent, f"another process keeps {self.list_file}; start the run again"
+        with (
+            lock_folder(folder, busy, name=f".{self.list_file.name}.lock"),
+            self.list_file.open("a+", encoding="utf-8") as file,
+        ):
+            file.seek(0)
             if str(path) in file.read().splitlines():
                 return False
             file.write(f"{path}\n")

@@ -144,6 +144,13 @@ def load_encoder(checkpoint: Checkpoint) -> ShotEncoder:
     return load_encoder_into(ShotEncoder.build(depth), checkpoint)
 
 
+def load_frozen_encoder(checkpoint: Checkpoint | None) -> ShotEncoder | None:
+    """Return the shot encoder of a checkpoint with its weights, None if it has none."""
+    if checkpoint is None or architecture_of(checkpoint).encoder_depth is None:
+        return None
+    return load_encoder(checkpoint)
+
+
 def load_encoder_into(encoder: Encoder, checkpoint: Checkpoint) -> Encoder:
     """Load a checkpoint's weights into a given encoder; raises InputError if they are of another one."""
     _load(encoder, checkpoint, "shot_encoder.")
