@@ -56,12 +56,12 @@ def draw(
     timelines. overrides: of the run's configuration. Raises InputError where there is no run, no such film,
     or nothing to draw.
     """
+    from bassl.console import setup_logging
     from bassl.diagnostics.pictures import pictures_of, timelines
     from bassl.diagnostics.run import FinishedRun
     from bassl.plots.figure import save_figure
-    from bassl.training.trainer import set_up_logging
 
-    set_up_logging()
+    setup_logging()
     if num_examples < 1 or max_films < 1:
         raise InputError(f"--examples {num_examples} and --max-films {max_films} must be 1 or more")
     out = folder / "diagnostics" if out is None else out

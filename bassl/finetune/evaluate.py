@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from bassl.config.batches import scaled_lr
 from bassl.config.paths import data_paths, evaluated_checkpoint, pretrained_checkpoint
 from bassl.config.schema import Finetune
+from bassl.console import setup_logging
 from bassl.dataset.fingerprint import fingerprint
 from bassl.errors import InputError
 from bassl.finetune.inputs import Window, build_data, open_store, read_splits
@@ -20,9 +21,9 @@ from bassl.finetune.scorer import build_zero_shot_scorer, check_fit, model_metad
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
 from bassl.model.loading import load_frozen_encoder, stored_scorer
-from bassl.training.records import record_run
-from bassl.training.run_folder import archive_previous_run, run_folder
-from bassl.training.trainer import build_trainer, choose_device, set_up_logging
+from bassl.training.device import choose_device
+from bassl.training.run_folder import archive_previous_run, record_run, run_folder
+from bassl.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def _score(
         kept: What the model stores about val.
     """
     # 1. Device, features and rows.
-    set_up_logging()
+    setup_logging()
     run = run_folder(config, job="finetune")
     refuse_to_replace(run)
     if str(config.RESUME).lower() not in ("none", "false"):
