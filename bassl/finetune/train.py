@@ -14,7 +14,7 @@ from bassl.console import setup_logging
 from bassl.dataset.datamodule import FinetuneData, fingerprint
 from bassl.finetune.inputs import Split, Window, build_data, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import FINETUNED, report
+from bassl.finetune.report import FINETUNED, Scored, report
 from bassl.finetune.scorer import build_scorer, model_metadata
 from bassl.model import BEST, LAST
 from bassl.model.checkpoint import check_compatible, log_unused_keys, read_checkpoint
@@ -103,7 +103,7 @@ def finetune(config: Finetune) -> None:
             test = build_data(config, splits["test"], seed, on_gpu=on_gpu)
             trainer.test(module, datamodule=test, verbose=False)
     if trainer.is_global_zero:
-        report(config, run, module, splits["test"], table, kind=FINETUNED, checkpoint=scored)
+        report(config, run, splits["test"], table, Scored.of(module, FINETUNED, scored))
 
 
 def _training_data(config: Finetune, train: Split, validated: Split, seed: int, *, on_gpu: bool) -> FinetuneData:
