@@ -1,4 +1,4 @@
-"""Fit a logistic regression that is shrunk towards given weights instead of towards zero."""
+"""Fit a logistic regression that is shrunk towards the direction of given weights instead of towards zero."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ TOLERANCE = 1e-10
 def fit_shrunk_regression(
     inputs: ArrayLike, labels: ArrayLike, prior: ArrayLike, strength: float
 ) -> tuple[Array, float]:
-    """Return weights (F,) and bias that minimise the logistic loss near `prior`.
+    """Return weights (F,) and bias that minimise the logistic loss near a multiple of `prior`.
 
-        sum_n log(1 + exp(-y_n (w x_n + b))) + strength / 2 |w - prior|^2,    y_n = +-1
+        sum_n log(1 + exp(-y_n (w x_n + b))) + strength / 2 |c|^2 + 1/2 (s - 1)^2,    w = s prior + c,  y_n = +-1
 
     The prior is a scorer that needs no labels. The loss grows with the samples and the penalty does not, so w leaves
-    the prior as far as the labels say. The bias is free, and then moved by the log odds of the training labels:
-    probability 0.5 means that both classes are equally likely had they been equally frequent, as with
-    `losses.balanced_cross_entropy`. Weighting the loss itself ranks worse with two films (docs/results.md).
-    Newton's method with step halving is exact to about 1e-9, so there is nothing to seed or to schedule.
+    the direction of the prior as far as the labels justify. Its scale s is all but free: held fixed, other columns
+    would correct it, which ranks worse with few films. The bias is free, and finally moved by the log odds of the
+    training labels, so that probability 0.5 means what it means with `losses.balanced_cross_entropy`. Newton's method
+    with step halving is exact to about 1e-9, so there is nothing to seed or to schedule.
 
     Args:
         inputs: (N, F).
         labels: (N,), 1 or 0.
         prior: (F,).
-        strength: in samples, above 0. Larger values keep w closer to the prior.
+        strength: above 0. Larger values keep w closer to the direction of the prior.
 
     Raises:
         InputError: if shapes differ, a value is not finite, or one of the classes is missing.
@@ -45,13 +45,14 @@ def fit_shrunk_regression(
     if not strength > 0:
         raise InputError(f"strength is {strength}; give a number above 0")
     log_odds = float(np.log(y.mean() / (1 - y.mean())))
-    weights = _minimize(np.hstack([x, np.ones((len(x), 1))]), y, np.append(center, log_odds), strength)
-    return weights[:-1], float(weights[-1]) - log_odds
+    columns = np.column_stack([x, x @ center, np.ones(len(x))])
+    start = np.append(np.zeros(x.shape[1]), [1.0, log_odds])
+    *change, scale, bias = _minimize(columns, y, start, np.append(np.full(x.shape[1], float(strength)), [1.0, 0.0]))
+    return np.array(change) + scale * center, float(bias) - log_odds
 
 
-def _minimize(x: Array, y: Array, start: Array, strength: float) -> Array:
-    """Newton's method from `start` (F + 1,), which is also the centre of the penalty; the last weight has none."""
-    penalty = np.append(np.full(len(start) - 1, float(strength)), 0.0)
+def _minimize(x: Array, y: Array, start: Array, penalty: Array) -> Array:
+    """Return the weights of the smallest logistic loss plus half the sum of penalty (w - start)^2."""
 
     def objective(weights: Array) -> float:
         logits = x @ weights
@@ -62,7 +63,7 @@ def _minimize(x: Array, y: Array, start: Array, strength: float) -> Array:
         probability = 0.5 * (1 + np.tanh(0.5 * (x @ weights)))
         gradient = x.T @ (probability - y) + penalty * (weights - start)
         curvature = (x.T * (probability * (1 - probability))) @ x + np.diag(penalty)
-        step = np.linalg.solve(curvature + np.eye(len(start)) * TOLERANCE, gradient)
+        step = np.linalg.solve(curvature + np.eye(len(weights)) * TOLERANCE, gradient)
         while (proposed := objective(weights - step)) > value and np.abs(step).max() > TOLERANCE:
             step = step / 2
         if proposed > value:

@@ -37,6 +37,9 @@ STRUCTURE_COLUMNS = (
 )
 """Names of the columns of `structure_inputs`, in order."""
 
+TRAINING_FREE_WEIGHTS = tuple(1.4 if name == "posterior_lengths" else 0.0 for name in STRUCTURE_COLUMNS)
+"""Weights of the columns that rank the shots of each film as the training-free scorer does."""
+
 REACH = max(WINDOWS)  # shots looked at on either side of a boundary
 NUM_TOP = 5
 NUM_SIMILARITY_COLUMNS = len(WINDOWS) + 2 + len(NOVELTY_WINDOWS)

@@ -28,31 +28,39 @@ def test_minimum_is_that_of_a_generic_optimiser() -> None:
     prior = np.array([1.0, -1.0, 0.0])
     weights, bias = fit_shrunk_regression(inputs, labels, prior, 5.0)
     x, y = torch.from_numpy(inputs), torch.from_numpy(labels).double()
-    slow = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    slow = torch.zeros(5, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([slow], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        logits = x @ slow[:3] + slow[3]
+        logits = x @ (slow[:3] + slow[4] * torch.from_numpy(prior)) + slow[3]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
-        loss = loss + 2.5 * (slow[:3] - torch.from_numpy(prior)).square().sum()
+        loss = loss + 2.5 * slow[:3].square().sum() + 0.5 * (slow[4] - 1).square()
         loss.backward()
         return loss
 
     optimizer.step(closure)
     odds = labels.mean() / (1 - labels.mean())
-    np.testing.assert_allclose(weights, slow.detach()[:3], atol=1e-5)
-    np.testing.assert_allclose(bias, slow.detach()[3].item() - np.log(odds), atol=1e-5)
+    change, slow_bias, scale = slow.detach()[:3].numpy(), slow[3].item(), slow[4].item()
+    np.testing.assert_allclose(weights, change + scale * prior, atol=1e-5)
+    np.testing.assert_allclose(bias, slow_bias - np.log(odds), atol=1e-5)
 
 
-def test_a_strong_penalty_returns_the_prior_and_more_samples_leave_it() -> None:
+def test_few_samples_keep_the_ranking_of_the_prior_and_many_leave_it() -> None:
     inputs, labels = drawn_samples()
-    prior = np.array([0.0, 2.0, 0.0])
-    strong, _ = fit_shrunk_regression(inputs, labels, prior, 1e9)
-    np.testing.assert_allclose(strong, prior, atol=1e-6)
-    few, _ = fit_shrunk_regression(inputs, labels, prior, 20.0)
-    many, _ = fit_shrunk_regression(np.tile(inputs, (50, 1)), np.tile(labels, 50), prior, 20.0)
-    assert np.linalg.norm(few - prior) < np.linalg.norm(many - prior)
+    prior = np.array([1.0, 1.0, 0.0])
+
+    def angle(strength: float, copies: int) -> float:
+        weights, _ = fit_shrunk_regression(np.tile(inputs, (copies, 1)), np.tile(labels, copies), prior, strength)
+        return float(np.arccos((weights @ prior / np.linalg.norm(weights) / 2**0.5).clip(-1, 1)))
+
+    assert angle(1e9, 1) < 1e-6
+    assert 10 * angle(1000.0, 1) < angle(1000.0, 50)
+
+
+def test_separable_labels_give_finite_weights() -> None:
+    weights, bias = fit_shrunk_regression([[3.0], [2.0], [-1.0]], [1, 1, 0], [1.0], 100.0)
+    assert np.isfinite([*weights, bias]).all() and 1 < weights[0] < 10
 
 
 def test_a_far_prior_does_not_overflow() -> None:
