@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bassl.errors import InputError
-from bassl.model.crn import ContextualRelationNetwork, SelfAttention
+from bassl.model.crn import AddAndNorm, BertLayer, ContextualRelationNetwork, SelfAttention
 
 LENGTH = 8.0
 """Length of a projected shot; with 64 dimensions every number is about 1."""
@@ -132,11 +132,12 @@ def attend_to_similar_shots(crn: ContextualRelationNetwork) -> None:
     nn.init.normal_(position, std=POSITION_SCALE)
     position -= position @ features @ features.T
     positions = torch.linalg.qr(position.T).Q
-    for layer in crn.encoder.layer:
-        attention = layer.attention["self"]
-        assert isinstance(attention, SelfAttention)
-        attention.query.weight.mul_(QUERY_SCALE)
-        attention.query.weight.sub_(attention.query.weight @ positions @ positions.T)
-        attention.key.weight.copy_(attention.query.weight)
-        attention.value.weight.mul_(VALUE_SCALE)
-        layer.attention["output"].dense.weight.mul_(VALUE_SCALE)
+    for module in crn.encoder.modules():
+        if isinstance(module, BertLayer):
+            output, attention = module.attention["output"], module.attention["self"]
+            assert isinstance(output, AddAndNorm) and isinstance(attention, SelfAttention)
+            attention.query.weight.mul_(QUERY_SCALE)
+            attention.query.weight.sub_(attention.query.weight @ positions @ positions.T)
+            attention.key.weight.copy_(attention.query.weight)
+            attention.value.weight.mul_(VALUE_SCALE)
+            output.dense.weight.mul_(VALUE_SCALE)
