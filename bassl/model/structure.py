@@ -19,7 +19,9 @@ and the lengths are 0, which is their mean.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from bassl.model.scene_posterior import boundary_posterior
 
@@ -45,6 +47,28 @@ NUM_TOP = 5
 NUM_SIMILARITY_COLUMNS = len(WINDOWS) + 2 + len(NOVELTY_WINDOWS)
 BOUNDARIES_AT_ONCE = 256  # bounds memory and changes no result
 MIN_ODDS = 1e-6
+
+
+class StructureScorer(nn.Module):
+    """Logits that a scene ends with each shot of a film, linear in `structure_inputs`.
+
+    Attributes:
+        weight: (F,), one per column.
+        bias: Scalar.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(TRAINING_FREE_WEIGHTS))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def logits(self, features: ArrayLike, shot_lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return (N,) logits of the shots of a film; arguments and errors as of `structure_inputs`."""
+        weight, bias = self.weight.double().cpu().numpy(), float(self.bias)
+        return structure_inputs(features, shot_lengths) @ weight + bias
 
 
 def structure_inputs(features: ArrayLike, shot_lengths: ArrayLike | None = None) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from bassl.errors import InputError
-from bassl.finetune.projection import (
+from bassl.model.projection import (
     RotatedProjection,
     attend_to_similar_shots,
     draw_rotations,
