@@ -108,7 +108,8 @@ def draw_timelines(folder: Path, module: FinetuneModule, split: Split, plan: Fin
     pictures = draw_film_timelines(
         folder, predictions, keyframes, split.frames, threshold=module.threshold, fps=plan.fps, max_films=MAX_TIMELINES
     )
-    log.info("picture: %s", pictures[0])
+    for picture in pictures[:1]:
+        log.info("picture: %s", picture)
 
 
 def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:

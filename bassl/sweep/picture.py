@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
-from bassl.plots import figure as look
+from bassl.plots import style as look
 from bassl.sweep.results import RowResult
 
 if TYPE_CHECKING:

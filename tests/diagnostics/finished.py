@@ -1,4 +1,4 @@
-"""A finished fine-tuning run on disk, with everything it leaves, without training one."""
+"""Finished runs on disk, written without training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_LABELLED = NUM_SHOTS - 1
 
 
 def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
-    """Log folder of a run on the tiny data set with features of 12 numbers, its checkpoint and its pre-trained one."""
+    """Write a run on the tiny data set with its features, checkpoint and pre-trained model; return its log folder."""
     overrides = [
         f"config.DATA_PATH={data_root}",
         f"config.FEATURE_PATH={out}/features",
@@ -55,7 +55,7 @@ def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
 
 
 def write_pretraining(data_root: Path, out: Path) -> Path:
-    """Log folder of a pre-training run: its configuration and what it logged."""
+    """Write the configuration and the logged values of a pre-training run; return its log folder."""
     overrides = [f"config.DATA_PATH={data_root}", f"config.LOG_PATH={out}/logs", f"config.CKPT_PATH={out}/ckpt"]
     logs = out / "logs" / "devel"
     _write_config(logs, plain(load("pretrain", [*overrides, "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"])))
@@ -64,17 +64,17 @@ def write_pretraining(data_root: Path, out: Path) -> Path:
 
 
 def write_predictions(path: Path, data_root: Path, seed: int = 0) -> None:
-    """`predictions.csv` of the test rows, with probabilities that are drawn."""
-    notes = read_annotations(data_root / "anno" / "anno.test.ndjson")
-    probability = np.random.default_rng(seed).random(len(notes))
+    """Write `predictions.csv` of the test rows with random probabilities."""
+    annotations = read_annotations(data_root / "anno" / "anno.test.ndjson")
+    probability = np.random.default_rng(seed).random(len(annotations))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("film", "shot", "probability", "label"))
-        for row in range(len(notes)):
-            film, shot = int(notes.film[row]), int(notes.shot[row])
-            name, shot_id = notes.films[film], notes.shot_id(film, shot)
-            table.writerow((name, shot_id, f"{probability[row]:.6f}", int(notes.label[row])))
+        for row in range(len(annotations)):
+            film, shot = int(annotations.film[row]), int(annotations.shot[row])
+            name, shot_id = annotations.films[film], annotations.shot_id(film, shot)
+            table.writerow((name, shot_id, f"{probability[row]:.6f}", int(annotations.label[row])))
 
 
 def log_scalars(folder: Path, tags: Sequence[str], num_steps: int = 5) -> None:
