@@ -108,8 +108,8 @@ def _installed_fonts() -> list[str]:
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG, or as the format of the path's ending; missing folders are made."""
-    kind = path.suffix[1:].lower() or "png"
+    """Write a figure as PNG, or as JPEG where the path ends in .jpg; missing folders are made."""
+    kind = {".jpg": "jpeg"}.get(path.suffix.lower(), "png")
     with warnings.catch_warnings():  # a character that no installed font has is drawn as a box
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         warnings.filterwarnings("ignore", "Matplotlib currently does not support .* natively")
