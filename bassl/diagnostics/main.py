@@ -15,7 +15,7 @@ from pathlib import Path
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw(**vars(arguments))
         return 0
 
-    return exit_status(work, "draw again")
+    return run_command(work, "draw again")
 
 
 def draw(
@@ -62,13 +62,13 @@ def draw(
         max_films: timelines at most.
         overrides: of the run's configuration.
     """
+    from bassl.console import setup_logging
     from bassl.diagnostics.pictures import draw_timelines, pictures_of
     from bassl.diagnostics.run import FinishedRun
     from bassl.plots.style import optional_picture, save_figure
-    from bassl.training.trainer import set_up_logging
 
     # 1. check what was asked for
-    set_up_logging()
+    setup_logging()
     if examples < 1 or max_films < 1:
         raise InputError(f"--examples {examples} and --max-films {max_films} must be 1 or more")
     out = out or run / "diagnostics"

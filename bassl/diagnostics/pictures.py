@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from bassl.config.paths import data_paths
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.window import pretrain_window
 from bassl.diagnostics.run import FinishedRun
@@ -55,7 +56,7 @@ def pictures_of(run: FinishedRun, film: int, num_examples: int) -> dict[str, Cal
 
 def precision_recall(run: FinishedRun) -> Figure:
     """Draw precision and recall over all test films, with the threshold in use."""
-    rows = run.predictions.deduplicated(run.finetuning.uncertain)
+    rows = run.predictions.deduplicated(run.finetuning.TEST.UNCERTAIN_LABEL)
     curve = precision_recall_curve(rows.probability, rows.label)
     return precision_recall_figure(
         curve.recall,
@@ -94,9 +95,9 @@ def draw_timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]
     if not run.is_finetuning:
         return []
     films = run.annotations.films
-    known = read_known_shot_frames(run.finetuning.shots, films)
+    known = read_known_shot_frames(data_paths(run.finetuning).shots, films)
     frames = {index: known[name] for index, name in enumerate(films) if name in known}
-    settings: dict[str, Any] = {"threshold": run.threshold, "fps": run.finetuning.fps, "max_films": max_films}
+    settings: dict[str, Any] = {"threshold": run.threshold, "fps": run.finetuning.TEST.FPS, "max_films": max_films}
     return draw_film_timelines(folder, run.predictions, run.keyframes, frames, **settings)
 
 

@@ -12,23 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bassl.config.load import load
-from bassl.config.plan import FinetunePlan, PretrainPlan
-from bassl.config.resolve import resolve_finetune, resolve_pretrain
-from bassl.config.schema import JOBS
+from bassl.config.methods import method_of
+from bassl.config.paths import data_paths, evaluated_checkpoint, pretrained_checkpoint
+from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import Keyframes
 from bassl.dataset.movienet import scene_numbers
 from bassl.errors import InputError
-from bassl.finetune.inputs import open_store
+from bassl.finetune.inputs import Window, open_store
 from bassl.finetune.metrics import ShotPredictions
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
 from bassl.model.checkpoint_names import BEST
 from bassl.model.heads import NCEHead
+from bassl.training.run_folder import RunFolder, run_folder
 
 
 @dataclass(frozen=True)
@@ -60,47 +59,44 @@ class FinishedRun:
     overrides: tuple[str, ...] = ()
     feature_folder: Path | None = None
 
-    # --- configuration: the only place that knows its form ------------------------------------------------------------
-
     @cached_property
-    def plan(self) -> PretrainPlan | FinetunePlan:
+    def config(self) -> Pretrain | Finetune:
         """The recorded configuration with the overrides."""
-        return recorded_plan(self.folder, self.overrides)
-
-    @property
-    def finetuning(self) -> FinetunePlan:
-        """The same of a fine-tuning run."""
-        assert isinstance(self.plan, FinetunePlan), "a pre-training run predicts nothing"
-        return self.plan
+        return recorded_config(self.folder, self.overrides)
 
     @property
     def is_finetuning(self) -> bool:
         """Whether the run was fine-tuned or evaluated, rather than pre-trained."""
-        return isinstance(self.plan, FinetunePlan)
+        return isinstance(self.config, Finetune)
+
+    @property
+    def finetuning(self) -> Finetune:
+        """The configuration of a fine-tuning run."""
+        assert isinstance(self.config, Finetune), "a pre-training run predicts nothing"
+        return self.config
+
+    @cached_property
+    def run(self) -> RunFolder:
+        """Name and folders of the run."""
+        return run_folder(self.config, job="finetune" if self.is_finetuning else "pretrain")
 
     @property
     def window(self) -> tuple[int, int]:
-        """Shots on either side of a window's centre, and shots from one position to the next."""
-        source = self.plan if isinstance(self.plan, FinetunePlan) else self.plan.method
-        return source.neighbor_size, source.neighbor_interval
-
-    @property
-    def pretrained(self) -> Path:
-        """Checkpoint, or folder of checkpoints, of the pre-trained model."""
-        if not isinstance(self.plan, FinetunePlan):
-            return self.plan.run.checkpoint_folder
-        if self.plan.pretrained is None:
-            raise InputError("the run names no pre-trained model, hence no NCE head; set config.PRETRAINED_LOAD_FROM")
-        return self.plan.pretrained
+        """Shots on either side of a window's centre, and the step between two shots of the window."""
+        if isinstance(self.config, Finetune):
+            window = Window.of(self.config)
+            return window.size, window.interval
+        method = method_of(self.config)
+        return method.neighbor_size, method.neighbor_interval
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The run's model: the best on val where that was selected, otherwise the last."""
-        plan = self.plan
-        path = plan.run.checkpoint_folder
-        if isinstance(plan, FinetunePlan):
-            trained = path / BEST if plan.select_on == "val" else path
-            path = plan.evaluate or (plan.pretrained if plan.zero_shot and plan.pretrained else trained)
+        config, path = self.config, self.run.checkpoints
+        if isinstance(config, Finetune):
+            trained = path / BEST if config.TEST.SELECT_ON == "val" else path
+            pretrained = pretrained_checkpoint(config) if config.ZERO_SHOT else None
+            path = evaluated_checkpoint(config) or pretrained or trained
         return read_checkpoint(path)
 
     @cached_property
@@ -108,9 +104,9 @@ class FinishedRun:
         """Shot features that were fine-tuned on, or extracted with the pre-trained model."""
         if self.feature_folder is not None:
             return FeatureStore.open(self.feature_folder)
-        if isinstance(self.plan, PretrainPlan):
-            return FeatureStore.open(self.plan.data.root / "features" / self.plan.run.name)
-        store = open_store(self.plan, self.checkpoint if self.plan.evaluate else None, None)
+        if isinstance(self.config, Pretrain):
+            return FeatureStore.open(data_paths(self.config).root / "features" / self.run.name)
+        store = open_store(self.config, pretrained=None, tuned=self.checkpoint if self.config.LOAD_FROM else None)
         if store is None:
             raise InputError("the run read key-frames (config.USE_RAW_SHOT=true), so it has no features to show")
         return store
@@ -118,8 +114,9 @@ class FinishedRun:
     @cached_property
     def threshold(self) -> float:
         """Probability from which a shot counts as a boundary."""
-        if self.finetuning.threshold is not None:
-            return self.finetuning.threshold
+        chosen = self.finetuning.TEST.THRESHOLD
+        if not isinstance(chosen, str):
+            return chosen
         path = self.folder / "all_score.json"
         try:
             return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
@@ -129,12 +126,10 @@ class FinishedRun:
                 "config.TEST.THRESHOLD=<number>"
             ) from error
 
-    # --- data and results ---------------------------------------------------------------------------------------------
-
     @cached_property
     def annotations(self) -> Annotations:
         """The test rows, with the films' lengths from the feature store if there is one."""
-        annotations = read_annotations(self.plan.data.annotations / "anno.test.ndjson")
+        annotations = read_annotations(data_paths(self.config).annotations / "anno.test.ndjson")
         try:
             return annotations.with_num_shots(self.store.num_shots, f"the feature store {self.store.folder}")
         except InputError:
@@ -143,12 +138,17 @@ class FinishedRun:
     @cached_property
     def keyframes(self) -> Keyframes:
         """Key-frames of the test films."""
-        return Keyframes(self.plan.data.keyframes, self.annotations)
+        return Keyframes(data_paths(self.config).keyframes, self.annotations)
 
     @cached_property
     def projection(self) -> NCEHead:
         """The NCE head of pre-training, in whose space dynamic time warping compares shots."""
-        checkpoint = read_checkpoint(self.pretrained)
+        checkpoint = self.checkpoint
+        if isinstance(self.config, Finetune):
+            path = pretrained_checkpoint(self.config)
+            if path is None:
+                raise InputError("the run names no pre-trained model, so no NCE head; set config.PRETRAINED_LOAD_FROM")
+            checkpoint = read_checkpoint(path)
         first, second = (checkpoint.state_dict.get(f"loss.head_nce.model.{layer}.weight") for layer in (0, 2))
         if first is None or second is None:
             raise InputError(f"{checkpoint.path} holds no NCE head (no loss.head_nce.* tensors); choose another run")
@@ -178,27 +178,23 @@ class FinishedRun:
         return FilmLabels(shots, is_boundary, scene)
 
 
-def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan | FinetunePlan:
+def recorded_config(folder: Path, overrides: Sequence[str] = ()) -> Pretrain | Finetune:
     """Load the configuration that a run recorded in `config.json`, with overrides on top.
 
-    Relative paths count from the working directory, as when the run was started. Raises InputError where the file
-    is missing or foreign, and for an override that the run's job does not know.
+    Relative paths start at the working directory, as when the run was started. Raises InputError where the file is
+    missing or foreign, and for an override that the run's job does not know.
     """
     path = folder / "config.json"
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        recorded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); give the log folder of a run") from error
-    job = "finetune" if isinstance(stored, dict) and "PRETRAINED_LOAD_FROM" in stored else "pretrain"
-    given = load(job, overrides)
+    job = "finetune" if isinstance(recorded, dict) and "PRETRAINED_LOAD_FROM" in recorded else "pretrain"
+    load(job, [*overrides, *(["config.FEATURE_PATH=."] if job == "finetune" else [])])  # names a wrong override
     try:
-        config = OmegaConf.merge(OmegaConf.structured(JOBS[job]), stored)
-        for name in (override.lstrip("+").split("=", 1)[0].removeprefix("config.") for override in overrides):
-            OmegaConf.update(config, name, OmegaConf.select(given, name))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is of another version ({reason}); draw the run with that version") from error
-    return resolve_finetune(config) if job == "finetune" else resolve_pretrain(config)  # type: ignore[arg-type]
+        return load(job, overrides, recorded=recorded)
+    except (InputError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is of another version ({error}); draw the run with that version") from error
 
 
 def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:

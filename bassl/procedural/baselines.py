@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from bassl.console import run_command
 from bassl.dataset.annotation import read_annotations
-from bassl.endings import exit_status
 from bassl.errors import InputError
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.model.similarity import boundary_probabilities
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write("".join(f"{name:18}{100 * value:7.2f}\n" for name, value in precisions.items()))
         return 0
 
-    return exit_status(work, "measure again")
+    return run_command(work, "measure again")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 from bassl.procedural.shot_plan import Film, plan_film
@@ -53,7 +53,7 @@ def contact_sheet(films: Sequence[tuple[str, Film]], num_scenes: int) -> Figure:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    return exit_status(lambda: _write(arguments), "write again")
+    return run_command(lambda: _write(arguments), "write again")
 
 
 def _write(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
-from bassl.files import locked
+from bassl.files import lock_folder
 from bassl.segment.analyse import analyse
 from bassl.segment.cache import Cache, default_folder
 from bassl.segment.companions import labels_of
@@ -104,11 +104,8 @@ def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,c
 
     names = parse_formats(formats)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with locked(Path(folder)):
+        with lock_folder(Path(folder), f"another process is writing to {folder}; wait for it, or name another folder"):
             return write_formats(segmentation, Path(folder), names)
-    except BlockingIOError as error:
-        raise InputError(f"another process is writing to {folder}; wait for it, or name another folder") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); nothing is left half-written") from error
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bassl.console import conclude, counted, printable, speak
-from bassl.endings import exit_status
+from bassl.console import pluralize, print_final, printable, run_command, setup_logging
 from bassl.errors import InputError
 from bassl.segment.cache import default_folder
 from bassl.segment.companions import labels_of, shots_of
@@ -45,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 some films failed, 2 the user's mistake, 130 interrupted, 143 SIGTERM.
     """
     arguments = _parser().parse_args(argv)
-    speak(logging.WARNING if arguments.quiet else logging.INFO)
+    setup_logging(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # which tensors each part leaves unused
-    return exit_status(lambda: _work(arguments))
+    return run_command(lambda: _work(arguments))
 
 
 def _work(arguments: argparse.Namespace) -> int:
@@ -55,7 +54,7 @@ def _work(arguments: argparse.Namespace) -> int:
         with _sigterm_interrupts():
             return _run(arguments)
     except Terminated:
-        conclude("terminated")
+        print_final("terminated")
         return 128 + signal.SIGTERM
 
 
@@ -119,7 +118,7 @@ def _tell(outcome: Outcome, hint: bool) -> None:
         sys.stderr.write(f"error: {printable(str(outcome.error))}\n")
         return
     lines = [
-        f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
+        f"{found.film.name}: {pluralize(len(found), 'scene')} in {pluralize(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
     scores = [shot.probability for shot in found.shots if shot.probability is not None]

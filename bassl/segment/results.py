@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bassl.errors import InputError
-from bassl.files import locked, remove_leftovers
+from bassl.files import lock_folder, remove_leftovers
 from bassl.segment.output.clips import write_clips
 from bassl.segment.output.documents import as_document
 from bassl.segment.output.formats import FORMATS, write_formats
@@ -46,22 +46,16 @@ def write_results(
         InputError: another process writes there, the folder is another film's, or a clip cannot be cut.
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder):
-            remove_leftovers(folder)
-            remove_leftovers(folder / CLIPS)
-            _check_owner(folder, segmentation.film.path)
-            stale = _stale(segmentation, folder, formats, keep)
-            files = write_formats(segmentation, folder, formats)
-            for path in stale:
-                path.unlink(missing_ok=True)
-            if ffmpeg is not None:
-                files += write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
-    except BlockingIOError as error:
-        raise InputError(
-            f"another bassl segment is writing to {folder}; wait for it, or name another --output"
-        ) from error
+    with lock_folder(folder, f"another bassl segment is writing to {folder}; wait for it, or name another --output"):
+        remove_leftovers(folder)
+        remove_leftovers(folder / CLIPS)
+        _check_owner(folder, segmentation.film.path)
+        stale = _stale(segmentation, folder, formats, keep)
+        files = write_formats(segmentation, folder, formats)
+        for path in stale:
+            path.unlink(missing_ok=True)
+        if ffmpeg is not None:
+            files += write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
     return Written(tuple(files), tuple(path.name for path in stale))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bassl.console import speak
+from bassl.console import setup_logging
 from bassl.errors import InputError
 from bassl.segment.analyse import analyse
 from bassl.segment.api import finish
@@ -177,7 +177,7 @@ def _start_worker(free: Queue[str], reference: ModelReference) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt reaches all processes; the parent ends this one
     signal.signal(signal.SIGTERM, _stop)
     end_with_parent()
-    speak(logging.WARNING)
+    setup_logging(logging.WARNING)
     _load = ModelLoader(reference, free.get())
 
 

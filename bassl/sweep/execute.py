@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from bassl.config.locations import PACKAGE
+from bassl.config.paths import PACKAGE
 from bassl.errors import Preempted
 from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from bassl.config.plan import LoopPlan, RunPlan
+from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError, RunError
-from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.files import lock_folder, remove_leftovers, write_atomically
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.training.preemption import StopOnSignal, is_between_steps, may_ask
+from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +117,12 @@ class SaveBest(callbacks.Checkpoint):
         self.best = state_dict["best"]
 
 
-def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[callbacks.Callback]:
+def checkpoint_callbacks(config: Pretrain | Finetune, run: RunFolder) -> list[callbacks.Callback]:
     """The callbacks that save a run; none in a dry run."""
     if run.dry_run:
         return []
-    last = SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)
+    loop = config.TRAINER
+    last = SaveLast(run.checkpoints, loop.checkpoint_every_n_steps, loop.checkpoint_every_n_minutes)
     return [last, StopOnSignal(last.save)]
 
 
@@ -150,47 +152,49 @@ def refuse_non_finite(trainer: pl.Trainer) -> None:
         )
 
 
-def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
-    """The checkpoint that the run goes on from, None for a fresh start.
+def find_resume(config: Pretrain | Finetune, run: RunFolder) -> Checkpoint | None:
+    """Return the checkpoint to resume from, None for a fresh start.
 
-    Raises InputError for a path that is given and holds none.
+    Raises:
+        InputError: `config.RESUME` is a path that holds no training state.
     """
-    if run.resume is False:
+    given = str(config.RESUME).lower()
+    if given in ("none", "false"):
         return None
-    if run.resume is True:
-        path = run.checkpoint_folder / LAST
+    if given == "true":
+        path = run.checkpoints / LAST
         if not path.is_file():
             log.info("config.RESUME=true: no %s yet, starting afresh", path)
             return None
     else:
-        path = run.resume.expanduser().resolve()
+        path = Path(str(config.RESUME)).expanduser().resolve()
         if not path.exists():
             raise InputError(
-                f"config.RESUME={run.resume}: there is no {path}; give a checkpoint, the folder of a run, or true for "
-                "this run's own last.ckpt"
+                f"config.RESUME={config.RESUME}: {path} does not exist; give a checkpoint, the folder of a run, or "
+                "true for this run's own last.ckpt"
             )
         path = path / LAST if (path / LAST).is_file() else find_checkpoint(path)
     stored = read_checkpoint(path)
     if "loops" not in stored.metadata:
-        raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot go on from it")
-    log.info("going on from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
+        raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot resume from it")
+    log.info("resuming from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
     return stored
 
 
-def run_seed(run: RunPlan, resumed: Checkpoint | None) -> int | None:
-    """The seed that is given, else that of the run that is gone on with; None where one has to be drawn."""
+def choose_seed(config: Pretrain | Finetune, resumed: Checkpoint | None) -> int | None:
+    """Return the given seed, else that of the resumed run; None if one has to be drawn."""
     if resumed is None:
-        return run.seed
+        return config.SEED
     stored = resumed.metadata.get("bassl", {}).get("seed")
-    if run.seed is not None and run.seed != stored:
+    if config.SEED is not None and stored != config.SEED:
         log.warning(
-            "config.SEED=%s, but %s was trained with %s: the rest is drawn anew", run.seed, resumed.path, stored
+            "config.SEED=%s, but %s was trained with %s: the rest is drawn anew", config.SEED, resumed.path, stored
         )
-    return stored if run.seed is None else run.seed
+    return stored if config.SEED is None else config.SEED
 
 
 @contextmanager
-def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
+def owned(run: RunFolder, is_writer: bool) -> Iterator[None]:
     """Hold the run's checkpoint folder, and clear it of files that a killed run left half-written.
 
     is_writer: whether this is the process that writes there; for others, and in a dry run, nothing happens.
@@ -199,13 +203,8 @@ def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
     if run.dry_run or not is_writer:
         yield
         return
-    folder = run.checkpoint_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except BlockingIOError as error:
-            raise InputError(f"another run is writing {folder}; wait for it or set config.EXPR_NAME") from error
+    folder = run.checkpoints
+    with lock_folder(folder, busy=f"another run is writing {folder}; wait for it or set config.EXPR_NAME"):
         remove_leftovers(folder)
         yield
 

@@ -15,11 +15,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from bassl.endings import is_main_process
+from bassl.console import is_main_process
 from bassl.errors import Interrupted, Preempted
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+REQUEUE = getattr(signal, "SIGUSR1", None)  # Windows has none
+SIGNALS = tuple(number for number in (signal.SIGTERM, REQUEUE, signal.SIGINT) if number is not None)
 AGAIN = b"\ninterrupted: the run goes on to where it can be saved; Ctrl-C again ends it at once\n"
 ASK_EVERY = 10
 """Steps between two questions of ranks to one another, for which each waits for its device."""
@@ -72,7 +73,7 @@ class StopOnSignal(Callback):
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
             self._save(trainer, within_epoch)
-            if trainer.is_global_zero and self._received == signal.SIGUSR1:
+            if trainer.is_global_zero and self._received is not None and self._received == REQUEUE:
                 requeue()
             trainer.strategy.barrier(
                 "requeued"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-LIBC = ctypes.CDLL(None)
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 LOOK_EVERY = 2.0  # seconds
 
 
@@ -49,6 +49,7 @@ def tied_to_this_process(number: signal.Signals = signal.SIGKILL) -> Callable[[]
 
 def _ends_with(parent: int, number: signal.Signals) -> Callable[[], None]:
     def tie() -> None:
+        assert LIBC is not None
         LIBC.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it was too late to ask for the signal
             os._exit(1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from bassl.config.plan import RunPlan
+from bassl.config.paths import output_folders, run_name
+from bassl.config.schema import Finetune, Pretrain
 from bassl.errors import InputError
 from bassl.model.checkpoint import read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
@@ -17,37 +19,54 @@ RECORDS = ("config*.json", "environment*.json", "events.out.tfevents.*", "broken
 """What a run adds to, or writes into each of its folders, so that it would be mixed with what lies there."""
 
 
-def goes_on_here(run: RunPlan, resume: Path | None) -> bool:
+@dataclass(frozen=True)
+class RunFolder:
+    """Name and folders of a run; a dry run writes to neither."""
+
+    name: str
+    checkpoints: Path
+    logs: Path
+    dry_run: bool
+
+
+def run_folder(config: Pretrain | Finetune, *, job: str) -> RunFolder:
+    """Return the folders of a training run or evaluation; `job` is "pretrain" or "finetune"."""
+    name = run_name(config)
+    checkpoints, logs = output_folders(config, job, name)
+    return RunFolder(name=name, checkpoints=checkpoints, logs=logs, dry_run=config.DRY_RUN)
+
+
+def is_resume(run: RunFolder, resume: Path | None) -> bool:
     """Whether a run goes on from the last checkpoint of its own folder, whose files are then its own."""
-    last = run.checkpoint_folder / LAST
+    last = run.checkpoints / LAST
     return resume is not None and last.is_file() and last.samefile(resume)
 
 
-def keep_earlier(run: RunPlan, resume: Path | None = None) -> None:
+def archive_previous_run(run: RunFolder, resume: Path | None = None) -> None:
     """Rename what the run would overwrite, unless it goes on here; the checkpoint that it resumes stays in place.
 
     Checkpoints are called `earlier-<time>.ckpt` afterwards; the records of a run lie in a folder `earlier-<time>`.
 
     Raises InputError, before anything is renamed, where a checkpoint lies there that is not ours.
     """
-    if goes_on_here(run, resume):
+    if is_resume(run, resume):
         return
-    for path in sorted(run.checkpoint_folder.glob("[!.]*.ckpt")):
+    for path in sorted(run.checkpoints.glob("[!.]*.ckpt")):
         if _is_foreign(path):
             raise InputError(
                 f"{path} was not saved by a run of this program, and this run would overwrite the config.json that "
                 f"describes it; set config.EXPR_NAME to another name than {run.name}"
             )
-    for path in (run.checkpoint_folder / LAST, run.checkpoint_folder / BEST):
+    for path in (run.checkpoints / LAST, run.checkpoints / BEST):
         if not path.is_file() or (resume is not None and path.samefile(resume)):
             continue
         part = "" if path.name == LAST else f"-{path.stem}"
-        kept = _free_name(run.checkpoint_folder, path, f"{part}.ckpt")
+        kept = _free_name(run.checkpoints, path, f"{part}.ckpt")
         path.rename(kept)
         log.info(
             "%s exists from an earlier run; kept as %s (config.RESUME=true would have gone on from it)", path, kept.name
         )
-    for folder in {run.checkpoint_folder, run.log_folder}:
+    for folder in {run.checkpoints, run.logs}:
         _keep_records(folder)
 
 

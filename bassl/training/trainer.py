@@ -20,13 +20,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
-from bassl.console import speak
-from bassl.endings import process_rank
+from bassl.config.batches import num_processes, train_batch_size
+from bassl.config.schema import Config, Finetune, Pretrain
+from bassl.console import process_rank, setup_logging
 from bassl.errors import InputError
 from bassl.training.checkpointing import AtomicCheckpointIO, resume_by_epochs
 from bassl.training.launching import EndTogether, are_ours, settle_port
 from bassl.training.preemption import take_signals_from_lightning
+from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 SEED_VARIABLE = "BASSL_SEED"  # tells all processes of a run which seed was drawn
@@ -53,7 +54,7 @@ class Device:
 def set_up_logging() -> None:
     """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
     rank_zero = process_rank() == 0
-    speak(logging.INFO if rank_zero else logging.ERROR)
+    setup_logging(logging.INFO if rank_zero else logging.ERROR)
     for message in (
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
@@ -68,35 +69,35 @@ def set_up_logging() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def choose_device(compute: ComputePlan, half: bool) -> Device:
+def choose_device(config: Config, *, half: bool) -> Device:
     """Device and precision of a run, checked against the machine and logged in one line.
 
     half: whether "auto" is half precision where the device computes in it: not in fine-tuning.
     Raises InputError where the machine cannot hold the processes that are asked for.
     """
-    kind = device_kind(compute, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    kind = device_kind(config, torch.cuda.device_count() if torch.cuda.is_available() else 0)
     forbid_tf32()
-    precision, why = compute.precision, "as set"
+    precision, why = config.TRAINER.precision, "as set"
     if precision == "auto":
         precision, why = _best_precision(kind, half)
     if precision == "fp16" and kind == "cpu":
         raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
     name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
+    log.info("computing on %s, %d process(es), precision %s (%s)", name, num_processes(config), precision, why)
     return Device(kind, precision)
 
 
-def device_kind(compute: ComputePlan, num_gpus: int) -> str:
+def device_kind(config: Config, num_gpus: int) -> str:
     """What a run computes on, "cuda" or "cpu". Raises InputError where so many GPUs are too few for its processes."""
-    kind = compute.accelerator if compute.accelerator != "auto" else ("cuda" if num_gpus else "cpu")
-    processes = compute.num_processes
+    accelerator, processes = config.TRAINER.accelerator, config.DISTRIBUTED.NUM_PROC_PER_NODE
+    kind = accelerator if accelerator != "auto" else ("cuda" if num_gpus else "cpu")
     if kind == "cuda" and num_gpus < processes:
         raise InputError(
             f"{processes} processes need as many GPUs, this machine has {num_gpus}; "
             f"set config.DISTRIBUTED.NUM_PROC_PER_NODE={max(num_gpus, 1)}"
             + ("" if num_gpus else " and config.TRAINER.accelerator=cpu")
         )
-    if kind == "cpu" and compute.accelerator == "auto" and processes > 1:
+    if kind == "cpu" and accelerator == "auto" and processes > 1:
         raise InputError(
             f"{processes} processes need as many GPUs, this machine has none; set "
             "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
@@ -134,7 +135,7 @@ def cpu_has_bfloat16() -> bool:
     )
 
 
-def draw_seed(given: int | None, compute: ComputePlan) -> int:
+def draw_seed(given: int | None, config: Config) -> int:
     """The run's seed: the given one, else one drawn once and shared with the processes that this one starts.
 
     Raises InputError where none is given and processes that this one has not started would each draw their own.
@@ -142,10 +143,10 @@ def draw_seed(given: int | None, compute: ComputePlan) -> int:
     if given is not None:
         return given
     if SEED_VARIABLE not in os.environ:
-        starts_all = are_ours() and compute.num_nodes == 1 and "LOCAL_RANK" not in os.environ
-        if compute.world_size > 1 and not starts_all:
+        starts_all = are_ours() and config.DISTRIBUTED.NUM_NODES == 1 and "LOCAL_RANK" not in os.environ
+        if num_processes(config) > 1 and not starts_all:
             raise InputError(
-                f"config.SEED is unset, and {compute.world_size} processes that were not started by one another would "
+                f"config.SEED is unset, and {num_processes(config)} processes that did not start each other would "
                 f"each draw their own; set config.SEED, or {SEED_VARIABLE} in the environment, the same on all machines"
             )
         os.environ[SEED_VARIABLE] = str(secrets.randbits(32))
@@ -162,38 +163,39 @@ def derived_seed(*parts: int) -> int:
 
 
 def build_trainer(
-    run: RunPlan,
-    compute: ComputePlan,
-    loop: LoopPlan,
-    device: Device,
-    callbacks: Sequence[Callback],
-    title: str,
+    config: Pretrain | Finetune, run: RunFolder, *, device: Device, callbacks: Sequence[Callback], title: str
 ) -> pl.Trainer:
-    """The Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's."""
-    distributed = compute.world_size > 1
-    bar = ProgressBar(title, compute.batch_size * compute.world_size, device.kind)
+    """Build the Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's.
+
+    An evaluation alone reads no key of training.
+    """
+    loop, per_node, nodes = config.TRAINER, config.DISTRIBUTED.NUM_PROC_PER_NODE, config.DISTRIBUTED.NUM_NODES
+    processes, evaluates = num_processes(config), config.evaluates
+    accumulate = 1 if evaluates else loop.accumulate_grad_batches
+    samples = 0 if evaluates else train_batch_size(config) * processes
+    bar = ProgressBar(title, samples, device.kind)
     limits: dict[str, Any] = {
-        "limit_train_batches": loop.limit_train_batches,
-        "limit_val_batches": loop.limit_eval_batches,
+        "limit_train_batches": None if evaluates else loop.limit_train_batches,
+        "limit_val_batches": loop.limit_val_batches,
     }
     if run.dry_run:
-        limits = {"limit_train_batches": 2 * compute.accumulate, "limit_val_batches": 1}
-    settle_port(compute.num_processes, compute.num_nodes)
+        limits = {"limit_train_batches": 2 * accumulate, "limit_val_batches": 1}
+    settle_port(per_node, nodes)
     ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)  # see `share_buffers` of the validation
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
-        devices=compute.num_processes,
-        num_nodes=compute.num_nodes,
-        strategy=ddp if distributed else "auto",
+        devices=per_node,
+        num_nodes=nodes,
+        strategy=ddp if processes > 1 else "auto",
         precision=device.lightning_precision,
-        max_epochs=1 if run.dry_run else loop.max_epochs,
-        max_steps=-1 if loop.max_steps is None else loop.max_steps,
-        accumulate_grad_batches=compute.accumulate,
-        gradient_clip_val=loop.gradient_clip,
-        check_val_every_n_epoch=1 if run.dry_run else loop.eval_every_epochs,
+        max_epochs=1 if run.dry_run or evaluates else loop.max_epochs,
+        max_steps=-1 if loop.max_steps is None or evaluates else loop.max_steps,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=None if evaluates else loop.gradient_clip_val,
+        check_val_every_n_epoch=1 if run.dry_run or evaluates else config.TEST.VAL_FREQ,
         num_sanity_val_steps=0,
-        log_every_n_steps=loop.log_every_steps,
-        logger=False if run.dry_run else TensorBoardLogger(run.log_folder, name="", version=""),
+        log_every_n_steps=loop.log_every_n_steps,
+        logger=False if run.dry_run else TensorBoardLogger(run.logs, name="", version=""),
         callbacks=[*callbacks, EndTogether(), *([bar] if loop.progress_bar else [])],
         enable_progress_bar=loop.progress_bar,
         enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),

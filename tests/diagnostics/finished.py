@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from bassl.config.entry import plain
 from bassl.config.load import load
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureWriter
@@ -37,7 +37,7 @@ def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
         "config.EXPR_NAME=run",
         *SMALL_CRN,
     ]
-    config = plain(load("finetune", overrides))
+    config = asdict(load("finetune", overrides))
     logs = out / "logs" / "run"
     _write_config(logs, config)
     crn = ContextualRelationNetwork(12, 32, 2, 4, 64)
@@ -58,7 +58,7 @@ def write_pretraining(data_root: Path, out: Path) -> Path:
     """Write the configuration and the logged values of a pre-training run; return its log folder."""
     overrides = [f"config.DATA_PATH={data_root}", f"config.LOG_PATH={out}/logs", f"config.CKPT_PATH={out}/ckpt"]
     logs = out / "logs" / "devel"
-    _write_config(logs, plain(load("pretrain", [*overrides, "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"])))
+    _write_config(logs, asdict(load("pretrain", [*overrides, "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"])))
     log_scalars(logs, ["train/loss", "train/ssm", "knn/precision@1"])
     return logs
 

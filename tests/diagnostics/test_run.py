@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bassl.config.plan import FinetunePlan, PretrainPlan
+from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.annotation import read_annotations
-from bassl.diagnostics.run import FinishedRun, read_predictions, recorded_plan
+from bassl.diagnostics.run import FinishedRun, read_predictions, recorded_config
 from bassl.errors import InputError
 from tests.diagnostics.finished import NUM_LABELLED, NUM_SHOTS, TEST_FILM, write_finetuning, write_pretraining
 
@@ -24,15 +24,15 @@ def test_overrides_replace_what_was_recorded(logs: Path, tiny_movienet: Path, tm
         ([], tiny_movienet, 0.5),
         ([f"config.DATA_PATH={tmp_path}", "+config.TEST.THRESHOLD=0.25"], tmp_path, 0.25),
     ):
-        plan = recorded_plan(logs, overrides)
-        assert isinstance(plan, FinetunePlan)
-        assert (plan.data.root, plan.threshold, plan.run.seed, plan.run.name) == (root, threshold, 3, "run")
+        config = recorded_config(logs, overrides)
+        assert isinstance(config, Finetune)
+        assert (str(root), threshold, 3) == (config.DATA_PATH, config.TEST.THRESHOLD, config.SEED)
 
 
 def test_a_pretraining_run_is_recognised(tiny_movienet: Path, tmp_path: Path) -> None:
     run = FinishedRun(write_pretraining(tiny_movienet, tmp_path))
-    assert isinstance(run.plan, PretrainPlan) and not run.is_finetuning
-    assert run.plan.method.name == "bassl" and run.window == (8, 1)
+    assert isinstance(run.config, Pretrain) and not run.is_finetuning
+    assert run.window == (8, 1)
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -46,7 +46,7 @@ def test_a_missing_or_foreign_configuration_is_refused(tmp_path: Path, content: 
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=message):
-        recorded_plan(tmp_path)
+        recorded_config(tmp_path)
 
 
 def test_labels_cover_the_whole_film_and_mark_unlabelled_shots(logs: Path, tiny_movienet: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_is_over(
             pass
     with owned(run, True):
         pass
-    assert list(run.checkpoint_folder.iterdir()) == []
+    assert list(run.checkpoint_folder.glob("[!.]*")) == []
 
 
 def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
     with owned(run, False):
         assert len(list(run.checkpoint_folder.iterdir())) == 4
     with owned(run, True):
-        assert {path.name for path in run.checkpoint_folder.iterdir()} == set(names[1:])
+        assert {path.name for path in run.checkpoint_folder.iterdir()} == {*names[1:], ".lock"}
 
 
 def test_a_dry_run_makes_no_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bassl import __version__
-from bassl.console import counted, printable
+from bassl.console import pluralize, printable
 from bassl.segment.output.curve import curve_svg
 from bassl.segment.output.marks import SIGNS, WORDS, is_boundary, jump_seconds, scale, verdict
 from bassl.segment.scenes import KINDS, Scene, Segmentation, Shot
@@ -38,8 +38,8 @@ def write_report(path: Path, segmentation: Segmentation) -> None:
         "script_hash": f"sha256-{digest}",
         "style": (FILES / "style.css").read_text(encoding="utf-8"),
         "film": escape(link),
-        "num_scenes": counted(len(scenes), "scene"),
-        "num_shots": counted(len(segmentation.shots), "shot"),
+        "num_scenes": pluralize(len(scenes), "scene"),
+        "num_shots": pluralize(len(segmentation.shots), "shot"),
         "duration": short_clock(times.duration),
         "facts": _facts(segmentation),
         "curve": curve_svg(segmentation),
@@ -99,7 +99,7 @@ def _scene(segmentation: Segmentation, scene: Scene, link: str) -> str:
     return f"""<section class="scene" id="scene-{scene.number}" aria-labelledby="title-{scene.number}">
 <h2 id="title-{scene.number}">Scene {scene.number}
 <small>{begin}&#8202;&ndash;&#8202;{end} &middot; {short_clock(scene.seconds)} long &middot;
-{counted(scene.num_shots, "shot")}<span class="code"> &middot; from {scene.start.timecode}</span></small></h2>
+{pluralize(scene.num_shots, "shot")}<span class="code"> &middot; from {scene.start.timecode}</span></small></h2>
 <ol class="shots">
 {shots}
 </ol>
