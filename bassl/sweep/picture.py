@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT, WIDTH, LEGEND_TOP, TOP, BOTTOM, RIGHT = 54, 1180, 76, 122, 84, 150  # pixels
 NAME_WIDTH, MAX_NAME = 12, 50  # pixels per character of a row's name; characters that are shown
-SEEDS, SPREAD, PUBLISHED = "fine-tuned, one dot per seed", "mean ± sd", "published"
+SEEDS, SPREAD, PUBLISHED = "fine-tuned, per seed", "mean ± sd", "published"
 REFERENCES = {
     "training_free_AP": ("training-free scorer, same features", "x", style.FAINT_INK),
     "zero_shot_AP": ("zero-shot boundary head", "^", style.LABELLED),
