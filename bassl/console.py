@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -17,6 +18,18 @@ from bassl.errors import InputError, Preempted, RunError
 
 QUIET_LIBRARIES = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "tensorboard")
 """Libraries of which only warnings are shown."""
+IGNORED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*The number of training batches.*is smaller than the logging interval.*",
+    ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
+    ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
+    ".*`broadcast_buffers` is deprecated.*",  # older torch does not know its successor
+    ".*Total length of .* across ranks is zero.*",  # no validation, or all films extracted
+    ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # logged values are of all ranks already
+    ".*You have overridden `transfer_batch_to_device`.*",  # on purpose: see FinetuneModule
+)
+"""Warnings of torch and Lightning about what is done on purpose."""
 
 MACHINE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -137,11 +150,14 @@ class StandardError(logging.Handler):
 
 
 def setup_logging(level: int = logging.INFO) -> None:
-    """Show log messages from `level` on; a further call changes only the level."""
+    """Show log messages from `level` on, of other ranks only errors; a further call changes only the level."""
+    level = level if process_rank() == 0 else max(level, logging.ERROR)
     root = logging.getLogger()
     root.setLevel(level)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     if not any(isinstance(handler, StandardError) for handler in root.handlers):
         root.addHandler(StandardError())
 

@@ -77,7 +77,9 @@ def run_name(config: Pretrain | Finetune) -> str:
     """Return EXPR_NAME; an evaluation without one is named after its checkpoint."""
     if isinstance(config, Pretrain):
         return config.EXPR_NAME
-    evaluated = evaluated_checkpoint(config) or (pretrained_checkpoint(config) if config.ZERO_SHOT else None)
+    evaluated = evaluated_checkpoint(config)
+    if config.ZERO_SHOT:
+        evaluated = pretrained_checkpoint(config) or feature_folder(config)
     is_default = config.EXPR_NAME == "devel"
     return f"{store_name(evaluated)}_evaluation" if evaluated and is_default else config.EXPR_NAME
 

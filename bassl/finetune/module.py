@@ -28,8 +28,8 @@ from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_met
 from bassl.finetune.slices import sum_over_slices
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
-from bassl.training.checkpointing import go_on, refuse_non_finite
-from bassl.training.nan_guard import FiniteGuard
+from bassl.training.checkpointing import restore_position
+from bassl.training.nan_guard import NanGuard, check_weights
 from bassl.training.optim import parameter_groups, warmup_cosine
 from bassl.training.trainer import derived_seed
 
@@ -94,7 +94,7 @@ class FinetuneModule(pl.LightningModule):
         self._table, self._splits, self._validated = table, dict(evaluations), validated
         self._optimizer, self._lr, self._seed = optimizer, lr, seed
         self._threshold, self._fps, self._uncertain = threshold, fps, uncertain
-        self._guard = FiniteGuard()
+        self._guard = NanGuard()
         self._scored: list[tuple[Tensor, Tensor]] = []
         self.metadata = dict(metadata)
         self.evaluations: dict[str, Evaluation] = {}
@@ -167,7 +167,7 @@ class FinetuneModule(pl.LightningModule):
         """Forget earlier scores, and refuse weights that are not finite."""
         if not self.trainer.testing:
             self._guard.flush()
-            refuse_non_finite(self.trainer)
+            check_weights(self.trainer)
         self._scored = []
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
@@ -251,7 +251,7 @@ class FinetuneModule(pl.LightningModule):
         for name in [name for name in checkpoint["state_dict"] if name.startswith("shot_encoder.")]:
             del checkpoint["state_dict"][name]
         self.trained_epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+        restore_position(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def windows_at_a_time(device: torch.device) -> int:

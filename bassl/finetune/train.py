@@ -10,26 +10,27 @@ import pytorch_lightning as pl
 from bassl.config.batches import num_processes, scaled_lr, train_batch_size
 from bassl.config.paths import data_paths, pretrained_checkpoint
 from bassl.config.schema import Finetune
+from bassl.console import setup_logging
 from bassl.dataset.datamodule import FinetuneData
 from bassl.dataset.fingerprint import fingerprint
 from bassl.finetune.inputs import Split, Window, build_data, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import FINETUNED, report
+from bassl.finetune.report import FINETUNED, Scored, report
 from bassl.finetune.scorer import build_scorer, model_metadata
 from bassl.model.checkpoint import read_checkpoint, refuse_other_model, tell_unused
 from bassl.model.checkpoint_names import BEST, LAST
 from bassl.model.loading import load_frozen_encoder
-from bassl.training.checkpointing import (
-    SaveBest,
-    checkpoint_callbacks,
-    choose_seed,
-    find_resume,
-    owned,
-    resume_position,
+from bassl.training.checkpointing import SaveBest, checkpoint_callbacks, find_resume, resume_position
+from bassl.training.device import choose_device
+from bassl.training.run_folder import (
+    RunFolder,
+    archive_previous_run,
+    lock_run,
+    record_run,
+    run_folder,
+    warn_of_changes,
 )
-from bassl.training.records import record_run, warn_of_changes
-from bassl.training.run_folder import RunFolder, archive_previous_run, run_folder
-from bassl.training.trainer import build_trainer, choose_device, draw_seed, set_up_logging
+from bassl.training.trainer import build_trainer, choose_seed
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 def finetune(config: Finetune) -> None:
     """Train a boundary scorer on frozen shot features, then score it on test."""
     # 1. Device, features and labelled rows.
-    set_up_logging()
+    setup_logging()
     run = run_folder(config, job="finetune")
     device = choose_device(config, half=False)
     source = pretrained_checkpoint(config)
@@ -47,7 +48,7 @@ def finetune(config: Finetune) -> None:
     names = ["train", "val", "test"] if config.TEST.SELECT_ON == "val" else ["train", "test"]
     splits, table = read_splits(config, names, store, window)
     resumed = find_resume(config, run)
-    seed = draw_seed(choose_seed(config, resumed), config)
+    seed = choose_seed(config, resumed)
 
     # 2. The scorer; the frozen encoder is stored with it, so that a checkpoint is a whole model.
     pl.seed_everything(seed, verbose=False)
@@ -85,7 +86,7 @@ def finetune(config: Finetune) -> None:
     if config.TEST.SELECT_ON == "val" and not run.dry_run:
         callbacks = [SaveBest(run.checkpoints, "val/AP"), *callbacks]
     trainer = build_trainer(config, run, device=device, callbacks=callbacks, title="fine-tuning")
-    with owned(run, trainer.is_global_zero):
+    with lock_run(run, is_writer=trainer.is_global_zero):
         if trainer.is_global_zero and not run.dry_run:
             archive_previous_run(run, resume)
             read = fingerprint(data_paths(config).annotations, names, splits["train"].keyframes, store)
@@ -103,7 +104,7 @@ def finetune(config: Finetune) -> None:
             test = build_data(config, splits["test"], seed, on_gpu=on_gpu)
             trainer.test(module, datamodule=test, verbose=False)
     if trainer.is_global_zero:
-        report(config, run, module, splits["test"], table, kind=FINETUNED, checkpoint=scored)
+        report(config, run, splits["test"], table, Scored.of(module, FINETUNED, scored))
 
 
 def _training_data(config: Finetune, train: Split, validated: Split, seed: int, *, on_gpu: bool) -> FinetuneData:

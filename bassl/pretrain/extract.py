@@ -19,6 +19,7 @@ from tqdm import tqdm
 from bassl.config.batches import eval_batch_size, num_processes
 from bassl.config.paths import data_paths, feature_folder, pretrained_checkpoint
 from bassl.config.schema import Extract
+from bassl.console import setup_logging
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.datamodule import loader, usable_workers
 from bassl.dataset.features import FeatureWriter
@@ -32,16 +33,16 @@ from bassl.distributed import is_rank_zero, rank, world_size
 from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
 from bassl.model.loading import loaded, open_keyframes, stored_encoder
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
-from bassl.training.launching import EndTogether, settle_port
-from bassl.training.preemption import take_signals_from_lightning
-from bassl.training.records import record_run
-from bassl.training.trainer import Device, choose_device, set_up_logging
+from bassl.training.device import Device, choose_device
+from bassl.training.preemption import disable_lightning_signals
+from bassl.training.run_folder import record_run
+from bassl.training.trainer import StopTogether
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=30)
 """How long a process waits for the others at the end: after a resume, or on unequal GPUs, they are hours apart.
 
-Nobody waits that long for a process that died: `EndTogether`, torchrun and SLURM end the others.
+Nobody waits that long for a process that died: `StopTogether`, torchrun and SLURM end the others.
 """
 
 
@@ -52,7 +53,7 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
         encoder: Makes the custom encoder that the checkpoint's weights are for; None: a ResNet of ours.
     """
     # 1. The encoder with its weights, and the films.
-    set_up_logging()
+    setup_logging()
     device = choose_device(config, half=True)
     source, folder = pretrained_checkpoint(config), feature_folder(config)
     assert source is not None and folder is not None, "LOAD_FROM is required"
@@ -65,7 +66,6 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
     writer = FeatureWriter(folder, network.feature_dim, config.FEATURE_DTYPE, identity(config, checkpoint, device))
 
     # 2. The trainer shares the films out over the processes.
-    settle_port(config.DISTRIBUTED.NUM_PROC_PER_NODE, config.DISTRIBUTED.NUM_NODES)
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=config.DISTRIBUTED.NUM_PROC_PER_NODE,
@@ -78,9 +78,9 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
         use_distributed_sampler=False,
         benchmark=device.kind == "cuda",
         limit_predict_batches=1 if config.DRY_RUN else None,
-        callbacks=[EndTogether()],
+        callbacks=[StopTogether()],
     )
-    take_signals_from_lightning(trainer)
+    disable_lightning_signals(trainer)
     module = Extractor(
         for_inference(network, device.dtype), None if config.DRY_RUN else writer, config.TRAINER.progress_bar
     )

@@ -22,8 +22,8 @@ from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.pretrain.boundary_distance import FilmwiseBoundaryDistance
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
-from bassl.training.checkpointing import go_on, refuse_non_finite
-from bassl.training.nan_guard import FiniteGuard
+from bassl.training.checkpointing import restore_position
+from bassl.training.nan_guard import NanGuard, check_weights
 from bassl.training.optim import LARS, parameter_groups, warmup_cosine
 from bassl.training.trainer import derived_seed
 
@@ -55,7 +55,7 @@ class PretrainModule(pl.LightningModule):
         self._optimizer, self._lr, self._seed = optimizer, lr, seed
         self._metadata = dict(metadata)
         self._draws: torch.Generator | None = None
-        self._guard = FiniteGuard()
+        self._guard = NanGuard()
         self._neighbors = neighbors
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*neighbors)
         self._film: list[tuple[Tensor, Tensor]] = []
@@ -101,7 +101,7 @@ class PretrainModule(pl.LightningModule):
         All ranks take the running statistics that are saved; without sync BN each has its own.
         """
         self._guard.flush()
-        refuse_non_finite(self.trainer)
+        check_weights(self.trainer)
         share_buffers(self)
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
         self._film = []
@@ -162,7 +162,7 @@ class PretrainModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell the data where the run goes on."""
-        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+        restore_position(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def compute_dtype(device_type: str) -> torch.dtype:

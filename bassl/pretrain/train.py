@@ -14,6 +14,7 @@ from bassl.config.batches import eval_batch_size, num_processes, scaled_lr, trai
 from bassl.config.methods import method_of
 from bassl.config.paths import data_paths
 from bassl.config.schema import Pretrain
+from bassl.console import setup_logging
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.dataset.datamodule import PretrainData, usable_workers
@@ -25,11 +26,18 @@ from bassl.model.loading import build_crn_of, open_keyframes
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
-from bassl.training.checkpointing import checkpoint_callbacks, choose_seed, find_resume, owned, resume_position
-from bassl.training.records import record_run, warn_of_changes
-from bassl.training.run_folder import RunFolder, archive_previous_run, run_folder
-from bassl.training.sync_batch_norm import synchronised
-from bassl.training.trainer import Throughput, build_trainer, choose_device, draw_seed, set_up_logging
+from bassl.training.checkpointing import checkpoint_callbacks, find_resume, resume_position
+from bassl.training.device import choose_device
+from bassl.training.run_folder import (
+    RunFolder,
+    archive_previous_run,
+    lock_run,
+    record_run,
+    run_folder,
+    warn_of_changes,
+)
+from bassl.training.sync_batch_norm import synchronize
+from bassl.training.trainer import Throughput, build_trainer, choose_seed
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +55,11 @@ def train(
         objective: Class that sums the loss terms (docs/extending.md).
     """
     # 1. Device, seed, data and model.
-    set_up_logging()
+    setup_logging()
     run = run_folder(config, job="pretrain")
     device = choose_device(config, half=True)
     resumed = find_resume(config, run)
-    seed = draw_seed(choose_seed(config, resumed), config)
+    seed = choose_seed(config, resumed)
     data = build_data(config, run, seed, pin_memory=device.kind == "cuda")
     pl.seed_everything(seed, verbose=False)
     module = build_module(config, seed, encoder=encoder, objective=objective)
@@ -67,7 +75,7 @@ def train(
 
     # 3. Trainer.
     if config.MODEL.use_sync_bn and num_processes(config) > 1:
-        module.shot_encoder = synchronised(module.shot_encoder, device.kind)
+        module.shot_encoder = synchronize(module.shot_encoder, device.kind)
     if config.TRAINER.compile:
         module.shot_encoder.compile()
     callbacks: list[pl.Callback] = []
@@ -83,7 +91,7 @@ def train(
     is_untrained = config.TRAINER.max_epochs == 0
     validates_first = config.TEST.KNN_VALIDATION and (config.TEST.VAL_FIRST or is_untrained)
     log.info("pre-training %s: %s", config.LOSS.sampling_method.name, " + ".join(module.loss.terms))
-    with owned(run, trainer.is_global_zero):
+    with lock_run(run, is_writer=trainer.is_global_zero):
         if trainer.is_global_zero and not run.dry_run:
             archive_previous_run(run, resume)
             splits = ["pretrain", "test"] if config.TEST.KNN_VALIDATION else ["pretrain"]

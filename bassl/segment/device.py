@@ -52,7 +52,7 @@ def choose_device(given: str) -> ComputeDevice:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    """As `bassl.training.trainer.cpu_has_bfloat16`, which would import Lightning."""
+    """As `bassl.training.device.cpu_has_bfloat16`."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(
         {"avx512_bf16", "amx_bf16"} & set(line.split())

@@ -24,7 +24,7 @@ from bassl.errors import Preempted
 from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step
 from bassl.sweep.table import format_seconds
-from bassl.training.processes import tied_to_this_process
+from bassl.training.processes import signal_on_parent_exit
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -124,7 +124,7 @@ def _start(run: Run, steps: Sequence[Step], folder: SweepFolder, device: Sequenc
         stderr=output,
         env=environment,
         start_new_session=True,  # Ctrl-C reaches the sweep alone, which lets the step save
-        preexec_fn=tied_to_this_process(signal.SIGTERM),  # upon which training saves, if the sweep is killed
+        preexec_fn=signal_on_parent_exit(signal.SIGTERM),  # upon which training saves, if the sweep is killed
     )
     return _Job(run, step, later, record, process, output, time.monotonic())
 

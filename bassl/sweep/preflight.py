@@ -42,9 +42,9 @@ def _check_devices(config: Config, has_one: bool) -> None:
         return  # always works, without importing torch
     import torch
 
-    from bassl.training.trainer import device_kind
+    from bassl.training.device import choose_kind
 
-    device_kind(config, min(torch.cuda.device_count(), 1) if has_one else torch.cuda.device_count())
+    choose_kind(config, min(torch.cuda.device_count(), 1) if has_one else torch.cuda.device_count())
 
 
 def _check_batch(config: Pretrain | Finetune) -> None:
