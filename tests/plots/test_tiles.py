@@ -74,10 +74,10 @@ def test_grey_and_transparent_images_become_rgb() -> None:
 def test_key_frames_of_every_size_fill_every_tile(height: int) -> None:
     """426 pixels wide once ended in a crop box of -1e-14 (issue 13)."""
     rng = np.random.default_rng(height)
-    widths = [16, 17, 90, 320, 426, 427, 720, 1080, 1920, 4096, *rng.integers(16, 4097, 5).tolist()]
+    widths = [16, 17, 90, 320, 426, 427, 720, 1080, 1920, 4096, *rng.integers(16, 4097, 2).tolist()]
     for width in widths:
         image = Image.new("RGB", (width, height), (1, 2, 3))
-        for tile in [(1, 92), (2, 92), *((int(n), 92) for n in rng.integers(3, 151, 4)), (178, 100), (88, 68)]:
+        for tile in [(1, 92), (2, 92), *((int(n), 92) for n in rng.integers(3, 151, 2)), (178, 100)]:
             pixels = crop_to_fill(image, *tile)
             assert pixels.shape == (tile[1], tile[0], 3)
             assert (pixels == (1, 2, 3)).all()

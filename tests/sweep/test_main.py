@@ -158,7 +158,7 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pyt
     (["sample", "config.TRAINER.max_epochs=1"], "write pretrain:config.TRAINER.max_epochs=1"),
     (["losses", f"config.DATA_PATH={BIG_BUCK_BUNNY}", "config.DISTRIBUTED.NUM_PROC_PER_NODE=64",
       "pretrain:config.TRAIN.BATCH_SIZE.effective_batch_size=64"],
-     "row all, pretrain: 64 processes need as many GPUs, this machine has "),
+     "NUM_PROC_PER_NODE=64 needs as many GPUs, this machine has "),
     (["sample", "pretrain:config.TRAIN.BATCH_SIZE.effective_batch_size=200"],
      "row random, pretrain: a batch of 200 samples does not fit the 136 samples there are; set"),
     (["procedural", "config.DATA_PATH=/nowhere"], "there is no /nowhere/anno/anno.pretrain.ndjson"),
