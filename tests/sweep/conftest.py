@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ class RealSweep:
     second: subprocess.CompletedProcess[str]
 
 
-def tiny_experiment(path: Path, data: Path, films: Sequence[int] = ()) -> Path:
+def tiny_experiment(path: Path, data: Path) -> Path:
     """Write an experiment of seconds: an untrained encoder, bassl, and a row that fails in its first step."""
     jobs = {"pretrain": pretrain_overrides, "extract": extract_overrides, "finetune": finetune_overrides}
     settings = []
@@ -39,8 +38,7 @@ def tiny_experiment(path: Path, data: Path, films: Sequence[int] = ()) -> Path:
         "broken": [f"pretrain:config.IMG_PATH={path.parent / 'nowhere'}"],
         "random": ["+method=instance", "pretrain:config.TRAINER.max_epochs=0"],
     }
-    about = {"about": "tiny", "seeds": [1], "labelled_films": list(films)} if films else {"about": "tiny", "seeds": [1]}
-    OmegaConf.save({**about, "settings": settings, "rows": rows}, path)
+    OmegaConf.save({"about": "tiny", "seeds": [1], "settings": settings, "rows": rows}, path)
     return path
 
 
