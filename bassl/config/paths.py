@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from bassl.config.schema import Config, Extract, Finetune, Pretrain, Run
 from bassl.errors import InputError
@@ -40,6 +40,15 @@ def data_paths(config: Config) -> DataPaths:
         keyframes=expand(config.IMG_PATH, root / "240P_frames"),
         shots=expand(getattr(config, "SHOT_PATH", None), root / "scene318" / "shot_movie318"),
     )
+
+
+def fault_options(config: Config, list_folder: Path | None) -> dict[str, Any]:
+    """Return the options of `open_keyframes` for corrupt key-frames; `list_folder` gets the list of them."""
+    return {
+        "strict": config.DATA_FAULTS.strict,
+        "max_fraction": config.DATA_FAULTS.max_share,
+        "list_file": list_folder / "broken_keyframes.txt" if list_folder else None,
+    }
 
 
 def output_folders(config: Run, job: str, name: str) -> tuple[Path, Path]:

@@ -20,12 +20,11 @@ from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import Keyframes
-from bassl.dataset.movienet import scene_numbers
 from bassl.errors import InputError
 from bassl.finetune.inputs import Window, open_store
 from bassl.finetune.metrics import ShotPredictions
+from bassl.model import BEST
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
-from bassl.model.checkpoint_names import BEST
 from bassl.model.heads import NCEHead
 from bassl.training.run_folder import RunFolder, run_folder
 
@@ -174,7 +173,7 @@ class FinishedRun:
         is_boundary = np.zeros(int(annotations.num_shots[film]), dtype=bool)
         scene = np.full(len(is_boundary), -1, dtype=np.int64)
         is_boundary[shots] = annotations.label[rows] != 0
-        scene[shots] = scene_numbers(annotations)[rows]
+        scene[shots] = annotations.scene_numbers()[rows]
         return FilmLabels(shots, is_boundary, scene)
 
 

@@ -13,7 +13,7 @@ from bassl.config.batches import scaled_lr
 from bassl.config.paths import data_paths, evaluated_checkpoint, pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.console import setup_logging
-from bassl.dataset.fingerprint import fingerprint
+from bassl.dataset.datamodule import fingerprint
 from bassl.errors import InputError
 from bassl.finetune.decoding import posterior_metrics, posterior_predictions
 from bassl.finetune.inputs import Window, build_data, open_store, read_splits
@@ -21,8 +21,8 @@ from bassl.finetune.module import Evaluation, FinetuneModule
 from bassl.finetune.report import FINETUNED, TRAINING_FREE, ZERO_SHOT, Scored, refuse_to_replace, report
 from bassl.finetune.scorer import build_zero_shot_scorer, check_fit, model_metadata
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import load_frozen_encoder, stored_scorer
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_frozen_encoder, load_scorer
 from bassl.training.device import choose_device
 from bassl.training.run_folder import archive_previous_run, record_run, run_folder
 from bassl.training.trainer import build_trainer
@@ -44,7 +44,7 @@ def evaluate(config: Finetune) -> None:
     kept = {name: stored[name] for name in ("threshold", "val") if name in stored}
 
     def build(dimension: int, window: Window) -> BoundaryScorer:
-        scorer = stored_scorer(tuned)
+        scorer = load_scorer(tuned)
         check_fit(scorer, tuned, dimension, window)
         return scorer
 
@@ -121,7 +121,7 @@ def _score(
     encoder = load_frozen_encoder(source)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build(dimension, window)
-    tell_unused(source)
+    log_unused_keys(source)
     module = FinetuneModule(
         scorer,
         encoder,

@@ -23,7 +23,7 @@ from bassl.finetune.decoding import posterior_metrics, posterior_predictions, si
 from bassl.finetune.inputs import Split
 from bassl.finetune.metrics import ShotPredictions
 from bassl.finetune.module import Evaluation, FinetuneModule
-from bassl.model.checkpoint_names import LAST
+from bassl.model import LAST
 from bassl.plots.film_timelines import draw_film_timelines
 from bassl.training.run_folder import RunFolder
 
