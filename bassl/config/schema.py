@@ -429,6 +429,7 @@ class FinetuneOptimizer:
 class FinetuneTrain:
     """Labelled samples and optimiser."""
 
+    NUM_FILMS: int | None = between(1)
     BATCH_SIZE: BatchSize
     NUM_WORKERS: int = between(0)
     OPTIMIZER: FinetuneOptimizer

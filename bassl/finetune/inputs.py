@@ -142,6 +142,8 @@ def read_splits(
                 f"{paths.annotations / 'anno.val.ndjson'} has no scene end, so it can choose no epoch; "
                 "set config.TEST.SELECT_ON=last"
             )
+        if name == "train" and config.TRAIN.NUM_FILMS is not None:
+            labelled = _first_films(labelled, config.TRAIN.NUM_FILMS)
         if name == "train" and masks:
             labelled = labelled.select(labelled.label >= 0)
         first = None if table is None else table.first[[films.index(film) for film in labelled.films]]
@@ -162,6 +164,15 @@ def centered_table(table: FeatureTable) -> FeatureTable:
         rows = slice(first, first + count)
         values[rows] = torch.from_numpy(centered_features(table.values[rows].float().numpy()))
     return FeatureTable(values, table.first, table.num_shots)
+
+
+def _first_films(annotations: Annotations, number: int) -> Annotations:
+    """Return the rows of the first films; film indices count in order of appearance."""
+    if number > len(annotations.films):
+        raise InputError(
+            f"config.TRAIN.NUM_FILMS={number}, but anno.train has only {len(annotations.films)} films; set it lower"
+        )
+    return annotations.select(annotations.film < number)
 
 
 def build_data(

@@ -1,7 +1,7 @@
-"""What a scene holds before it is filmed: its place (walls with a pattern, objects), its characters, and its views.
+"""Places, characters and views of a scene, before anything is filmed.
 
-Colours and sizes are plain numbers; lengths are fractions of the picture's height. What makes a scene one place in
-all of its views is the wall's pattern, the objects and the characters; its colours only as far as the difficulty says.
+Lengths are fractions of the picture's height. Pattern, objects and characters make all views of a scene one place;
+colours do so only as far as the difficulty allows.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ import numpy as np
 from bassl.procedural.difficulty import Difficulty
 
 Color = tuple[int, int, int]
+Palette = dict[str, Color]
 PATTERNS = ("stripes", "checks", "dots", "bricks", "zigzag", "waves", "rings", "crosses", "squares", "steps")
 SHAPES = ("box", "disc", "triangle", "diamond", "arch", "star", "vase", "lamp", "frame")
-# Saturation and brightness of the parts of a view, (low, high) each, and how far its hue is from the scene's.
+OBJECTS = ("first object", "second object", "third object")
 PARTS = {
     "wall": ((0.35, 0.7), (0.5, 0.85), 0.03),
     "ground": ((0.25, 0.55), (0.25, 0.5), 0.08),
-    "first object": ((0.5, 0.9), (0.4, 0.9), 0.12),
-    "second object": ((0.5, 0.9), (0.4, 0.9), 0.12),
-    "third object": ((0.5, 0.9), (0.4, 0.9), 0.12),
+    **dict.fromkeys(OBJECTS, ((0.5, 0.9), (0.4, 0.9), 0.12)),
 }
-OBJECTS = ("first object", "second object", "third object")
-VARIANTS = 5  # colours that a film has for each part
-NUM_CAST = 4  # characters and objects that belong to the film
-
-Palette = dict[str, Color]
+"""Range of saturation, range of brightness, and distance of the hue from the scene's, of each part of a view."""
+VARIANTS = 5  # colours of a film per part
+NUM_CAST = 4  # characters, and objects, of a film
+KINDS_OF_VIEW = {"wide": 0.8, "first": 1.25, "second": 1.25, "cutaway": 1.4}
+"""Kind of view and how large it shows things: both characters, one of them, or none."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Of a wall. size: of one repeat. angle: degrees. contrast: of its two tones, 0..1."""
+    """A wall's pattern. size: of one repeat. angle: in degrees. contrast: of its two tones, 0..1."""
 
     kind: str
     size: float
@@ -43,7 +42,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Thing:
-    """An object: its shape, height and width over height."""
+    """An object; aspect is width over height."""
 
     shape: str
     height: float
@@ -52,7 +51,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Character:
-    """Body and head shapes, build and clothes."""
+    """Shape, build and clothes of a character."""
 
     is_square_headed: bool
     body: str
@@ -66,8 +65,14 @@ class Character:
 
 @dataclass(frozen=True)
 class Placed:
-    """Something in a view. x: its middle, from the left, in heights of the picture. foot: its lower end, from above.
-    size: factor of its own. color: of an object, None for a character."""
+    """A thing or character in a view.
+
+    Attributes:
+        x: its middle, from the left.
+        foot: its lower end, from above.
+        size: factor on its own size.
+        color: of a thing, None for a character.
+    """
 
     what: Thing | Character
     x: float
@@ -78,7 +83,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class View:
-    """A camera set-up: what it sees and in which colours. horizon: where the wall ends, from above."""
+    """A camera set-up with its colours. horizon: where the wall ends, from above."""
 
     palette: Palette
     pattern: Pattern
@@ -89,7 +94,7 @@ class View:
 
 @dataclass(frozen=True)
 class World:
-    """What the scenes of a film have in common: colours for each part, characters and objects."""
+    """What the scenes of a film share: colours per part, characters and objects."""
 
     colors: dict[str, tuple[Color, ...]]
     characters: tuple[Character, ...]
@@ -98,7 +103,7 @@ class World:
 
 @dataclass(frozen=True)
 class Place:
-    """What the views of one scene have in common. hue: 0..1."""
+    """What the views of a scene share. hue: 0..1."""
 
     hue: float
     palette: Palette
@@ -108,25 +113,27 @@ class Place:
 
 
 def draw_world(rng: np.random.Generator) -> World:
-    """What a film's scenes share."""
+    """Draw what a film's scenes share."""
     colors = {part: tuple(_color(part, rng.random(), rng) for _ in range(VARIANTS)) for part in PARTS}
     characters = tuple(_character(rng) for _ in range(NUM_CAST))
     return World(colors, characters, tuple(_thing(rng) for _ in range(NUM_CAST)))
 
 
-def draw_place(world: World, before: Place | None, difficulty: Difficulty, rng: np.random.Generator) -> Place:
-    """The place of the next scene: another hue than the one before, and mostly another kind of pattern."""
-    hue = rng.random() if before is None else (before.hue + rng.uniform(0.25, 0.75)) % 1
+def draw_place(world: World, previous: Place | None, difficulty: Difficulty, rng: np.random.Generator) -> Place:
+    """Draw the place of a scene: with another hue than the previous one and, mostly, another kind of pattern."""
+    # 1. colours and pattern
+    hue = rng.random() if previous is None else (previous.hue + rng.uniform(0.25, 0.75)) % 1
     palette = {part: _color(part, hue, rng) for part in PARTS}
-    palette = _mixed(palette, world, difficulty.shared_palette, rng)
-    takes_over = rng.random() < difficulty.shared_motif
-    kinds = [kind for kind in PATTERNS if before is None or (kind == before.pattern.kind) == takes_over]
+    palette = _mix(palette, world, difficulty.shared_palette, rng)
+    keeps_kind = rng.random() < difficulty.shared_motif
+    kinds = [kind for kind in PATTERNS if previous is None or (kind == previous.pattern.kind) == keeps_kind]
     pattern = Pattern(
         kind=str(rng.choice(kinds)),
         size=rng.uniform(0.12, 0.3),
         angle=rng.uniform(-40, 40),
         contrast=rng.uniform(0.25, 0.5),
     )
+    # 2. characters and objects
     characters = [
         world.characters[number] if rng.random() < difficulty.shared_cast else _character(rng)
         for number in rng.permutation(NUM_CAST)[:2].tolist()
@@ -139,30 +146,34 @@ def draw_place(world: World, before: Place | None, difficulty: Difficulty, rng: 
 
 
 def draw_view(place: Place, world: World, kind: str, difficulty: Difficulty, rng: np.random.Generator) -> View:
-    """A camera set-up. kind: "wide" (both characters), "first" or "second" (one of them, closer), "cutaway" (none)."""
-    size = {"wide": 0.8, "first": 1.25, "second": 1.25, "cutaway": 1.4}[kind]
-    seen = {"wide": place.characters, "first": place.characters[:1], "second": place.characters[1:], "cutaway": ()}
-    palette = _mixed(place.palette, world, difficulty.view_spread, rng)
+    """Draw a camera set-up of a place, of one of KINDS_OF_VIEW."""
+    size = KINDS_OF_VIEW[kind]
+    palette = _mix(place.palette, world, difficulty.view_spread, rng)
     horizon = rng.uniform(0.55, 0.75)
     placed = []
+    # 1. two or three objects, on the ground or on the wall
     corners = rng.permutation([0.2, 0.6, 1.15, 1.55]).tolist()
     num_things = int(rng.integers(2, 4))
     for number, x in zip(rng.permutation(len(place.things))[:num_things].tolist(), corners, strict=False):
-        foot = rng.choice([horizon + rng.uniform(0.02, 0.15), rng.uniform(0.3, 0.45)])  # on the ground, or on the wall
-        thing = Placed(place.things[number], x + rng.normal(0, 0.05), float(foot), size, palette[OBJECTS[number]])
-        placed.append(thing)
+        foot = rng.choice([horizon + rng.uniform(0.02, 0.15), rng.uniform(0.3, 0.45)])
+        x += rng.normal(0, 0.05)
+        placed.append(Placed(place.things[number], x, float(foot), size, palette[OBJECTS[number]]))
+    # 2. the characters
+    first, second = place.characters
+    seen = {"wide": (first, second), "first": (first,), "second": (second,), "cutaway": ()}[kind]
     middle = [0.6, 1.2] if kind == "wide" else [rng.choice([0.65, 0.9, 1.15])]
-    for character, x in zip(seen[kind], middle, strict=False):
+    for character, x in zip(seen, middle, strict=False):
         placed.append(Placed(character, x + rng.normal(0, 0.06), 0.8 + 0.25 * size, size, None))
+    # 3. the wall
     angle = place.pattern.angle + rng.normal(0, difficulty.turn)
     pattern = replace(place.pattern, size=place.pattern.size * size, angle=angle)
     return View(palette, pattern, (rng.random(), rng.random()), horizon, tuple(placed))
 
 
-def _mixed(palette: Palette, world: World, share: float, rng: np.random.Generator) -> Palette:
-    """The palette with each colour replaced, with a probability of `share`, by one of the film's."""
+def _mix(palette: Palette, world: World, fraction: float, rng: np.random.Generator) -> Palette:
+    """Replace each colour by one of the film's with a probability of `fraction`."""
     film = {part: world.colors[part][int(rng.integers(VARIANTS))] for part in PARTS}
-    return {part: film[part] if rng.random() < share else palette[part] for part in PARTS}
+    return {part: film[part] if rng.random() < fraction else palette[part] for part in PARTS}
 
 
 def _color(part: str, hue: float, rng: np.random.Generator) -> Color:
