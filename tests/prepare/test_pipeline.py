@@ -1,4 +1,4 @@
-"""Own films all the way: prepare, check, pre-train, extract, fine-tune, each by one path, as users type it."""
+"""The whole way of own films: prepare, check, pre-train, extract and fine-tune, as users type it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prepare.clips import make_clip
+from tests.video.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -33,13 +33,14 @@ def run(module: str, *arguments: object) -> str:
 @pytest.mark.slow
 def test_own_films_are_prepared_pretrained_on_extracted_and_finetuned_on(tmp_path: Path) -> None:
     scenes = ["film,start,end"]
-    for seed, name in enumerate(("one", "two", "three")):
-        make_clip(tmp_path / "films" / f"{name}.mp4", (24,) * 8, seed=seed)
+    (tmp_path / "films").mkdir()
+    for name in ("one", "two", "three"):
+        write_clip(tmp_path / "films" / f"{name}.mp4", (24,) * 8)
         scenes += [f"{name},0,71", f"{name},72,119", f"{name},120,191"]
     (tmp_path / "scenes.csv").write_text("\n".join(scenes))
     data = tmp_path / "data"
     splits = ["--train", "one", "--val", "two", "--test", "three"]
-    run("bassl.prepare.main", tmp_path / "films", "--target", data, "--labels", tmp_path / "scenes.csv", *splits)
+    run("bassl.prepare.main", tmp_path / "films", "--output", data, "--labels", tmp_path / "scenes.csv", *splits)
     run("bassl.prepare.check", data, "--decode")
 
     places = [
