@@ -78,13 +78,6 @@ def test_everything_lands_in_its_place_and_a_second_call_asks_for_nothing(server
     assert placed(target) == EVERYTHING
 
 
-def test_archives_are_kept_if_asked_for(server, target, tmp_path):
-    url = add(server, tmp_path, "a.tar", FRAMES)
-    assert call(target, "--keyframes", url, "--keep-archives") == 0
-    (archive,) = (target / ".download").glob("*.tar")
-    assert archive.read_bytes() == (tmp_path / "packed" / "a.tar").read_bytes()
-
-
 def test_plain_annotation_files_need_no_archive_and_missing_ones_are_named(server, target, capsys):
     urls = [server.add(name, b"{}\n") for name in command.ANNOTATIONS if "val." not in name]
     assert call(target, *(word for url in urls for word in ("--annotations", url))) == 0
@@ -169,12 +162,6 @@ def test_a_malicious_archive_or_a_web_page_leaves_nothing_behind(server, target,
     assert list((target / "240P_frames").iterdir()) == []
 
 
-def test_an_archive_of_another_layout_is_described(server, target, tmp_path, capsys):
-    url = add(server, tmp_path, "a.tar", {"240P_frames/deep/tt0/shot_0000_img_0.jpg": b"1"})
-    assert call(target, "--keyframes", url) == 2
-    assert "has no <film>/shot_0000_img_0.jpg but ['deep']" in capsys.readouterr().err
-
-
 def test_missing_files_wrong_digests_and_no_address_are_one_error_each(server, target, capsys):
     assert call(target) == 2
     assert not target.exists()
@@ -246,14 +233,6 @@ def test_a_deleted_folder_and_a_digest_that_was_not_checked_are_fetched_again(se
     assert call(target, "--scene318", f"{url}#sha256={digest}&size=1") == 1
     (target / ".download" / "finished.json").write_text("{")
     assert call(target, "--scene318", url) == 0
-
-
-def test_key_frames_may_lie_behind_a_link_to_another_disk(server, target, tmp_path):
-    target.mkdir()
-    (tmp_path / "big").mkdir()
-    (target / "240P_frames").symlink_to(tmp_path / "big")
-    assert call(target, "--keyframes", add(server, tmp_path, "a.tar", FRAMES)) == 0
-    assert {f"240P_frames/{name}": value for name, value in content(tmp_path / "big").items()} == FRAMES
 
 
 def test_the_command_needs_nothing_but_the_standard_library(tmp_path):

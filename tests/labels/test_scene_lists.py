@@ -47,7 +47,10 @@ LISTS = {
 
 @pytest.mark.parametrize("name", LISTS)
 def test_the_same_scenes_are_read_however_they_are_written(tmp_path: Path, name: str) -> None:
-    assert labels_of(tmp_path, LISTS[name]) == [0, 1, 0, 1, 0, NO_LABEL]
+    scenes = read_scene_list(write(tmp_path, LISTS[name]))
+    labels, findings = labels_from_scenes(scenes, "film", FRAMES, TIMES, "film")
+    assert labels.tolist() == [0, 1, 0, 1, 0, NO_LABEL]
+    assert "ends moved by 0 frames (median), 0 at most" in findings[0].what
 
 
 @pytest.mark.parametrize(
@@ -59,23 +62,21 @@ def test_the_same_scenes_are_read_however_they_are_written(tmp_path: Path, name:
         ("01:01", "timecode", 1_464),
         ("1.5", "seconds", 36),
         ("36", "frames", 36),
+        ("3600", "seconds", 86_400),
     ],
 )
 def test_times_become_frames(text: str, unit: str, frame: int) -> None:
     assert to_frame(text, unit, FrameTimes(Fraction(24), Fraction(0), 100_000)) == frame
 
 
-def test_drop_frame_timecode_stays_with_the_clock() -> None:
+def test_timecode_at_fractional_rates_counts_rounded_frames_and_drop_frame_stays_with_the_clock() -> None:
     times = {"00:01:00;02": 1_800, "00:10:00;00": 17_982, "01:00:00;00": 107_892, "01:00:00:00": 108_000}
     assert {text: to_frame(text, "timecode", NTSC) for text in times} == times
     assert to_frame("1:00:00", "timecode", NTSC) == 107_892  # a clock time: 3600 s
+    film = FrameTimes(Fraction(24000, 1001), Fraction(0), 100_000)  # counts 24 per second
+    assert to_frame("01:00:00:00", "timecode", film) == to_frame("3603.6", "seconds", film) == 86_400
     with pytest.raises(InputError, match="drop-frame"):
         to_frame("00:01:00;02", "timecode", TIMES)
-
-
-def test_timecode_at_23976_counts_24_a_second() -> None:
-    film = FrameTimes(Fraction(24000, 1001), Fraction(0), 100_000)
-    assert to_frame("01:00:00:00", "timecode", film) == to_frame("3603.6", "seconds", film) == 86_400
 
 
 def test_timecodes_count_from_the_films_own_and_clock_times_from_its_start() -> None:
