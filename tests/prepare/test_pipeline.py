@@ -38,11 +38,8 @@ def test_own_films_are_prepared_pretrained_on_extracted_and_finetuned_on(tmp_pat
     splits = ("--train", "one", "--val", "two", "--test", "three")
     bassl("prepare", tmp_path / "films", "--output", data, "--labels", scenes, *splits)
     bassl("check-data", data, "--decode")
-    places = [
-        f"config.DATA_PATH={data}",
-        f"config.CKPT_PATH={tmp_path / 'ckpt'}",
-        f"config.LOG_PATH={tmp_path / 'logs'}",
-    ]
+    logs, checkpoints = tmp_path / "logs", tmp_path / "ckpt"
+    places = [f"config.DATA_PATH={data}", f"config.CKPT_PATH={checkpoints}", f"config.LOG_PATH={logs}"]
     bassl("pretrain", *places, *TRAINING, *MODEL, "config.EXPR_NAME=own", ONE_PROCESS)
     bassl("extract", *places[:2], *TRANSFORM[:2], "config.LOAD_FROM=own", ONE_PROCESS)
     index = json.loads((data / "features" / "own" / "index.json").read_text())
