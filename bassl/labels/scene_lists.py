@@ -66,8 +66,7 @@ def read_scene_list(path: Path, unit: str = "auto") -> SceneList:
 
     Raises InputError with file and line for anything malformed.
     """
-    if unit not in UNITS:
-        raise InputError(f"unit {unit!r} is unknown; choose {', '.join(UNITS)}")
+    assert unit in UNITS, unit
     columns = (0, 1, 2)
     scenes: dict[str, list[SceneRow]] = {}
     for index, (line, fields) in enumerate(read_table(path, "scene list")):

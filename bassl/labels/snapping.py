@@ -36,19 +36,9 @@ def snap_to_shots(end_frames: ArrayLike, shot_frames: ArrayLike, rule: str = "ne
         shot_frames: (num_shots, 2) first and last frame of each shot.
         rule: "nearest" takes the shot whose last frame is nearest, the earlier of two equally near. "containing" takes
             the shot that holds the frame, or the one before a gap.
-
-    Raises:
-        InputError: arrays of another shape or type, or an unknown rule.
     """
-    ends, frames = np.asarray(end_frames), np.asarray(shot_frames)
-    ends = ends if ends.size else ends.astype(np.int64)
-    if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames) or frames.dtype.kind not in "iu":
-        raise InputError(f"shots have shape {frames.shape} and type {frames.dtype}; give (num_shots, 2) integers")
-    if ends.ndim != 1 or ends.dtype.kind not in "iu":
-        raise InputError(f"scene ends have shape {ends.shape} and type {ends.dtype}; give (E,) integers")
-    if rule not in SNAPS:
-        raise InputError(f"snap {rule!r} is unknown; choose {', '.join(SNAPS)}")
-    ends, frames = ends.astype(np.int64), frames.astype(np.int64)
+    assert rule in SNAPS, rule
+    ends, frames = np.asarray(end_frames, np.int64), np.asarray(shot_frames, np.int64)
     if rule == "containing":
         shots = (np.searchsorted(frames[:, 0], ends, side="right") - 1).clip(0)
     else:

@@ -58,10 +58,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Raise InputError for settings that cannot work."""
-        choices = {"agreement": AGREEMENTS, "snap": SNAPS, "mark": MARKS}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose {', '.join(allowed)}")
+        assert self.agreement in AGREEMENTS and self.snap in SNAPS and self.mark in MARKS, self
         if self.annotator < 0 or self.min_annotators < 1:
             raise InputError(
                 f"annotator {self.annotator} with min_annotators {self.min_annotators} cannot work; "

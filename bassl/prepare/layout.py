@@ -72,10 +72,9 @@ def check_shot_frames(frames: IntArray, film: str) -> None:
 
     Neighbours may overlap, as some of BBC's share a frame.
     """
-    if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames):
-        raise InputError(f"the shots of {film} have shape {frames.shape}; give (num_shots, 2): first and last frame")
-    if (frames < 0).any() or (frames >= MAX_FRAME).any():
-        raise InputError(f"the shots of {film} have frame numbers outside 0 to 10^11; count frames from 0")
+    is_table = frames.ndim == 2 and frames.shape[1:] == (2,) and len(frames) > 0
+    if not is_table or (frames < 0).any() or (frames >= MAX_FRAME).any():
+        raise InputError(f"the shots of {film} are not (num_shots, 2) frame numbers from 0 to 10^11; correct them")
     reversed_shots = np.flatnonzero(frames[:, 1] < frames[:, 0])
     if len(reversed_shots):
         shot = int(reversed_shots[0])

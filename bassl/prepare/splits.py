@@ -80,14 +80,13 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
 
 def _json_pairs(path: Path) -> list[tuple[str, str]]:
     text = read_text(path, "split file")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"split file {path} is not JSON ({error}); correct it, or name it .csv") from error
-    if not isinstance(content, dict):
-        raise InputError(f'split file {path} is not an object such as {{"train": [film, ...]}}; correct it')
     pairs: list[tuple[str, str]] = []
-    for key, value in content.items():
+    try:
+        items = json.loads(text).items()
+    except (AttributeError, ValueError, RecursionError) as error:
+        text = f'split file {path} is not JSON such as {{"train": [film, ...]}}'
+        raise InputError(f"{text} ({error}); correct it, or name it .csv") from error
+    for key, value in items:
         if isinstance(value, str):
             pairs.append((key, value))
             continue

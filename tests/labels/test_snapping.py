@@ -42,15 +42,6 @@ def test_snapping_agrees_with_a_slow_search(parts: list[tuple[int, int]], ends: 
 
 
 @pytest.mark.parametrize(
-    ("ends", "frames", "rule"),
-    [([1.5], GAPPY, "nearest"), ([1], GAPPY[0], "nearest"), ([1], GAPPY, "far"), ([1], GAPPY[:0], "nearest")],
-)
-def test_what_is_no_frame_list_is_refused(ends: list, frames: np.ndarray, rule: str) -> None:
-    with pytest.raises(InputError, match=r"give|choose"):
-        snap_to_shots(ends, frames, rule)
-
-
-@pytest.mark.parametrize(
     ("starts", "ends", "labels"),
     [
         ([0, 96, 192], [95, 191, 287], [0, 1, 0, 1, 0]),

@@ -85,7 +85,7 @@ def test_unlabelled_arrays_are_stored_too(tmp_path: Path) -> None:
         ({"shots": shot_frames(5).astype(float)}, "integer frame numbers"),
         ({"shots": shot_frames(5)[::-1]}, "not in order"),
         ({"shots": np.array([[5, 2]] * 5)}, "before it starts"),
-        ({"shots": shot_frames(5) - 1}, "outside 0 to"),
+        ({"shots": shot_frames(5) - 1}, "frame numbers from 0 to"),
         ({"features": np.full((5, 4), np.nan)}, "NaN"),
         ({"features": np.full((5, 4), 1e300)}, "infinity"),
         ({"features": np.zeros(5)}, "features of a"),
