@@ -15,13 +15,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
 from bassl import files
-from bassl.console import speak
+from bassl.console import setup_logging
 from bassl.download.archive import is_archive, merge, unpack
 from bassl.download.fetch import DownloadError, RetryPolicy, fetch, partial_bytes, probe
 from bassl.download.sources import FOLDERS, WHERE, Item, list_items
@@ -44,14 +45,9 @@ def download(items: Sequence[Item], target: Path, policy: RetryPolicy, *, keep_a
     Raises DownloadError if network, server or file fail, InputError if room, archive or layout are wrong, OSError from
     the disk.
     """
-    state = target / ".download"
-    state.mkdir(parents=True, exist_ok=True)
+    (target / ".download").mkdir(parents=True, exist_ok=True)
     progress = Progress(sys.stderr)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(files.locked(state / "lock"))
-        except BlockingIOError as error:
-            raise InputError(f"another download into {target} is running; wait until it ends") from error
+    with _lock(target):
         pending = [item for item in items if not _is_finished(item, target)]
         _check_room(pending, target, policy, keep_archives)
         for item in pending:
@@ -62,7 +58,7 @@ def download(items: Sequence[Item], target: Path, policy: RetryPolicy, *, keep_a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: done. 1: network, server or disk failed, try again. 2: a setting or archive is wrong."""
-    speak()
+    setup_logging()
     arguments = _parser().parse_args(argv)
     policy = RetryPolicy(arguments.timeout, arguments.retries)
     try:
@@ -97,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--retries", type=int, default=5, help="failed attempts in a row; default: %(default)s")
     add("--timeout", type=float, default=60.0, help="seconds without a byte; default: %(default)s")
     return parser
+
+
+def _lock(target: Path) -> AbstractContextManager[None]:
+    """Hold the target for this process, where filelock is installed already: it comes with torch."""
+    if find_spec("filelock") is None:
+        logger.warning("filelock is not installed; make sure that no other download into %s runs", target)
+        return nullcontext()
+    return files.lock_folder(target / ".download", f"another download into {target} is running; wait for it", "lock")
 
 
 def _check_room(pending: Sequence[Item], target: Path, policy: RetryPolicy, keep_archives: bool) -> None:

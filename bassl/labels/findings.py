@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from bassl.console import printable, speak
-from bassl.endings import exit_status
+from bassl.console import printable, run_command, setup_logging
 from bassl.errors import RunError
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -62,5 +61,5 @@ def run_and_report(run: Callable[[], list[Finding]]) -> int:
         sys.stderr.write("".join(f"{line}\n" for line in text_lines(findings)))
         return int(has_errors(findings))
 
-    speak()
-    return exit_status(work, interrupted=f"interrupted; {RESUME_HINT}")
+    setup_logging()
+    return run_command(work, interrupted=f"interrupted; {RESUME_HINT}")

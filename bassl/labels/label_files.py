@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
@@ -56,11 +56,11 @@ def fit_labels(labels: dict[int, int], num_shots: int, film: str) -> tuple[Label
     fitted[list(inside)] = list(inside.values())
     findings = []
     if len(inside) < len(labels):
-        text = f"{counted(len(labels) - len(inside), 'label')} past its last shot, {num_shots - 1}: left out"
+        text = f"{pluralize(len(labels) - len(inside), 'label')} past its last shot, {num_shots - 1}: left out"
         findings.append(Finding(ERROR, "labels past the film", film, text))
     if not inside:
         return fitted, findings
-    numbers = f"{counted(len(inside), 'label')} for {counted(num_shots, 'shot')}"
+    numbers = f"{pluralize(len(inside), 'label')} for {pluralize(num_shots, 'shot')}"
     missing = np.flatnonzero(fitted[:-1] == NO_LABEL)
     if fitted[-1] != NO_LABEL:
         text = f"{numbers}, the last among them: kept (one label fewer is usual)"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.findings import NOTE, WARNING, Finding
 from bassl.labels.label_files import NO_LABEL, Labels
@@ -87,7 +87,7 @@ def labels_from_spans(
 
     # 3. report how well they fit
     moved = snapped.distances[ends <= frames[-1, 1]]  # players disagree about the film's end
-    text = f"{counted(len(starts), 'scene')}{reading}"
+    text = f"{pluralize(len(starts), 'scene')}{reading}"
     if len(moved):
         text += f"; ends moved by {np.median(moved):g} frames (median), {moved.max()} at most, to the nearest shot end"
     findings = [Finding(NOTE, "scene ends snapped", film, text)]
@@ -103,7 +103,7 @@ def labels_from_spans(
     ):
         if number:
             kind = f"{noun} {rest.partition(',')[0]}"
-            findings.append(Finding(severity, kind, film, f"{counted(number, noun)} {rest}"))
+            findings.append(Finding(severity, kind, film, f"{pluralize(number, noun)} {rest}"))
     return labels, findings
 
 

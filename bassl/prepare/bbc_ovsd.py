@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.film_names import find_collisions, safe_film_name
 from bassl.labels.findings import ERROR, EXIT_STATUS, NOTE, Finding, run_and_report
@@ -72,7 +72,7 @@ class Protocol:
 
     def __str__(self) -> str:
         """Describe the settings for people."""
-        majority = f"at least {counted(self.min_annotators, 'annotator')}"
+        majority = f"at least {pluralize(self.min_annotators, 'annotator')}"
         who = {"single": f"annotator {self.annotator}", "union": "any annotator", "majority": majority}[self.agreement]
         return f"{who}; snap {self.snap}; mark {self.mark}; last shot {'unlabelled' if self.drop_last else 'labelled'}"
 
@@ -94,7 +94,7 @@ def combine_annotators(annotators: Sequence[IntArray], num_shots: int, protocol:
     """
     if len(annotators) < protocol.num_needed:
         raise InputError(
-            f"the protocol ({protocol}) needs {counted(protocol.num_needed, 'annotator')}, there are "
+            f"the protocol ({protocol}) needs {pluralize(protocol.num_needed, 'annotator')}, there are "
             f"{len(annotators)}; choose another"
         )
     votes = np.zeros((len(annotators), num_shots), dtype=bool)
@@ -195,7 +195,7 @@ def convert(
             findings.append(Finding(ERROR, "films left out", film, f"{error}: left out"))
             continue
         if moved := max(distance for _, distance in read):
-            text = f"moved by {counted(moved, 'frame')} at most"
+            text = f"moved by {pluralize(moved, 'frame')} at most"
             findings.append(Finding(NOTE, "scene ends snapped", film, text))
         write_label_file(layout.labels / f"{film}.txt", labels)
         write_shot_file(layout.shots / f"{film}.txt", frames)
@@ -244,7 +244,7 @@ def _run(arguments: argparse.Namespace) -> list[Finding]:
         write_split_file(layout.split, splits)
         built = build_annotations(layout, splits)
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s, %s; rows: %s", counted(len(films), "film"), counted(len(annotators), "annotator"), rows)
+    log.info("%s, %s; rows: %s", pluralize(len(films), "film"), pluralize(len(annotators), "annotator"), rows)
     return [*findings, *split_findings, *built.findings]
 
 
@@ -263,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--form", choices=FORMS, default="auto", help="scene files list first or last shots, or frames")
     group = parser.add_argument_group("settings", "in place of the protocol's")
     group.add_argument("--agreement", choices=AGREEMENTS)
-    group.add_argument("--annotator", type=int, metavar="K", help="counted from 0")
+    group.add_argument("--annotator", type=int, metavar="K", help="pluralize from 0")
     group.add_argument("--min-annotators", type=int, metavar="N", help="that have to agree")
     group.add_argument("--snap", choices=SNAPS)
     group.add_argument("--mark", choices=MARKS)

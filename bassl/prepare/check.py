@@ -20,9 +20,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bassl.console import counted, printable
+from bassl.console import pluralize, printable, run_command
 from bassl.dataset.shot_files import read_shot_frames
-from bassl.endings import exit_status
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, has_errors, text_lines
 from bassl.labels.label_files import read_label_file
@@ -66,14 +65,13 @@ class Report:
             columns = f"{count['films']:>8}{count['shots']:>10}{count['positive']:>12}{count['uncertain']:>11}"
             lines.append(f"{name:<14}{columns}{share:>9}")
         if totals := self.keyframes:
-            lines.append(
-                f"key-frames: {counted(totals['films'], 'film')}, {counted(totals['shots'], 'shot')}, "
-                f"{counted(totals['missing'], 'file')} missing, {totals['broken']} of {totals['looked_at']} looked at "
-                "broken"
-            )
+            counts = (pluralize(totals["films"], "film"), pluralize(totals["shots"], "shot"))
+            missing = pluralize(totals["missing"], "file")
+            broken = f"{totals['broken']} of {totals['looked_at']} looked at broken"
+            lines.append(f"key-frames: {', '.join(counts)}, {missing} missing, {broken}")
         lines += text_lines(self.findings)
         severities = [finding.severity for finding in self.findings]
-        verdict = ", ".join(counted(severities.count(severity), severity) for severity in SEVERITIES)
+        verdict = ", ".join(pluralize(severities.count(severity), severity) for severity in SEVERITIES)
         lines.append(printable(f"{self.data}: {verdict} in {self.seconds:.0f} s"))
         return "\n".join(lines) + "\n"
 
@@ -186,7 +184,7 @@ def _shot_id_digits(files: Iterable[AnnotationFile], report: Report) -> dict[str
     for file in files:
         for film, width in zip(file.rows.films, file.rows.digits.tolist(), strict=True):
             if digits.setdefault(film, width) != width:
-                text = f"shot_id has {counted(width, 'digit')} in anno.{file.name}, {digits[film]} elsewhere"
+                text = f"shot_id has {pluralize(width, 'digit')} in anno.{file.name}, {digits[film]} elsewhere"
                 report.add(ERROR, "digits of shot_id", film, text)
     return digits
 
@@ -204,7 +202,7 @@ def _inspect_keyframes(
         return {}
     folders = set(list_film_folders(layout.keyframes))
     if digits and (rest := folders - set(digits)):
-        text = f"{len(rest)} of {counted(len(folders), 'folder')} without a row, such as {min(rest)}: not inspected"
+        text = f"{len(rest)} of {pluralize(len(folders), 'folder')} without a row, such as {min(rest)}: not inspected"
         report.add(NOTE, "folders without rows", layout.keyframes, text)
     wanted = sorted(set(digits) & folders if digits else folders)
     jobs = [pool.submit(inspect, film, digits.get(film)) for film in wanted]
@@ -274,14 +272,14 @@ def _check_numbers(layout: Layout, films: set[str], report: Report) -> None:
     if not isinstance(numbers, dict) or len(set(map(str, numbers.values()))) < len(numbers):
         report.add(WARNING, "vid2idx", layout.numbers, "does not give every film its own number")
     elif missing := films - set(numbers):
-        text = f"lacks {counted(len(missing), 'film')}, such as {min(missing)}"
+        text = f"lacks {pluralize(len(missing), 'film')}, such as {min(missing)}"
         report.add(WARNING, "vid2idx", layout.numbers, text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    return exit_status(lambda: _check(arguments))
+    return run_command(lambda: _check(arguments))
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
@@ -78,7 +78,7 @@ def check_num_shot(files: Iterable[AnnotationFile], lengths: Mapping[str, int]) 
                 meanings[{1: "index of the last shot", 0: "number of shots"}.get(offset, "neither")].append(film)
     used = [(name, films) for name, films in meanings.items() if films]
     if len(used) > 1 or meanings["neither"]:
-        text = "; ".join(f"{name}: {counted(len(set(films)), 'film')} such as {films[0]}" for name, films in used)
+        text = "; ".join(f"{name}: {pluralize(len(set(films)), 'film')} such as {films[0]}" for name, films in used)
         return [Finding(WARNING, "num_shot", "num_shot", f"means different things ({text}); it is not read")]
     if meanings["number of shots"]:
         return [Finding(NOTE, "num_shot", "num_shot", "is the number of shots everywhere; it is not read")]
@@ -91,7 +91,7 @@ def check_splits(splits: Mapping[str, Labelled], listed: Mapping[str, Sequence[s
     for split, other in combinations(SPLIT_NAMES, 2):
         for film in sorted(set(splits.get(split, ())) & set(splits.get(other, ()))):
             if shared := set(splits[split][film]) & set(splits[other][film]):
-                text = f"{counted(len(shared), 'shot')} in both {split} and {other}"
+                text = f"{pluralize(len(shared), 'shot')} in both {split} and {other}"
                 findings.append(Finding(ERROR, "shots in two splits", film, text))
             else:
                 text = f"has shots in both {split} and {other}: training and test data are of one film"
@@ -113,10 +113,10 @@ def check_labels(rows: Labelled, label_files: Labelled) -> list[Finding]:
         common = set(annotated) & set(filed)
         different = sorted(shot for shot in common if annotated[shot] != filed[shot])
         if different:
-            text = f"{counted(len(different), 'label')} other than the label file's, the first at shot {different[0]}"
+            text = f"{pluralize(len(different), 'label')} other than the label file's, the first at shot {different[0]}"
             findings.append(Finding(ERROR, "annotations and label files differ", film, text))
         if only := len(annotated) + len(filed) - 2 * len(common):
-            text = f"{counted(only, 'shot')} with a label in only one of annotations and label file"
+            text = f"{pluralize(only, 'shot')} with a label in only one of annotations and label file"
             findings.append(Finding(WARNING, "annotations and label files differ", film, text))
     return findings
 
@@ -129,7 +129,7 @@ def check_positives(counts: Mapping[str, Mapping[str, int]], splits: Mapping[str
             findings.append(Finding(WARNING, "no positives", split, "no scene ends in it"))
     without = [film for film, labels in splits.get("test", {}).items() if not any(labels.values())]
     if without and len(without) < len(splits["test"]):
-        text = f"{counted(len(without), 'film')} without a boundary, such as {without[0]}: left out of means over films"
+        text = f"{pluralize(len(without), 'film')} without a boundary, such as {without[0]}: not in means over films"
         findings.append(Finding(NOTE, "no positives", "test", text))
     return findings
 
@@ -168,23 +168,23 @@ def _check_inspection(inspection: FilmInspection) -> list[Finding]:
 
     listing, sizes = inspection.listing, inspection.sizes
     if listing.num_misnamed:
-        text = f"{counted(listing.num_misnamed, 'key-frame')} without the {listing.digits} digits that shot_id has"
+        text = f"{pluralize(listing.num_misnamed, 'key-frame')} without the {listing.digits} digits that shot_id has"
         add(ERROR, "names of key-frames", f"{text}, so training does not find them; make the annotations again")
     if missing := listing.missing():
-        text = f"{counted(len(missing), 'key-frame')} missing, first number {missing[0][1]} of shot {missing[0][0]}"
+        text = f"{pluralize(len(missing), 'key-frame')} missing, first number {missing[0][1]} of shot {missing[0][0]}"
         add(ERROR, "missing key-frames", text)
     for line in inspection.broken:
         add(ERROR, "broken key-frames", line)
     if unnamed := inspection.num_broken - len(inspection.broken):
-        add(ERROR, "broken key-frames", f"and {counted(unnamed, 'more broken key-frame')}")
+        add(ERROR, "broken key-frames", f"and {pluralize(unnamed, 'more broken key-frame')}")
     if len(sizes) > 1:
         (width, height), num_usual = sizes.most_common(1)[0]
-        text = f"{counted(sizes.total() - num_usual, 'key-frame')} not {width}x{height} as the rest"
+        text = f"{pluralize(sizes.total() - num_usual, 'key-frame')} not {width}x{height} as the rest"
         add(WARNING, "sizes of key-frames", f"{text}; readers resize them")
     if small := [size for size in sizes if min(size) < MIN_SIDE]:
         add(WARNING, "sizes of key-frames", f"has key-frames of {small[0][0]}x{small[0][1]} pixels")
     if listing.num_others:
-        add(NOTE, "other files", f"{counted(listing.num_others, 'file')} in its folder other than key-frames")
+        add(NOTE, "other files", f"{pluralize(listing.num_others, 'file')} in its folder other than key-frames")
     return findings
 
 
@@ -228,14 +228,14 @@ def check_stores(
                 stored.add(film)
             except InputError as error:
                 add(ERROR, str(error))
-        counts = (counted(len(store.num_shots), "film"), counted(sum(store.num_shots.values()), "shot"))
+        counts = (pluralize(len(store.num_shots), "film"), pluralize(sum(store.num_shots.values()), "shot"))
         add(NOTE, f"{', '.join(counts)}, {store.dimension} numbers per shot")
         for film in sorted(set(store.num_shots) & set(lengths)):
             if store.num_shots[film] != lengths[film]:
-                add(ERROR, f"{counted(store.num_shots[film], 'shot')} of {film} stored, the film has {lengths[film]}")
+                add(ERROR, f"{pluralize(store.num_shots[film], 'shot')} of {film} stored, the film has {lengths[film]}")
         for split, rows in needed.items():
             if missing := [film for film in rows.films if film not in store.num_shots]:
-                text = f"lacks {len(missing)} of {counted(len(rows.films), 'film')} of {split}, such as {missing[0]}"
+                text = f"lacks {len(missing)} of {pluralize(len(rows.films), 'film')} of {split}, such as {missing[0]}"
                 add(WARNING, text, "films not in a feature store")
             for film, count in zip(rows.films, rows.num_shots.tolist(), strict=True):
                 if store.num_shots.get(film, count) < count:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.files import write_json
@@ -195,7 +195,7 @@ def prepare_all(
             findings.append(Finding(ERROR, "films that failed", source.name, text))
         else:
             jobs.append(FilmJob(source.path, source.name, target, ShotSettings(detector, given)))
-    log.info("%d of %s to prepare", len(jobs), counted(len(sources), "film"))
+    log.info("%d of %s to prepare", len(jobs), pluralize(len(sources), "film"))
     return [*findings, *prepare_films(jobs, num_processes, progress_bar)]
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl import files
 from bassl.errors import InputError
+from bassl.files import lock_folder, write_atomically
 
 NUM_KEYFRAMES = 3  # as in bassl.dataset.keyframes, which imports torch
 SPLIT_NAMES = ("train", "val", "test")
@@ -99,17 +98,10 @@ def write_shot_file(path: Path, frames: IntArray, keyframes: IntArray | None = N
         keyframes = first + np.arange(1, NUM_KEYFRAMES + 1) * ((last - first) // 4)
     table = np.concatenate([frames, keyframes], axis=1)
     text = "".join(" ".join(map(str, row)) + "\n" for row in table.tolist())
-    files.write_atomically(path, lambda temporary: temporary.write_text(text, encoding="ascii"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="ascii"))
 
 
-@contextmanager
-def lock_target(target: Path, job: str = "bassl prepare") -> Iterator[None]:
+def lock_target(target: Path, job: str = "bassl prepare") -> AbstractContextManager[None]:
     """Hold a data set for one run. Raises InputError if another run keeps it."""
-    folder = target / ".prepare"
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(files.locked(folder / "lock"))
-        except BlockingIOError as error:
-            raise InputError(f"another {job} is writing {target}; wait for it, or name another folder") from error
-        yield
+    busy = f"another {job} is writing {target}; wait for it, or name another folder"
+    return lock_folder(target / ".prepare", busy, name="lock")

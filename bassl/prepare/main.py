@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, EXIT_STATUS, Finding, run_and_report
 from bassl.labels.scene_lists import UNITS
@@ -119,7 +119,7 @@ def _from_films(arguments: argparse.Namespace) -> list[Finding]:
 
 def _log_result(built: Built, layout: Layout) -> None:
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s: %s; rows: %s", layout.annotations, counted(len(built.films), "film"), rows or "none")
+    log.info("%s: %s; rows: %s", layout.annotations, pluralize(len(built.films), "film"), rows or "none")
     settings = [f"config.DATA_PATH={layout.root}"]
     if layout != Layout.of(layout.root):
         settings += [f"config.ANNO_PATH={layout.annotations}", f"config.IMG_PATH={layout.keyframes}"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.annotation import is_film_name
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
@@ -122,7 +122,7 @@ def build_annotations(layout: Layout, splits: Splits | None = None, progress_bar
     findings += note_unplaced(labelled, splits)
     unlabelled = sorted({name for part in splits.values() for name in part} - set(labelled))
     if unlabelled and labelled:
-        text = f"{counted(len(unlabelled), 'film')} of the splits without labels, such as {unlabelled[0]}"
+        text = f"{pluralize(len(unlabelled), 'film')} of the splits without labels, such as {unlabelled[0]}"
         findings.append(Finding(WARNING, "films without labels", "split", text))
 
     # 3. rows
@@ -151,7 +151,7 @@ def _list_all_keyframes(layout: Layout, findings: list[Finding], progress_bar: b
         listings[name] = listing
         if missing := listing.missing():
             shot, keyframe = missing[0]
-            text = f"{counted(len(missing), 'key-frame')} missing, first number {keyframe} of shot {shot}"
+            text = f"{pluralize(len(missing), 'key-frame')} missing, first number {keyframe} of shot {shot}"
             findings.append(Finding(ERROR, "missing key-frames", name, text))
     return listings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.labels.film_names import find_film
@@ -57,7 +57,7 @@ class LabelSource:
                 f"{self.path} names none of the films here: it has {_join(list(self.parts))}, here are {_join(films)}; "
                 "call them by name or file name"
             )
-        text = f"names {counted(len(unmatched), 'film')} not here, such as {unmatched[0][:80]!r}" if unmatched else ""
+        text = f"names {pluralize(len(unmatched), 'film')} not here, such as {unmatched[0][:80]!r}" if unmatched else ""
         return chosen, [Finding(WARNING, "labels of other films", str(self.path), text)] if unmatched else []
 
 
@@ -97,7 +97,7 @@ def import_labels(target: Path, source: LabelSource, films: Sequence[str]) -> li
     chosen, findings = source.match(films)
     if unnamed := sorted(set(films) - set(chosen)):
         num_kept = sum((layout.labels / f"{film}.txt").is_file() for film in unnamed)
-        text = f"names no labels for {counted(len(unnamed), 'film')}, such as {unnamed[0]}"
+        text = f"names no labels for {pluralize(len(unnamed), 'film')}, such as {unnamed[0]}"
         text += f"; {num_kept} of them have labels already and keep them" if num_kept else ""
         findings.append(Finding(NOTE, "films without labels", str(source.path), text))
     for film, name in chosen.items():

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.files import write_json
 from bassl.labels.film_names import find_film
@@ -119,13 +119,13 @@ def fit_splits(splits: Splits, films: Iterable[str]) -> tuple[dict[str, list[str
     for split, listed in splits.items():
         matched = {text: find_film(text, known) for text in listed}
         if missing := [text for text, film in matched.items() if film is None]:
-            text = f"{split} lists {counted(len(missing), 'missing film')}, such as {missing[0]!r}"
+            text = f"{split} lists {pluralize(len(missing), 'missing film')}, such as {missing[0]!r}"
             findings.append(Finding(WARNING, "missing films", "split", text))
         fitted[split] = sorted({film for film in matched.values() if film is not None})
     listed_in_all = fitted.pop("all", [])
     placed = [film for members in fitted.values() for film in members]
     if unplaced := sorted(set(listed_in_all) - set(placed)):
-        text = f"{counted(len(unplaced), 'film')} in all, but in none of train, val and test, such as {unplaced[0]}"
+        text = f"{pluralize(len(unplaced), 'film')} in all, but in none of train, val and test, such as {unplaced[0]}"
         findings.append(Finding(WARNING, "films in no split", "split", text))
     for film in sorted({film for film in placed if placed.count(film) > 1}):
         places = [split for split in SPLIT_NAMES if film in fitted.get(split, ())]
@@ -182,7 +182,7 @@ def note_unplaced(films: Iterable[str], splits: Splits) -> list[Finding]:
     rest = sorted(set(films) - {film for split in SPLIT_NAMES for film in splits.get(split, ())})
     if not rest:
         return []
-    text = f"{counted(len(rest), 'labelled film')} in no split, such as {rest[0]}"
+    text = f"{pluralize(len(rest), 'labelled film')} in no split, such as {rest[0]}"
     return [Finding(NOTE, "films in no split", "split", text)]
 
 

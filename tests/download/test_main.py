@@ -211,9 +211,8 @@ def test_after_a_full_disk_the_next_call_resumes(server, target, tmp_path, monke
 
 def test_two_calls_on_one_target_do_not_mix(server, target, tmp_path, monkeypatch, capsys):
     url = add(server, tmp_path, "a.tar", FRAMES)
-    (target / ".download").mkdir(parents=True)
     monkeypatch.setattr(files_module, "LOCK_PATIENCE", 0.0)
-    with files_module.locked(target / ".download" / "lock"):
+    with files_module.lock_folder(target / ".download", "", "lock"):
         assert call(target, "--keyframes", url) == 2
     assert f"another download into {target} is running" in capsys.readouterr().err
     assert server.requests == []
