@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bassl.dataset.annotation import is_film_name
 from bassl.errors import InputError
-from bassl.labels.film_names import MAX_BYTES, film_name_of, find_collisions, find_film, match_file, safe_film_name
+from bassl.labels.film_names import MAX_BYTES, find_collisions, find_film, match_file, safe_film_name
 
 MALICIOUS = ["../../etc/passwd", "..", "", "a\nb", "<script>alert(1)</script>", "'; rm -rf ~; '", 'a"b', "C:\\Windows"]
 MALICIOUS += ["$(reboot)", "a\x00b", "con", "-rf", ".hidden", "\udcff", "a/../b", "x" * 5000, "é" * 300]
@@ -37,16 +37,6 @@ def test_ordinary_names_stay_as_they_are() -> None:
     for name in ("tt0048545", "big_buck_bunny", "Amélie.2001", "Война-и-мир"):
         assert safe_film_name(name) == name
     assert safe_film_name("Dr. No (1962)") == "Dr._No_1962"
-
-
-def test_names_that_were_cut_stay_distinct() -> None:
-    assert safe_film_name("x" * 500 + "a") != safe_film_name("x" * 500 + "b")
-    assert safe_film_name("???") != safe_film_name("!!!!")
-
-
-def test_the_folder_can_be_part_of_the_name() -> None:
-    assert film_name_of(PurePosixPath("disc1/a.mp4")) == "a"
-    assert film_name_of(PurePosixPath("disc1/a.mp4"), by_path=True) == "disc1_a"
 
 
 def test_films_that_would_share_a_folder_collide() -> None:

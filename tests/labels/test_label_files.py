@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding, text_lines
@@ -56,15 +53,6 @@ def test_labels_fit_the_films_length(labels: dict[int, int], fitted: list[int], 
     array, findings = fit_labels(labels, 4, "film")
     assert array.tolist() == fitted
     assert [finding.severity for finding in findings] == severities
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(alphabet="019- ,\nx٣", max_size=40))
-def test_any_text_is_labels_or_refused(tmp_path: Path, text: str) -> None:
-    with suppress(InputError):
-        labels = read_label_file(write(tmp_path, text))
-        assert set(labels.values()) <= {-1, 0, 1}
-        assert min(labels) >= 0
 
 
 def test_written_labels_are_read_again(tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bassl.errors import InputError
 from bassl.labels.label_files import NO_LABEL
@@ -81,21 +78,6 @@ def test_scene_files_that_cannot_be_right_are_refused(tmp_path: Path, text: str,
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_scene_file(path, FRAMES, form)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    text=st.text(alphabet="0123456789,; \t\n-x", max_size=30),
-    form=st.sampled_from(["auto", "first", "last", "frames"]),
-    num_shots=st.integers(1, 12),
-)
-def test_any_scene_file_is_shots_of_the_film_or_refused(tmp_path: Path, text: str, form: str, num_shots: int) -> None:
-    path = tmp_path / "scenes.txt"
-    path.write_text(text)
-    with suppress(InputError):
-        shots, _ = read_scene_file(path, shot_frames(num_shots), form)
-        assert ((shots >= 0) & (shots < num_shots)).all()
-        assert len(np.unique(shots)) == len(shots)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bassl.errors import InputError
 from bassl.prepare.films import find_films
 from tests.prepare.making import LENGTHS, prepare, tree_bytes
 
@@ -90,10 +89,3 @@ def test_links_and_repeated_places_are_one_film(films: Path, monkeypatch: pytest
     sources, findings = find_films([Path("films"), films / "one.mp4", Path("films/../films/one.mp4")])
     assert [source.name for source in sources] == sorted(LENGTHS)
     assert [(finding.severity, finding.about) for finding in findings] == [("note", "zwei"), ("note", "a_link")]
-
-
-def test_places_without_films_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        find_films([tmp_path / "nowhere"])
-    with pytest.raises(InputError, match="there are no films in"):
-        find_films([tmp_path])

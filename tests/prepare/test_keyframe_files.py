@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bassl.prepare.keyframe_files import inspect_film, list_film_folders, list_keyframes, read_image_size
+from bassl.prepare.keyframe_files import inspect_film, list_keyframes, read_image_size
 from tests.prepare.making import JPEG, jpeg, make_film
 
 
@@ -108,10 +108,3 @@ def test_a_stray_huge_number_does_not_fill_the_memory(tmp_path: Path) -> None:
     listing = list_keyframes(folder, 4)
     assert listing.num_others == 1
     np.testing.assert_array_equal(listing.present, np.ones((3, 3), bool))
-
-
-def test_work_in_progress_is_no_film(tmp_path: Path) -> None:
-    for name in ("b", "a", ".partial-c"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "file").write_text("")
-    assert list_film_folders(tmp_path) == ["a", "b"]

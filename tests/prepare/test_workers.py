@@ -12,7 +12,6 @@ from bassl.prepare import workers
 from bassl.prepare.film import FilmJob, is_done
 from bassl.prepare.workers import prepare_films
 from bassl.video.settings import ShotSettings
-from tests.prepare.making import tree_bytes
 from tests.video.clips import write_clip
 
 real_work = workers._work
@@ -54,14 +53,3 @@ def test_a_full_disk_ends_the_run_and_names_the_file(tmp_path: Path, monkeypatch
         prepare_films(jobs_for(tmp_path, "a", "b"), 1)
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(tmp_path / "data" / "240P_frames" / ".partial-a" / "shot_0000_img_0.jpg")
-
-
-def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
-    jobs = jobs_for(tmp_path, "a", "b")
-    trees = []
-    for num_processes in (2, 1):
-        assert prepare_films(jobs, num_processes) == []
-        trees.append(tree_bytes(tmp_path / "data", hidden=True))
-        (tmp_path / "data").rename(tmp_path / str(num_processes))
-    assert trees[0] == trees[1]
-    assert len(trees[0]) == 2 * (9 + 1 + 1)
