@@ -172,7 +172,7 @@ def _first_films(annotations: Annotations, number: int) -> Annotations:
         raise InputError(
             f"config.TRAIN.NUM_FILMS={number}, but anno.train has only {len(annotations.films)} films; set it lower"
         )
-    return annotations.select(annotations.film < number)
+    return annotations.first_films(number)
 
 
 def build_data(

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
-from bassl.labels.findings import Finding
-from bassl.prepare.options import EXIT, finish
+from bassl.labels.findings import EXIT_STATUS, Finding, run_and_report
 from bassl.procedural.difficulty import DEFAULT
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ Equal settings give equal files. An interrupted command resumes when called agai
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    return finish(lambda: _write(arguments))
+    return run_and_report(lambda: _write(arguments))
 
 
 def _write(arguments: argparse.Namespace) -> list[Finding]:
@@ -57,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m bassl.procedural.main",
         description=ABOUT,
-        epilog=EXIT,
+        epilog=EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, shares, split_names = parser.add_argument, (0.6, 0.2, 0.2), ("TRAIN", "VAL", "TEST")

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.label_files import write_label_file
-from bassl.prepare.film import JPEG_QUALITY, clear, partial_folder, sweep
-from bassl.prepare.layout import Layout, alone, keyframe_name, write_shot_file
+from bassl.prepare.film import JPEG_QUALITY, partial_folder, remove_film, remove_partial_films
+from bassl.prepare.films import check_settings
+from bassl.prepare.layout import Layout, keyframe_name, lock_target, write_shot_file
 from bassl.prepare.movienet import Built, build_annotations
-from bassl.prepare.own_films import settle
 from bassl.prepare.splits import draw_splits, write_split_file
 from bassl.procedural.difficulty import DEFAULT
 from bassl.procedural.picture import Camera
@@ -73,9 +73,9 @@ def write_data_set(target: Path, data: DataSet, num_processes: int = 1, progress
     """
     layout = Layout.of(target)
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(data).items()}
-    with alone(target, JOB):
-        sweep(target)
-        settle(target, {"source": SOURCE, **settings})
+    with lock_target(target, JOB):
+        remove_partial_films(target)
+        check_settings(target, {"source": SOURCE, **settings})
         missing = [film for film, name in enumerate(data.films) if not _is_complete(layout, name)]
         with _film_map(num_processes) as film_map:
             drawn = film_map(partial(write_film, target, data), missing)
@@ -95,7 +95,7 @@ def write_film(target: Path, data: DataSet, number: int) -> None:
     layout, name = Layout.of(target), data.films[number]
     film = plan_film(data.seed, number, data.num_shots, data.difficulty)
     camera, folder = Camera(film, data.width, data.height), partial_folder(target, name)
-    clear(target, name)
+    remove_film(target, name)
     folder.mkdir(parents=True)
     try:
         for shot in range(data.num_shots):
@@ -105,7 +105,7 @@ def write_film(target: Path, data: DataSet, number: int) -> None:
         write_label_file(layout.labels / f"{name}.txt", film.labels)
         write_shot_file(layout.shots / f"{name}.txt", film.frames)
     except BaseException:
-        clear(target, name)
+        remove_film(target, name)
         raise
 
 

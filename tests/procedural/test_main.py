@@ -134,7 +134,7 @@ def test_invalid_numbers_are_one_error_before_anything_is_written(
 def test_other_settings_are_refused_where_films_lie(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = hashes(drawn)
     assert command.main(["--target", str(drawn), *SMALL, "--difficulty", "0.9"]) == 2
-    assert "was prepared with difficulty 0.5, now it is 0.9; name another --target" in capsys.readouterr().err
+    assert "was prepared with difficulty 0.5, now it is 0.9; name another folder" in capsys.readouterr().err
     assert hashes(drawn) == before
 
 
