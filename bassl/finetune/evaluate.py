@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Evaluate a fine-tuned model, or the pseudo-boundary head of a pre-trained one, on test without training."""
-=======
 """Evaluation on test without training: a fine-tuned model, a pre-trained one by its pseudo-boundary head, or none."""
->>>>>>> main
 
 from __future__ import annotations
 

@@ -151,45 +151,6 @@ def refuse_to_replace(run: RunFolder) -> None:
         )
 
 
-<<<<<<< HEAD
-def write_report(
-    folder: Path,
-    module: FinetuneModule,
-    split: Split,
-    baseline: Mapping[str, float],
-    *,
-    kind: str = FINETUNED,
-    checkpoint: Path | None = None,
-) -> None:
-    """Write `all_score.json` and `predictions.csv` of a split, and log its scores as a table."""
-    evaluation = module.evaluations[split.name]
-    results = evaluation.results
-    scores = {
-        "kind": kind,
-        "model": _identity(checkpoint),
-        "epoch": module.trained_epochs,
-        split.name: {name: _number(value) for name, value in results.items()},
-        "threshold": module.threshold,
-        "val": module.metadata.get("val"),
-        "training_free": {name: _number(value) for name, value in baseline.items()},
-        "threshold_from_val": module.metadata.get("threshold"),
-    }
-    write_json(folder / "all_score.json", scores)
-    write_atomically(folder / "predictions.csv", lambda path: write_predictions(path, evaluation.predictions, split))
-    names = [name for name in SHOWN if name in results]
-    lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
-    title_of_model = "model" if kind == FINETUNED else kind
-    for title, row in ((title_of_model, results), ("training-free", baseline)):
-        if row:
-            lines.append(
-                f"{title:14}" + "".join(f"{100 * row[name]:11.2f}" if name in row else f"{'-':>11}" for name in names)
-            )
-    log.info("%s (%%, %d shots):\n%s", split.name, len(split.annotations), "\n".join(lines))
-    log.info("scores: %s\npredictions: %s", folder / "all_score.json", folder / "predictions.csv")
-
-
-=======
->>>>>>> main
 def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:
     """Write one row per shot (film, shot, probability, label), sorted by film and shot."""
     order = np.lexsort((predictions.shot, predictions.film))
@@ -209,12 +170,6 @@ def _identity(checkpoint: Path | None) -> dict[str, str] | None:
     return {"path": str(checkpoint), "sha256": sha256_of(checkpoint)}
 
 
-<<<<<<< HEAD
-def _number(value: float) -> float | None:
-    """Map NaN, a metric without anything to measure, to null in JSON."""
-    return None if math.isnan(value) else value
-=======
 def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Replace NaN, a metric without anything to measure, by null."""
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
->>>>>>> main

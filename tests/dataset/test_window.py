@@ -2,14 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bassl.config.resolve import resolve_pretrain
 from hypothesis import given
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
-from bassl.config.load import load
-=======
->>>>>>> main
 from bassl.dataset.window import (
     WindowSpec,
     clipped_window,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bassl.config.entry import plain
 from torch.utils.tensorboard import SummaryWriter
 
 from bassl.config.load import load

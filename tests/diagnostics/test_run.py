@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD
-from bassl.config.plan import FinetunePlan, PretrainPlan
-
-=======
 
 from bassl.config.schema import Finetune, Pretrain
->>>>>>> main
 from bassl.dataset.annotation import read_annotations
 from bassl.diagnostics.run import FinishedRun, read_predictions, recorded_config
 from bassl.errors import InputError

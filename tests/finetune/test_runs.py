@@ -26,7 +26,7 @@ from bassl.finetune.scorer import build_scorer
 from bassl.model.checkpoint import read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.heads import boundary_head
-from bassl.model.loading import stored_scorer
+from bassl.model.loading import load_scorer
 from bassl.plots.scalars import read_scalars
 from tests.movienet import FILMS
 from tests.runs import SMALL_CRN, finetune_overrides
@@ -133,16 +133,14 @@ def test_the_last_weights_are_scored_also_if_no_evaluation_fell_on_them(
     assert scores(tmp_path, "again") == scores(tmp_path)
 
 
-def test_scores_are_the_softmax_of_the_model_on_clipped_windows(
-    run: Run, features: Path, tmp_path: Path
-) -> None:
+def test_scores_are_the_softmax_of_the_model_on_clipped_windows(run: Run, features: Path, tmp_path: Path) -> None:
     assert run(tmp_path, "config.MODEL.scorer=crn+similarity") == 0
     checkpoint = read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel")
     film, num_shots = list(FILMS.items())[2]
     shots = torch.from_numpy(np.load(features / f"{film}.npy"))
     windows = torch.stack([shots[clipped_window(shot, num_shots)] for shot in range(num_shots - 1)])
     with torch.no_grad():
-        expected = stored_scorer(checkpoint).eval()(windows).softmax(1)[:, 1]
+        expected = load_scorer(checkpoint).eval()(windows).softmax(1)[:, 1]
     with (tmp_path / "finetune" / "logs" / "devel" / "predictions.csv").open(newline="") as file:
         np.testing.assert_allclose([float(row["probability"]) for row in csv.DictReader(file)], expected, atol=2e-6)
     # The similarity head is centred by the training film alone.
@@ -157,7 +155,7 @@ def test_a_transferred_crn_keeps_its_sizes_when_the_tuned_model_is_read_again(ru
     assert (trn["hidden_size"], trn["num_attention_heads"], trn["intermediate_size"]) == (32, 4, 64)
     assert run(tmp_path, "+config.LOAD_FROM=devel", "config.EXPR_NAME=again", sizes=False) == 0
     assert scores(tmp_path, "again") == scores(tmp_path)
-    crn = stored_scorer(read_checkpoint(folder)).crn
+    crn = load_scorer(read_checkpoint(folder)).crn
     assert crn is not None
     assert crn.num_heads == crn.encoder.layer[0].attention["self"].num_heads == 4
 

@@ -8,22 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._mode_utils import no_dispatch
 
 from bassl.config.load import load
 from bassl.config.methods import method_of
-from bassl.dataset.augmentation import AugmentationSettings, draw_view, join_views, stack_views
-from bassl.dataset.movienet import FilmChunk, PretrainBatch
-=======
-from bassl.config.resolve import resolve_pretrain
-
-from bassl.config.load import load
 from bassl.dataset.augmentation import AugmentationSettings, concatenate_params, draw_params, stack_params
-from bassl.dataset.movienet import PretrainBatch
->>>>>>> main
+from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.distributed import rank
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
@@ -73,11 +65,11 @@ def module_of(*overrides: str, encoder: Any = TinyEncoder, logged: dict[str, Any
 def small_batch(num_views: int = 2, num_shots: int = 1) -> PretrainBatch:
     rng = np.random.default_rng(0)
     settings = AugmentationSettings(size=32)
-    draws = [join_views([draw_view(1, 40, 40, settings, rng) for _ in range(num_views)]) for _ in range(4)]
+    draws = [concatenate_params([draw_params(1, 40, 40, settings, rng) for _ in range(num_views)]) for _ in range(4)]
     for coin in (draws[0].flip, draws[0].jitter, draws[0].blur):
         coin[:] = True  # one sample takes all of the augmentation
     pixels = torch.from_numpy(rng.integers(256, size=(4, num_views, 3, 32, 32), dtype=np.uint8))
-    return PretrainBatch(pixels, stack_views(draws), torch.ones(4, num_shots))
+    return PretrainBatch(pixels, stack_params(draws), torch.ones(4, num_shots))
 
 
 def test_draws_are_alike_on_all_ranks_and_differ_between_steps_and_epochs_and_dropout_between_ranks() -> None:
@@ -226,7 +218,6 @@ def test_every_trained_parameter_gets_a_gradient(overrides: list[str], trains_ma
         assert module.crn.shot_embedding.mask_embedding.weight.requires_grad is trains_mask
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("method", ["bassl", "bassl_shotcol", "shotcol", "temporal", "instance"])
 def test_the_default_model_of_a_method_has_the_published_names_and_shapes(method: str) -> None:
     ignored = ("num_batches_tracked", "pos_ids", "attention_mask")
@@ -239,14 +230,6 @@ def test_the_default_model_of_a_method_has_the_published_names_and_shapes(method
     assert {name: shape for name, shape in ours.items() if name.rsplit(".", 1)[-1] not in ignored} == {
         name: shape for name, shape in recorded.items() if name.rsplit(".", 1)[-1] not in ignored
     }
-=======
-def small_batch() -> PretrainBatch:
-    rng = np.random.default_rng(0)
-    settings = AugmentationSettings(size=32)
-    draws = [concatenate_params([draw_params(1, 40, 40, settings, rng) for _ in range(2)]) for _ in range(4)]
-    pixels = torch.from_numpy(rng.integers(256, size=(4, 2, 3, 32, 32), dtype=np.uint8))
-    return PretrainBatch(pixels, stack_params(draws), torch.zeros(4, 1))
->>>>>>> main
 
 
 def test_the_model_follows_the_configuration() -> None:

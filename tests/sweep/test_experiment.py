@@ -4,14 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from bassl.config.resolve import resolve_finetune, resolve_pretrain
 
-<<<<<<< HEAD
-from bassl.config.load import FOLDER
-=======
 from bassl.config.batches import scaled_lr
 from bassl.config.methods import method_of
->>>>>>> main
 from bassl.errors import InputError
 from bassl.sweep.experiment import EXPERIMENTS, read_experiment, shipped_experiments
 from bassl.sweep.runs import Run, plan_runs

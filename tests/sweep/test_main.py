@@ -9,14 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bassl.config.locations import PACKAGE
 from PIL import Image
 
 from bassl.config.load import load
-<<<<<<< HEAD
-=======
 from bassl.config.paths import PACKAGE
->>>>>>> main
 from bassl.model.checkpoint import read_checkpoint
 from bassl.sweep import main as sweep_main
 from bassl.sweep.folder import SweepFolder
