@@ -17,6 +17,7 @@ ACCUMULATE = "config.TRAINER.accumulate_grad_batches"
 CRN = "config.MODEL.contextual_relation_network.enabled"
 HIDDEN = "config.MODEL.contextual_relation_network.params.trn.hidden_size=100"
 LIMIT = "config.TRAINER.limit_train_batches=3"
+PROJECTION = "config.MODEL.contextual_relation_network.projection=64"
 NAME = "config.LOSS.sampling_method.name"
 LOSSES = [
     f"config.LOSS.{loss}.enabled"
@@ -79,6 +80,8 @@ def test_ends_of_a_range_are_inside() -> None:
     ("finetune", ["config.PRETRAINED_LOAD_FROM=null"], "nothing to fine-tune: set config.PRETRAINED_LOAD_FROM="),
     ("finetune", ["config.PRETRAINED_LOAD_FROM=null", "config.FEATURE_PATH=/f", "config.USE_RAW_SHOT=true"], "encoder"),
     ("finetune", ["config.ZERO_SHOT=true", "config.LOAD_FROM=tuned"], "config.ZERO_SHOT=true evaluates"),
+    ("finetune", ["config.USE_RAW_SHOT=true", "config.MODEL.scorer=structure"], "cannot score whole films"),
+    ("finetune", [PROJECTION, "config.MODEL.contextual_relation_network.transfer=true"], "reads features as they are"),
     ("finetune", ["config.TEST.THRESHOLD=val"], "=val needs config.TEST.SELECT_ON=val"),
     ("finetune", ["config.TEST.THRESHOLD=val", "config.ZERO_SHOT=true"], "reads no val"),
     ("finetune", ["config.TEST.SELECT_ON=val", "config.TEST.VAL_FREQ=5", "config.TRAINER.max_epochs=4"], "VAL_FREQ=5"),
