@@ -20,8 +20,8 @@ from bassl.dataset.transform import TEST_CROP, TEST_RESIZE, normalize, resize_an
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import architecture_of, stored_encoder, stored_scorer, zero_shot_scorer
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import architecture_of, load_encoder, load_scorer, zero_shot_scorer
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.model.similarity import boundary_probabilities
 from bassl.segment.device import ComputeDevice, choose_device
@@ -128,7 +128,7 @@ def load_reference(reference: ModelReference, device: str = "auto") -> SceneMode
     source, network = _encoder(reference, tuned)
     stored = _stored(tuned) or _stored(source)
     scorer, kind = _scorer(tuned)
-    tell_unused(tuned, source)
+    log_unused_keys(tuned, source)
     if scorer is not None and scorer.input_dim != network.feature_dim:
         raise InputError(
             f"{reference.checkpoint} reads features of {scorer.input_dim} numbers a shot, the encoder makes "
@@ -172,7 +172,7 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
     if tuned is not None and architecture_of(tuned).encoder_depth is not None:
         if reference.encoder is not None:
             raise InputError(f"{tuned.path} brings its own encoder; leave --encoder {_shown(reference.encoder)} out")
-        return tuned, stored_encoder(tuned)
+        return tuned, load_encoder(tuned)
     wanted = (_stored(tuned).get("feature_model") or {}) if tuned is not None else {}
     if reference.encoder is None:
         name = f", {wanted['name']}" if wanted.get("name") else ""
@@ -188,7 +188,7 @@ def _encoder(reference: ModelReference, tuned: Checkpoint | None) -> tuple[Check
             f"{reference.checkpoint} was trained on features of {wanted.get('name')} (sha256 "
             f"{wanted['sha256'][:12]}...), and {source.path} is another checkpoint: its scores would mean nothing"
         )
-    return source, stored_encoder(source)
+    return source, load_encoder(source)
 
 
 def _imagenet_encoder() -> ShotEncoder:
@@ -207,7 +207,7 @@ def _scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | None, str]:
     if checkpoint is None:
         return None, TRAINING_FREE
     if {name.split(".")[0] for name in checkpoint.state_dict} & {"head_sbd", "similarity"}:
-        return stored_scorer(checkpoint), FINETUNED
+        return load_scorer(checkpoint), FINETUNED
     scorer = zero_shot_scorer(checkpoint)
     return scorer, TRAINING_FREE if scorer is None else ZERO_SHOT
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.model.checkpoint_names import NAMES
+from bassl.model import CHECKPOINT_NAMES as NAMES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOTS = (PACKAGE / "finetune" / "ckpt", PACKAGE / "pretrain" / "ckpt")

@@ -10,10 +10,10 @@ from unittest.mock import patch
 import pytest
 import pytorch_lightning as pl
 import yaml
+from bassl.config.entry import help_text, plain, start
 from omegaconf import DictConfig
 
 import bassl
-from bassl.config.entry import help_text, plain, start
 from bassl.config.load import GROUPS, known_keys, load
 from bassl.config.schema import JOBS
 from bassl.console import format_error
