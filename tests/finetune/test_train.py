@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from bassl.config.load import load
 from bassl.config.plan import FinetunePlan
 from bassl.config.resolve import resolve_finetune
+
+from bassl.config.load import load
 from bassl.dataset.window import clipped_window
 from bassl.diagnostics.run import FinishedRun
 from bassl.files import sha256_of

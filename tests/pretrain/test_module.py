@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bassl.config.resolve import resolve_pretrain
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_pretrain
 from bassl.dataset.augmentation import AugmentationSettings, concatenate_params, draw_params, stack_params
 from bassl.dataset.movienet import PretrainBatch
 from bassl.distributed import rank
