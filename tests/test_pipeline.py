@@ -22,7 +22,7 @@ from bassl.model.loading import load_encoder
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.knn import same_scene_precision
-from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
+from tests.runs import FINETUNING, all_scalars, extract_overrides, finetune_overrides, pretrain_overrides
 
 
 def pretrain(data: Path, out: Path, *more: str) -> int:
@@ -78,7 +78,8 @@ def test_learning_rates_follow_their_schedules_step_by_step(ran: Path) -> None:
     cases = (("pretrain", 0.3 * 4 / 256, 4), ("finetune", 0.001 * 8 / 256, 8))
     for job, peak, num_steps in cases:
         expected = [peak * 0.5 * (1 + np.cos(np.pi * step / num_steps)) for step in range(num_steps)]
-        np.testing.assert_allclose(scalars(ran / job / "logs" / "devel")["train/lr"], expected, rtol=1e-6, err_msg=job)
+        logged = [value for name, value in all_scalars(ran / job).items() if name.startswith("train/lr at ")]
+        np.testing.assert_allclose(logged, expected, rtol=1e-6, err_msg=job)
 
 
 def test_knn_validation_measures_the_films_of_the_test_rows(ran: Path, tiny_movienet: Path) -> None:
@@ -118,7 +119,7 @@ def test_fine_tuning_scores_every_test_row_once(ran: Path) -> None:
     found = scores(ran)
     assert found["epoch"] == 2
     assert {"AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots"} <= set(found["test"])
-    assert found["training_free"].keys() == {"AP", "mAP", "AUC"}
+    assert {"AP", "mAP", "AUC"} <= found["training_free"].keys()
 
 
 def test_the_pre_trained_crn_is_transferred_and_the_fine_tuned_file_is_a_whole_model(ran: Path) -> None:
@@ -134,7 +135,9 @@ def test_the_pre_trained_crn_is_transferred_and_the_fine_tuned_file_is_a_whole_m
 def test_evaluation_alone_repeats_the_scores(ran: Path, tiny_movienet: Path) -> None:
     status = finetune(tiny_movienet, ran, "config.LOAD_FROM=devel", "config.EXPR_NAME=again")
     assert status == 0
-    assert scores(ran, "again") == scores(ran)
+    first, second = scores(ran), scores(ran, "again")
+    assert first["model"].pop("path") and second["model"].pop("path")
+    assert second == first
 
 
 def test_a_run_that_is_at_its_end_says_that_nothing_was_left_to_train(
@@ -146,7 +149,7 @@ def test_a_run_that_is_at_its_end_says_that_nothing_was_left_to_train(
         ("finetune", lambda *more: finetune(tiny_movienet, ran, "config.PRETRAINED_LOAD_FROM=devel", *more)),
     ):
         last = ran / job / "ckpt" / "devel" / "last.ckpt"
-        epochs = [] if job == "pretrain" else ["config.TRAINER.max_epochs=3"]
+        epochs = [] if job == "pretrain" else ["config.TRAINER.max_epochs=2"]
         caplog.clear()
         with caplog.at_level("INFO"):
             assert again(f"config.RESUME={last}", "config.EXPR_NAME=again", *epochs) == 0
@@ -234,7 +237,7 @@ def test_a_published_checkpoint_is_used_by_its_name(ran: Path, tiny_movienet: Pa
     tree = {"MODEL": {"contextual_relation_network": {"params": {"trn": trn}}}, "WHATEVER": {"x": 1}}
     (folder / "config.json").write_text(json.dumps(tree))
     assert extract(tiny_movienet, tmp_path, "config.LOAD_FROM=bassl") == 0
-    assert finetune(tiny_movienet, tmp_path, "config.PRETRAINED_LOAD_FROM=bassl", "config.TRAINER.max_epochs=3") == 0
+    assert finetune(tiny_movienet, tmp_path, *FINETUNING, "config.PRETRAINED_LOAD_FROM=bassl") == 0
     assert scores(tmp_path)["test"] == scores(ran)["test"]
 
 
