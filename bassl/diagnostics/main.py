@@ -30,7 +30,7 @@ precision and, after extraction, the last three. What a run has no data for is l
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status (see `bassl.endings`)."""
+    """Entry point; returns the exit status (see `bassl.console`)."""
     given = _parser().parse_intermixed_args(argv)
     return run_command(lambda: _draw(given), "draw again")
 
