@@ -55,6 +55,7 @@ def check_finetune(config: Finetune) -> None:
             )
     check_name("config.EXPR_NAME", run_name(config))
     _check_threshold(config)
+    _check_few_labels(config)
     _check_heads(config.MODEL.contextual_relation_network.params.trn)
     _check_crop(config.TRANSFORM.test)
 
@@ -76,6 +77,17 @@ def _check_source(config: Finetune) -> None:
             "config.ZERO_SHOT=true evaluates config.PRETRAINED_LOAD_FROM or config.FEATURE_PATH: leave "
             "config.LOAD_FROM out"
         )
+
+
+def _check_few_labels(config: Finetune) -> None:
+    crn, scorer = config.MODEL.contextual_relation_network, config.MODEL.scorer
+    if crn.projection is not None and crn.transfer:
+        raise InputError(
+            "config.MODEL.contextual_relation_network.transfer=true starts from a CRN that reads features as they are; "
+            "leave it out, or set config.MODEL.contextual_relation_network.projection=null"
+        )
+    if config.USE_RAW_SHOT and not config.evaluates and (scorer == "structure" or crn.projection is not None):
+        raise InputError("config.USE_RAW_SHOT=true cannot score whole films; extract features and leave it out")
 
 
 def _check_threshold(config: Finetune) -> None:

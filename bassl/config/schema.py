@@ -429,6 +429,7 @@ class FinetuneOptimizer:
 class FinetuneTrain:
     """Labelled samples and optimiser."""
 
+    NUM_FILMS: int | None = between(1)
     BATCH_SIZE: BatchSize
     NUM_WORKERS: int = between(0)
     OPTIMIZER: FinetuneOptimizer
@@ -456,9 +457,17 @@ class Similarity:
 
 
 @dataclass(kw_only=True)
+class Structure:
+    """The structure scorer."""
+
+    strength: float = above(0)
+
+
+@dataclass(kw_only=True)
 class FinetuneCrn:
     """The contextual relation network of fine-tuning."""
 
+    projection: int | None = between(1)
     transfer: bool | None
     params: TrnParams
 
@@ -467,8 +476,9 @@ class FinetuneCrn:
 class FinetuneModel:
     """What scores a window."""
 
-    scorer: str = one_of("crn", "similarity", "crn+similarity")
+    scorer: str = one_of("crn", "similarity", "crn+similarity", "structure")
     similarity: Similarity
+    structure: Structure
     contextual_relation_network: FinetuneCrn
 
 

@@ -57,6 +57,11 @@ class Annotations:
         """Keep some of the rows, by mask or index; the films and their lengths stay."""
         return replace(self, film=self.film[rows], shot=self.shot[rows], label=self.label[rows], scene=self.scene[rows])
 
+    def first_films(self, number: int) -> Annotations:
+        """Keep the rows of the first films, in the order in which films appear."""
+        kept = self.select(self.film < number)
+        return replace(kept, films=self.films[:number], num_shots=self.num_shots[:number], digits=self.digits[:number])
+
     def with_num_shots(self, num_shots: Mapping[str, int], source: str) -> Annotations:
         """Replace the lengths of the films that a better source knows (shot files, feature store).
 

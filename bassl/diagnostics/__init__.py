@@ -1,1 +1,1 @@
-"""Pictures and tables about a finished run: `python -m bassl.diagnostics.main --help`."""
+"""Draw a finished run: `python -m bassl.diagnostics.main --help`. `run.py` reads it, `pictures.py` draws it."""

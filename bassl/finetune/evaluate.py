@@ -16,13 +16,14 @@ from bassl.console import setup_logging
 from bassl.dataset.datamodule import fingerprint
 from bassl.errors import InputError
 from bassl.finetune.decoding import posterior_metrics, posterior_predictions
-from bassl.finetune.inputs import Window, build_data, open_store, read_splits
+from bassl.finetune.few_labels import evaluate_structure
+from bassl.finetune.inputs import Window, build_data, centered_table, open_store, read_splits
 from bassl.finetune.module import Evaluation, FinetuneModule
 from bassl.finetune.report import FINETUNED, TRAINING_FREE, ZERO_SHOT, Scored, refuse_to_replace, report
 from bassl.finetune.scorer import build_zero_shot_scorer, check_fit, model_metadata
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
-from bassl.model.loading import load_frozen_encoder, load_scorer
+from bassl.model.loading import load_frozen_encoder, load_scorer, load_structure_scorer
 from bassl.training.device import choose_device
 from bassl.training.run_folder import archive_previous_run, record_run, run_folder
 from bassl.training.trainer import build_trainer
@@ -41,6 +42,9 @@ def evaluate(config: Finetune) -> None:
             f"{tuned.path} stores no threshold, because its training did not score val: "
             "give config.TEST.THRESHOLD=<number>, or fine-tune with config.TEST.SELECT_ON=val"
         )
+    if load_structure_scorer(tuned) is not None:
+        evaluate_structure(config, tuned)
+        return
     kept = {name: stored[name] for name in ("threshold", "val") if name in stored}
 
     def build(dimension: int, window: Window) -> BoundaryScorer:
@@ -121,11 +125,12 @@ def _score(
     encoder = load_frozen_encoder(source)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build(dimension, window)
+    read = centered_table(table) if scorer.centers_films and table is not None else table
     log_unused_keys(source)
     module = FinetuneModule(
         scorer,
         encoder,
-        table,
+        read,
         evaluations={"test": splits["test"]},
         validated="test",
         optimizer=config.TRAIN.OPTIMIZER,
@@ -146,6 +151,6 @@ def _score(
         log.info("dry run: it works; nothing was written")
     elif trainer.is_global_zero:
         archive_previous_run(run)
-        read = fingerprint(data_paths(config).annotations, ["test"], splits["test"].keyframes, store)
-        record_run(run.logs, {**module.metadata["config"], "EXPR_NAME": run.name}, seed, read)
+        data_read = fingerprint(data_paths(config).annotations, ["test"], splits["test"].keyframes, store)
+        record_run(run.logs, {**module.metadata["config"], "EXPR_NAME": run.name}, seed, data_read)
         report(config, run, splits["test"], table, Scored.of(module, kind, source.path))

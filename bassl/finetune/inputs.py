@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bassl.config.batches import eval_batch_size, num_processes
 from bassl.config.paths import DATA, PRETRAINED, data_paths, fault_options, feature_folder, pretrained_checkpoint
@@ -23,6 +24,7 @@ from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.window import WindowSpec
 from bassl.errors import InputError
 from bassl.model.checkpoint import Checkpoint
+from bassl.model.relative_similarity import centered_features
 from bassl.training.run_folder import run_folder
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,8 @@ def read_splits(
                 f"{paths.annotations / 'anno.val.ndjson'} has no scene end, so it can choose no epoch; "
                 "set config.TEST.SELECT_ON=last"
             )
+        if name == "train" and config.TRAIN.NUM_FILMS is not None:
+            labelled = _first_films(labelled, config.TRAIN.NUM_FILMS)
         if name == "train" and masks:
             labelled = labelled.select(labelled.label >= 0)
         first = None if table is None else table.first[[films.index(film) for film in labelled.films]]
@@ -151,6 +155,24 @@ def read_splits(
             first=first,
         )
     return splits, table
+
+
+def centered_table(table: FeatureTable) -> FeatureTable:
+    """Return the features of a table, those of each film centred on it."""
+    values = torch.empty(table.values.shape, dtype=torch.float32)
+    for first, count in zip(table.first.tolist(), table.num_shots.tolist(), strict=True):
+        rows = slice(first, first + count)
+        values[rows] = torch.from_numpy(centered_features(table.values[rows].float().numpy()))
+    return FeatureTable(values, table.first, table.num_shots)
+
+
+def _first_films(annotations: Annotations, number: int) -> Annotations:
+    """Return the rows of the first films; film indices count in order of appearance."""
+    if number > len(annotations.films):
+        raise InputError(
+            f"config.TRAIN.NUM_FILMS={number}, but anno.train has only {len(annotations.films)} films; set it lower"
+        )
+    return annotations.first_films(number)
 
 
 def build_data(

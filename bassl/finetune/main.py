@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(config: Finetune) -> None:
     """Fine-tune, or evaluate a fine-tuned model, a pre-trained model or features alone."""
-    from bassl.finetune import evaluate, train  # torch is imported only for a valid configuration
+    from bassl.finetune import evaluate, few_labels, train  # torch is imported only for a valid configuration
 
     if config.LOAD_FROM:
         evaluate.evaluate(config)
@@ -36,6 +36,8 @@ def run(config: Finetune) -> None:
         evaluate.zero_shot(config)
     elif config.ZERO_SHOT:
         evaluate.training_free(config)
+    elif config.MODEL.scorer == "structure":
+        few_labels.fit_structure(config)
     else:
         train.finetune(config)
 

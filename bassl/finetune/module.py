@@ -89,6 +89,7 @@ class FinetuneModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.crn, self.head_sbd, self.similarity = scorer.crn, scorer.head_sbd, scorer.similarity
+        self.projection = scorer.projection
         self._scorer = [scorer]  # in a list, so that its parts keep their published names
         self._encoder = [encoder.eval().requires_grad_(False)] if encoder else []  # a list hides it from DDP
         self._table, self._splits, self._validated = table, dict(evaluations), validated

@@ -133,7 +133,8 @@ def draw_timelines(config: Finetune, run: RunFolder, test: Split, scored: Scored
     except Exception as error:
         log.warning("no timeline was drawn: %s", error)
     else:
-        log.info("picture: %s", pictures[0])
+        for picture in pictures[:1]:
+            log.info("picture: %s", picture)
 
 
 def refuse_to_replace(run: RunFolder) -> None:

@@ -6,6 +6,8 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from bassl.config.methods import crn_arguments
 from bassl.config.paths import pretrained_checkpoint
 from bassl.config.schema import Finetune
@@ -16,6 +18,7 @@ from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.loading import architecture_of, build_crn, load_crn, zero_shot_scorer
+from bassl.model.projection import RotatedProjection, attend_to_similar_shots
 
 log = logging.getLogger(__name__)
 TRANSFER = "config.MODEL.contextual_relation_network.transfer"
@@ -32,17 +35,42 @@ def build_scorer(
 ) -> BoundaryScorer:
     """Build a scorer with the parts that `config.MODEL.scorer` names, for `dimension` features per shot.
 
-    The similarity head is centred by the mean of the training films, if there is a table of their features.
+    The similarity head is centred by the mean of the training films, and a projection is fitted to them, if there is a
+    table of their features.
     """
     model = config.MODEL
-    crn = _build_crn(config, pretrained, dimension, window) if "crn" in model.scorer else None
+    projection: RotatedProjection | None = None
+    crn: ContextualRelationNetwork | None
+    if "crn" in model.scorer and model.contextual_relation_network.projection is not None:
+        assert table is not None, "raw key-frames are refused with a projection"
+        projection, crn = _build_projected_crn(config, dimension, window, train=train, table=table)
+    else:
+        crn = _build_crn(config, pretrained, dimension, window) if "crn" in model.scorer else None
     similarity = None
     if "similarity" in model.scorer:
         head = model.similarity
         similarity = SimilarityHead(dimension, window.num_shots, head.hidden_size, head.dropout)
         if table is not None and train.first is not None:
             similarity.mean.copy_(table.mean(train.first, train.annotations.num_shots))
-    return BoundaryScorer(crn, similarity)
+    return BoundaryScorer(crn, similarity, projection)
+
+
+def _build_projected_crn(
+    config: Finetune, dimension: int, window: Window, *, train: Split, table: FeatureTable
+) -> tuple[RotatedProjection, ContextualRelationNetwork]:
+    """Fit a projection to the training films, and build a CRN that starts by attending to similar shots.
+
+    `table` holds features that are centred on their film.
+    """
+    wanted = config.MODEL.contextual_relation_network
+    assert train.first is not None and wanted.projection is not None
+    projection = RotatedProjection(dimension, wanted.projection)
+    rows = zip(train.first.tolist(), train.annotations.num_shots.tolist(), strict=True)
+    projection.fit(torch.cat([table.values[first : first + count].float().cpu() for first, count in rows]))
+    crn = build_crn(projection.output_dim, window.num_shots, **crn_arguments(wanted.params.trn))
+    attend_to_similar_shots(crn)
+    log.info("CRN: from scratch, on %d rotated dimensions of %d features per shot", projection.output_dim, dimension)
+    return projection, crn
 
 
 def build_zero_shot_scorer(pretrained: Checkpoint, dimension: int, window: Window) -> BoundaryScorer:
@@ -71,7 +99,7 @@ def check_fit(
 
 
 def model_metadata(
-    config: Finetune, scorer: BoundaryScorer, window: Window, *, seed: int, store: FeatureStore | None
+    config: Finetune, scorer: BoundaryScorer | None, window: Window, *, seed: int, store: FeatureStore | None
 ) -> dict[str, Any]:
     """Return what is stored with the weights: configuration, window, features and test transform.
 
@@ -79,7 +107,7 @@ def model_metadata(
     """
     stored = asdict(config)
     stored["LOSS"]["sampling_method"]["params"] |= {"neighbor_size": window.size, "neighbor_interval": window.interval}
-    if scorer.crn is not None:
+    if scorer is not None and scorer.crn is not None:
         stored["MODEL"]["contextual_relation_network"]["params"]["trn"] |= crn_sizes(scorer.crn)
     return {
         "config": stored,

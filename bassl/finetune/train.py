@@ -12,7 +12,7 @@ from bassl.config.paths import data_paths, pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.console import setup_logging
 from bassl.dataset.datamodule import FinetuneData, fingerprint
-from bassl.finetune.inputs import Split, Window, build_data, open_store, read_splits
+from bassl.finetune.inputs import Split, Window, build_data, centered_table, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
 from bassl.finetune.report import FINETUNED, Scored, report
 from bassl.finetune.scorer import build_scorer, model_metadata
@@ -32,6 +32,7 @@ from bassl.training.run_folder import (
 from bassl.training.trainer import build_trainer, choose_seed
 
 log = logging.getLogger(__name__)
+FEW_FILMS = 20
 
 
 def finetune(config: Finetune) -> None:
@@ -46,6 +47,7 @@ def finetune(config: Finetune) -> None:
     window = Window.of(config)
     names = ["train", "val", "test"] if config.TEST.SELECT_ON == "val" else ["train", "test"]
     splits, table = read_splits(config, names, store, window)
+    recommend_presets(config, splits["train"])
     resumed = find_resume(config, run)
     seed = choose_seed(config, resumed)
 
@@ -53,13 +55,15 @@ def finetune(config: Finetune) -> None:
     pl.seed_everything(seed, verbose=False)
     encoder = load_frozen_encoder(pretrained)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
-    scorer = build_scorer(config, pretrained, dimension=dimension, window=window, train=splits["train"], table=table)
+    is_projected = config.MODEL.contextual_relation_network.projection is not None and "crn" in config.MODEL.scorer
+    read = centered_table(table) if is_projected and table is not None else table
+    scorer = build_scorer(config, pretrained, dimension=dimension, window=window, train=splits["train"], table=read)
     log_unused_keys(pretrained)
     validated = "val" if "val" in splits else "test"
     module = FinetuneModule(
         scorer,
         encoder,
-        table,
+        read,
         evaluations={name: split for name, split in splits.items() if name != "train"},
         validated=validated,
         optimizer=config.TRAIN.OPTIMIZER,
@@ -88,9 +92,9 @@ def finetune(config: Finetune) -> None:
     with lock_run(run, is_writer=trainer.is_global_zero):
         if trainer.is_global_zero and not run.dry_run:
             archive_previous_run(run, resume)
-            read = fingerprint(data_paths(config).annotations, names, splits["train"].keyframes, store)
+            data_read = fingerprint(data_paths(config).annotations, names, splits["train"].keyframes, store)
             for folder in (run.checkpoints, run.logs):
-                record_run(folder, module.metadata["config"], seed, read)
+                record_run(folder, module.metadata["config"], seed, data_read)
         trainer.fit(module, datamodule=data, ckpt_path=resume)
         if run.dry_run:
             log.info("dry run: it works; nothing was written")
@@ -104,6 +108,17 @@ def finetune(config: Finetune) -> None:
             trainer.test(module, datamodule=test, verbose=False)
     if trainer.is_global_zero:
         report(config, run, splits["test"], table, Scored.of(module, FINETUNED, scored))
+
+
+def recommend_presets(config: Finetune, train: Split) -> None:
+    """Log the presets for few labelled films if the training set is small and the recipe is the paper's."""
+    num_films = len(train.annotations.films)
+    crn = config.MODEL.contextual_relation_network
+    if num_films < FEW_FILMS and config.MODEL.scorer == "crn" and crn.projection is None:
+        log.info(
+            "%d labelled films are few for a CRN; +preset=small_data and +preset=crn_small_data are made for them",
+            num_films,
+        )
 
 
 def _training_data(config: Finetune, train: Split, validated: Split, seed: int, *, on_gpu: bool) -> FinetuneData:

@@ -14,7 +14,9 @@ from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint, load_weights
 from bassl.model.crn import ContextualRelationNetwork
+from bassl.model.projection import RotatedProjection
 from bassl.model.shot_encoder import RESNETS, ShotEncoder
+from bassl.model.structure import StructureScorer
 
 Encoder = TypeVar("Encoder", bound=nn.Module)
 HEADS = ("head_nce", "head_msm", "head_pp", "head_cgm", "head_sbd")
@@ -180,16 +182,31 @@ def load_scorer(checkpoint: Checkpoint) -> BoundaryScorer:
         raise InputError(
             f"{checkpoint.path} is not fine-tuned (it holds {', '.join(sorted(parts))}); fine-tune it first"
         )
+    projection = None
+    if "projection" in parts:
+        output_dim, input_dim = checkpoint.state_dict["projection.basis"].shape
+        num_rotations = len(checkpoint.state_dict["projection.rotations"])
+        projection = RotatedProjection(input_dim, output_dim, num_rotations, num_training_rotations=0)
     crn = load_crn(checkpoint) if "crn" in parts else None
     similarity = None
     if "similarity" in parts:
         hidden_dim, num_pairs = checkpoint.state_dict["similarity.layers.1.weight"].shape
         num_shots = (1 + math.isqrt(1 + 8 * num_pairs)) // 2
         similarity = SimilarityHead(len(checkpoint.state_dict["similarity.mean"]), num_shots, hidden_dim)
-    scorer = BoundaryScorer(crn, similarity)
-    for prefix, part in (("head_sbd.", scorer.head_sbd), ("similarity.", similarity)):
+    scorer = BoundaryScorer(crn, similarity, projection)
+    named = (("head_sbd.", scorer.head_sbd), ("similarity.", similarity), ("projection.", projection))
+    for prefix, part in named:
         if part is not None:
             _load(part, checkpoint, prefix)
+    return scorer
+
+
+def load_structure_scorer(checkpoint: Checkpoint) -> StructureScorer | None:
+    """Load the structure scorer of a fine-tuned checkpoint; return None if it has none."""
+    if "structure.weight" not in checkpoint.state_dict:
+        return None
+    scorer = StructureScorer()
+    _load(scorer, checkpoint, "structure.")
     return scorer
 
 

@@ -1,1 +1,1 @@
-"""All pictures: timelines, precision-recall, training curves, neighbours, alignment."""
+"""Pictures: `style.py` is their common look, `tiles.py` places key-frames, and every other file draws one picture."""

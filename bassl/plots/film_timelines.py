@@ -1,5 +1,4 @@
-"""Timelines of the films of an evaluation: `timeline.png` and, where there are several films,
-`timelines/<film>.png`."""
+"""Timelines of an evaluation: `timeline.png` and, of several films, `timelines/<film>.png`."""
 
 from __future__ import annotations
 
@@ -14,8 +13,9 @@ from PIL import Image
 
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
-from bassl.plots.strip import KeyframeReader
-from bassl.plots.timeline import draw_timeline
+from bassl.plots.style import optional_picture
+from bassl.plots.tiles import KeyframeReader
+from bassl.plots.timeline import draw_timeline, film_scores
 
 log = logging.getLogger(__name__)
 MIDDLE = NUM_KEYFRAMES // 2
@@ -44,56 +44,47 @@ def draw_film_timelines(
     fps: float = 24.0,
     max_films: int = 20,
 ) -> list[Path]:
-    """Draw the timelines of an evaluation into `folder`; returns the files, `timeline.png` first.
+    """Draw `timeline.png` of the first film and, of several films, `timelines/<film>.png` of each; return the files.
 
-    The first film in the order of the annotations is drawn as `timeline.png`. Where there are more films, up
-    to max_films of them (the first included) go to `timelines/<film>.png`. Films without key-frames on disk
-    get no strip, which is one log line.
+    A picture that cannot be drawn is one warning, since the scores are worth more than it. Films without
+    key-frames on disk get no strip, which one log line says.
 
-    keyframes: folders of the films and the annotations that predictions.film points into. frames: first and
-    last frame of every shot (num_shots, 2), by film index, at `fps` frames a second; None where unknown.
+    Args:
+        keyframes: of the annotations that predictions.film points into.
+        frames: first and last frame of every shot, (num_shots, 2) by film index, where known.
+        fps: frames per second.
+        max_films: films to draw at most.
     """
+    names = keyframes.annotations.films
     films = np.unique(predictions.film)[:max_films].tolist()
     readers = {film: film_keyframes(keyframes, film) for film in films}
-    bare = [keyframes.annotations.films[film] for film in films if readers[film] is None]
+    bare = [names[film] for film in films if readers[film] is None]
     if bare:
         log.info("no key-frames of %d films, such as %s, in %s: no strip", len(bare), bare[0], keyframes.root)
-    names = keyframes.annotations.films
     targets = [(folder / "timeline.png", film) for film in films[:1]]
     if len(films) > 1:
         targets += [(folder / "timelines" / f"{names[film]}.png", film) for film in films]
+    written = []
     for path, film in targets:
-        rows = np.flatnonzero(predictions.film == film)
-        # A sampler that pads may give a shot twice.
-        shots, first = np.unique(predictions.shot[rows], return_index=True)
-        rows = rows[first]
-        draw_timeline(
-            path,
-            title=_title(keyframes.annotations, film, shots),
-            probability=predictions.probability[rows],
-            label=predictions.label[rows],
-            threshold=threshold,
-            keyframes=readers[film],
-            shot_range=shots.tolist(),
-            shot_seconds=_starts(frames, film, shots, fps),
-        )
-    return [path for path, _ in targets]
-
-
-def _starts(
-    frames: Mapping[int, NDArray[np.int64]] | None, film: int, shots: NDArray[np.int64], fps: float
-) -> NDArray[np.float64] | None:
-    """Start of each shot in seconds, None where the frames of some are unknown."""
-    if frames is None or film not in frames or shots[-1] >= len(frames[film]):
-        return None
-    return frames[film][shots, 0] / fps
+        with optional_picture(path):
+            rows = np.flatnonzero(predictions.film == film)
+            shots, first = np.unique(predictions.shot[rows], return_index=True)  # a padding sampler repeats shots
+            rows = rows[first]
+            seconds = None
+            if frames is not None and film in frames and shots[-1] < len(frames[film]):
+                seconds = frames[film][shots, 0] / fps
+            scores = film_scores(
+                predictions.probability[rows], predictions.label[rows], threshold, shots=shots, seconds=seconds
+            )
+            draw_timeline(path, _title(keyframes.annotations, film, shots), scores, readers[film])
+            written.append(path)
+    return written
 
 
 def film_keyframes(keyframes: Keyframes, film: int) -> KeyframeReader | None:
-    """The middle key-frame of each shot of a film as a Pillow image, None for a shot that lacks it or has a
-    broken one.
+    """Return a reader of each shot's middle key-frame, or None where the film has no folder of key-frames.
 
-    None instead of the reader where the film has no folder of key-frames.
+    A missing or broken key-frame is read as None.
     """
     if not keyframes.path(film, 0, MIDDLE).parent.is_dir():
         return None
@@ -102,14 +93,13 @@ def film_keyframes(keyframes: Keyframes, film: int) -> KeyframeReader | None:
         try:
             with Image.open(keyframes.path(film, shot, MIDDLE)) as image:
                 return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError):  # all three are raised by Pillow for broken files
             return None
 
     return read
 
 
 def _title(annotations: Annotations, film: int, shots: NDArray[np.int64]) -> str:
-    """Name of a film, and which of its shots are drawn where they are not all of them."""
-    name = annotations.films[film]
-    whole = len(shots) >= annotations.num_shots[film] - 1  # the last shot has no label, hence no row
-    return f"{name}, {len(shots)} shots" if whole else f"{name}, shots {shots[0]} to {shots[-1]}"
+    """Name the film, and its shots where a part is drawn; the last shot has no label and does not count."""
+    name, is_whole = annotations.films[film], len(shots) >= annotations.num_shots[film] - 1
+    return f"{name}, {len(shots)} shots" if is_whole else f"{name}, shots {shots[0]} to {shots[-1]}"

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.labels.film_names import what_means
+from bassl.labels.film_names import match_file
 from bassl.labels.label_files import read_label_file
 from bassl.labels.scene_lists import SceneList, read_scene_list, to_frame
 from bassl.video.shot_list import ShotList, has_shot_columns, read_shot_list
@@ -84,7 +84,7 @@ def look_at_labels(path: Path) -> SceneList | None:
 def named_in(scenes: SceneList, film: Path) -> str | None:
     """What the list calls a film, None where it does not. Raises InputError where it gives the film two names."""
     try:
-        return what_means(scenes.scenes, film.absolute())
+        return match_file(scenes.scenes, film.absolute())
     except InputError as error:
         raise InputError(f"{scenes.path}: {error}") from error
 

@@ -13,8 +13,8 @@ from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_met
 from bassl.labels.film_names import film_name_of
 from bassl.labels.findings import NOTE
 from bassl.labels.label_files import NO_LABEL, Labels, fit_labels, read_label_file
-from bassl.labels.protocols import snap_to_shots
 from bassl.labels.scene_lists import labels_from_scenes
+from bassl.labels.snapping import snap_to_shots
 from bassl.segment.companions import TABLES, look_at_labels, named_in, not_named
 from bassl.segment.scenes import AnalysedFilm
 from bassl.video.shot_list import read_shot_list

@@ -69,7 +69,7 @@ def test_the_shots_of_one_film_are_no_labels_of_several(tmp_path, name, text):
 
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("none.csv", None, "does not exist"),
-    ("scenes.csv", "film,start,end\na film,soon,later\n", "line 2: 'soon' is no frame"),
+    ("scenes.csv", "film,start,end\na film,soon,later\n", "line 2: 'soon' is not a frame"),
     ("scenes.csv", "Scene Number,Start Frame,End Frame\n1,x,24\n", "no frame numbers"),
     ("labels.txt", "0 yes\n", "line 1"),
 ])  # fmt: skip
