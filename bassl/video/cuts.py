@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from bassl.video.extras import pyscenedetect
+from bassl.video import pyscenedetect
 from bassl.video.reader import Picture
 from bassl.video.settings import TRANSNET, DetectorSettings
 from bassl.video.transnet import HEIGHT, WIDTH, TransNetV2

@@ -34,29 +34,27 @@ def test_a_film_goes_in_and_its_scenes_come_out(run, film, tmp_path):
 
 def test_a_second_call_with_another_threshold_computes_nothing(run, film, monkeypatch):
     run(film)
-    monkeypatch.setattr("bassl.segment.encode.encode_film", None)
-    monkeypatch.setattr("bassl.segment.model.load_reference", None)
+    monkeypatch.setattr("bassl.segment.api.encode_film", None)
+    monkeypatch.setattr("bassl.segment.model.load_spec", None)
     status, out, _ = run(film, "--threshold", "0")
     assert (status, out.splitlines()[0]) == (0, "a film.mp4: 5 scenes in 5 shots")
     assert run(film, "--num-scenes", "3")[1].startswith("a film.mp4: 3 scenes")
 
 
-def test_a_film_that_is_not_cut_is_told_why(run, film):
+def test_a_film_that_is_not_cut_says_why(run, film):
     assert "no boundary reaches it, the highest is 0." in run(film, "--threshold", "1")[1]
     assert "no boundary reaches it" not in run(film, "--threshold", "0")[1]
 
 
-def test_a_film_of_which_every_shot_is_a_scene_is_told_why_and_not_where_that_was_asked_for(run, film):
+def test_a_film_of_which_every_shot_is_a_scene_says_why_unless_asked_for(run, film):
     assert "every boundary reaches it, the lowest is 0." in run(film, "--threshold", "0")[1]
     assert "boundary reaches it" not in run(film, "--num-scenes", "5")[1]
     assert "boundary reaches it" not in run(film, "--num-scenes", "3")[1]
 
 
-def test_fewer_scenes_than_asked_for_are_told(run, film):
+def test_fewer_scenes_than_asked_for_are_reported(run, film):
     out = run(film, "--num-scenes", "1000")[1]
-    assert (
-        "the highest-scoring boundaries, for 5 of the 1000 scenes that were asked for: there are no more shots" in out
-    )
+    assert "the highest-scoring boundaries, for 5 scenes of the 1000 asked for: there are no more shots" in out
 
 
 def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):
@@ -75,9 +73,9 @@ def test_labels_without_a_boundary_leave_nothing_to_measure(run, film, tmp_path)
     assert "  model: nothing to measure: no boundary in the labels" in out
 
 
-def test_a_missing_library_is_told_before_a_model_is_loaded(run, film, monkeypatch):
-    monkeypatch.setattr("bassl.video.extras.LIBRARIES", ("av", "no_such_library"))
-    monkeypatch.setattr("bassl.segment.model.load_reference", None)
+def test_a_missing_library_is_reported_before_a_model_is_loaded(run, film, monkeypatch):
+    monkeypatch.setattr("bassl.video.LIBRARIES", ("av", "no_such_library"))
+    monkeypatch.setattr("bassl.segment.model.load_spec", None)
     status, _, err = run(film)
     assert status == 2
     assert "video needs no_such_library, which is not installed" in err
@@ -113,7 +111,7 @@ def test_shots_and_labels_are_found_by_the_films_name(run, film, tmp_path):
     assert "training-free: AP 100.0" in out
 
 
-def test_a_shot_list_of_a_shorter_film_is_told_and_the_rest_is_in_the_last_scene(run, film, tmp_path):
+def test_a_shot_list_of_a_shorter_film_is_reported_and_the_rest_is_in_the_last_scene(run, film, tmp_path):
     (tmp_path / "list.txt").write_text("0 39\n40 79\n")
     status, _, err = run(film, "--shots", tmp_path / "list.txt", "--formats", "json")
     assert status == 0
@@ -136,6 +134,8 @@ def test_a_shot_list_of_a_shorter_film_is_told_and_the_rest_is_in_the_last_scene
     (["{film}", "--transnetv2", "none.onnx"], "none.onnx does not exist"),
     (["{film}", "--shot-threshold", "-1"], "shot threshold -1.0 is out of range"),
     (["{film}", "{film}.copy", "--shots", "{list}"], "one file for 2 films"),
+    (["--keyframes", "{folder}"], "240P_frames holds no film"),
+    (["--keyframes", "{folder}", "--split"], "need a video"),
     (["{film}", "--shots", "{folder}"], "holds no list for a film.mp4"),
 ])  # fmt: skip
 def test_wrong_arguments_are_one_clear_error_before_anything_is_done(run, film, tmp_path, arguments, message):
@@ -157,7 +157,7 @@ def test_labels_are_not_overwritten_with_results(run, film, tmp_path):
     before = ours.read_bytes()
     status, _, err = run(film, "--labels", ours, "--threshold", "0")
     assert status == 2
-    assert "is a file that this call writes anew; copy it to another place first" in err
+    assert "would be overwritten by this call; copy it to another place first" in err
     assert ours.read_bytes() == before
     copy = tmp_path / "corrected.csv"
     copy.write_bytes(before)
@@ -165,13 +165,11 @@ def test_labels_are_not_overwritten_with_results(run, film, tmp_path):
     assert run(film, "--labels", ours, "--formats", "json")[0] == 0
 
 
-def test_results_of_an_earlier_call_go_where_scenes_are_others_and_are_told_where_they_are_the_same(
-    run, film, tmp_path
-):
+def test_results_of_an_earlier_call_go_with_other_scenes_and_are_listed_with_the_same(run, film, tmp_path):
     folder = tmp_path / "scenes" / "a_film"
     assert "of an earlier call" not in run(film, "--num-scenes", "3", "--formats", "json,edl,vtt")[1]
     out = run(film, "--num-scenes", "3", "--formats", "json,edl")[1]
-    assert out.splitlines()[-1] == "  of an earlier call, not made anew: chapters.vtt"
+    assert out.splitlines()[-1] == "  of an earlier call, not written again: chapters.vtt"
     out = run(film, "--num-scenes", "5", "--formats", "json")[1]
     assert out.splitlines()[-1] == "  of an earlier call with other scenes, removed: scenes.edl, chapters.vtt"
     assert [path.name for path in folder.iterdir()] == ["scenes.json"]
@@ -191,7 +189,7 @@ def test_another_film_of_the_same_name_does_not_mix_with_an_earlier_calls(run, t
     assert f"scenes/same holds the results of {first}; those of {second} go to same-2" in err
 
 
-@pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], [], ["a.mp4", "--thresh"]])
+@pytest.mark.parametrize("arguments", [["a.mp4", "--threshold", "0.1", "--num-scenes", "3"], ["a.mp4", "--thresh"]])
 def test_arguments_that_argparse_refuses_exit_with_2(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -213,13 +211,13 @@ def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
     assert all(line.isprintable() for line in err.splitlines())
 
 
-def test_an_unknown_model_is_told_before_the_film_is_read(run, film):
+def test_an_unknown_model_is_reported_before_the_film_is_read(run, film):
     status, _, err = run(film, "--model", "no-such-model", model=False)
     assert status == 2
     assert "there is no model 'no-such-model'" in err
 
 
-def test_splitting_without_ffmpeg_is_told_first(run, film, monkeypatch):
+def test_splitting_without_ffmpeg_is_reported_first(run, film, monkeypatch):
     monkeypatch.setenv("PATH", "")
     status, _, err = run(film, "--split")
     assert status == 2

@@ -72,17 +72,18 @@ def test_scenes_and_shots_cover_the_film_without_gaps():
 
 
 def test_scenes_meet_where_a_shot_list_leaves_frames_out():
-    analysed = segmentation().analysed
-    listed = replace(analysed, frames=np.array([[0, 30], [40, 99], [104, 149], [150, 219], [220, 249]]))
-    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    whole = segmentation()
+    listed = replace(whole.film, frames=np.array([[0, 30], [40, 99], [104, 149], [150, 219], [220, 249]]))
+    found = cut_into_scenes(listed, whole.scores, Threshold(0.5, "as given"))
     assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 104), (104, 220), (220, 250)]
     assert [shot.end.frame for shot in found.shots] == [31, 100, 150, 220, 250]
 
 
 def test_scenes_reach_to_the_films_bounds_where_a_shot_list_does_not():
-    analysed = segmentation().analysed
-    listed = replace(analysed, frames=np.array([[20, 99], [100, 149], [150, 200]]), probability=np.array([0.9, 0.1, 0]))
-    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    whole = segmentation()
+    listed = replace(whole.film, frames=np.array([[20, 99], [100, 149], [150, 200]]))
+    scores = replace(whole.scores, probability=np.array([0.9, 0.1, np.nan]))
+    found = cut_into_scenes(listed, scores, Threshold(0.5, "as given"))
     assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 100), (100, 250)]
     assert [(shot.start.frame, shot.end.frame) for shot in found.shots] == [(20, 100), (100, 150), (150, 201)]
     assert found.scenes[0].start.seconds == 0
@@ -101,3 +102,9 @@ def test_at_a_variable_rate_no_scene_is_without_a_frame_in_an_editor():
 ])  # fmt: skip
 def test_a_scene_can_be_printed(lengths, probability, expected):
     assert str(segmentation(lengths=lengths, probability=probability).scenes[0]) == expected
+
+
+def test_verdicts_compare_scene_ends_with_labels():
+    found = replace(segmentation(), labels=np.array([-1, 1, 0, 0, -2], np.int8))
+    assert found.verdicts() == ["missed", "hit", None, "false", None]
+    assert segmentation().verdicts() == [None] * 5

@@ -35,7 +35,7 @@ def test_shots_are_read_back_as_they_were(tmp_path):
     found = segmentation()
     write_shots(tmp_path / "shots.csv", found)
     back = read_shot_list(tmp_path / "shots.csv")
-    np.testing.assert_array_equal(back.in_film(found.times), found.analysed.frames)
+    np.testing.assert_array_equal(back.in_film(found.times), found.film.frames)
     assert [row["In Scene"] for row in rows(tmp_path / "shots.csv")] == ["1", "1", "2", "2", "3"]
 
 
@@ -45,7 +45,7 @@ def test_shots_of_a_variable_rate_are_read_back_as_they_were(tmp_path):
     times = FrameTimes(Fraction(30), Fraction(1, 3), 250, ticks, Fraction(1, 1000), 40)
     found = segmentation(times=times)
     write_shots(tmp_path / "shots.csv", found)
-    np.testing.assert_array_equal(read_shot_list(tmp_path / "shots.csv").in_film(times), found.analysed.frames)
+    np.testing.assert_array_equal(read_shot_list(tmp_path / "shots.csv").in_film(times), found.film.frames)
 
 
 def test_pyscenedetect_reads_the_scenes(tmp_path):

@@ -5,14 +5,14 @@ from contextlib import closing
 
 import pytest
 
-from bassl.segment.background import Abandoned, in_background
+from bassl.segment.prefetch import Abandoned, prefetch
 
 
-def test_items_come_in_order():
-    assert list(in_background(iter(range(500)), 3)) == list(range(500))
+def test_items_keep_their_order():
+    assert list(prefetch(iter(range(500)), 3)) == list(range(500))
 
 
-def test_an_item_that_takes_for_ever_can_see_that_nobody_wants_it():
+def test_an_endless_item_can_see_that_the_consumer_has_stopped():
     is_wanted = threading.Event()
 
     def items():
@@ -21,28 +21,28 @@ def test_an_item_that_takes_for_ever_can_see_that_nobody_wants_it():
             pass
         raise Abandoned
 
-    results = in_background(items(), 3, is_wanted)
+    results = prefetch(items(), 3, is_wanted)
     assert next(results) == 0
     results.close()
     assert not is_wanted.is_set()
 
 
-def test_nothing_comes_of_nothing():
-    assert list(in_background([], 3)) == []
+def test_no_items_give_no_items():
+    assert list(prefetch([], 3)) == []
 
 
-def test_an_error_in_the_thread_is_raised_behind_what_came_before_it():
+def test_an_error_in_the_thread_is_raised_after_the_items_before_it():
     def items():
         yield 1
         raise ValueError("from the thread")
 
-    results = in_background(items(), 3)
+    results = prefetch(items(), 3)
     assert next(results) == 1
     with pytest.raises(ValueError, match="from the thread"):
         next(results)
 
 
-def test_no_more_than_agreed_is_made_ahead():
+def test_at_most_so_many_items_are_made_ahead():
     made: list[int] = []
     reached = threading.Event()
 
@@ -53,15 +53,15 @@ def test_no_more_than_agreed_is_made_ahead():
                 reached.set()
             yield number
 
-    with closing(in_background(items(), 3)) as results:
+    with closing(prefetch(items(), 3)) as results:
         assert next(results) == 0
         assert reached.wait(10)
         assert len(made) == 5  # one used, three waiting, one in hand
 
 
-def test_the_thread_ends_when_nobody_wants_more():
+def test_the_thread_ends_with_the_consumer():
     before = set(threading.enumerate())
-    results = in_background(iter(range(10_000)), 2)
+    results = prefetch(iter(range(10_000)), 2)
     next(results)
     assert set(threading.enumerate()) != before
     results.close()
