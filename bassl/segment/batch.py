@@ -17,7 +17,6 @@ from tqdm import tqdm
 from bassl.console import speak
 from bassl.segment.api import FilmResult, Options, model_loader, segment_film
 from bassl.segment.model_files import ModelSpec
-from bassl.training.processes import end_with_parent
 
 if TYPE_CHECKING:
     from bassl.segment.model import SceneModel
@@ -63,6 +62,8 @@ _load: Callable[[], SceneModel] | None = None  # of this worker process
 
 def _start_worker(free: Queue[str], spec: ModelSpec) -> None:
     global _load
+    from bassl.training.processes import end_with_parent
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     end_with_parent()
     speak(logging.WARNING)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from bassl.model.colour import NUM_FEATURES, colour_histogram
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +49,14 @@ class ColourEncoder:
     """Colour histograms: no network, no weights, no torch."""
 
     name = "colour histograms"
-    id = f"colour histograms 1, {NUM_FEATURES}"
-    feature_dim = NUM_FEATURES
     batch_size = 64
 
-    def prepare(self, image: RgbImage) -> npt.NDArray[np.float32]:
-        """Return the histogram of a key-frame."""
-        return colour_histogram(image)
+    def __init__(self) -> None:
+        from bassl.model.colour import NUM_FEATURES, colour_histogram
+
+        self.prepare = colour_histogram
+        self.feature_dim = NUM_FEATURES
+        self.id = f"colour histograms 1, {NUM_FEATURES}"
 
     def encode(self, shots: Sequence[Sequence[npt.NDArray[np.float32]]]) -> npt.NDArray[np.float32]:
         """Return the mean histograms of shots."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bassl.errors import InputError
 from bassl.labels.film_names import film_name_of
-from bassl.segment.output.clips import CLIP
-from bassl.segment.output.results import CLIPS, film_of, is_another
+from bassl.segment.output.results import CLIP, CLIPS, film_of, is_another
 from bassl.video.film_files import SUFFIXES
 from bassl.video.shot_list import ShotList, read_shot_list
 

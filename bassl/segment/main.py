@@ -21,7 +21,6 @@ from bassl.segment.batch import segment_films
 from bassl.segment.cache import default_folder
 from bassl.segment.inputs import find_films, result_folders, shots_for
 from bassl.segment.model_files import DECODERS, find_model
-from bassl.segment.output.clips import find_ffmpeg
 from bassl.segment.output.results import CLIPS, DEFAULT, FORMATS, left_over, parse_formats, table_of_formats
 from bassl.segment.scenes import FOUND, MISSED, SCORERS
 from bassl.segment.threshold import check_threshold
@@ -117,7 +116,11 @@ def _options(arguments: argparse.Namespace) -> list[Options]:
         network=arguments.transnetv2,
     )
     formats = parse_formats(arguments.formats)
-    ffmpeg = find_ffmpeg() if arguments.split else None
+    ffmpeg = None
+    if arguments.split:
+        from bassl.segment.output.clips import find_ffmpeg
+
+        ffmpeg = find_ffmpeg()
     # 3. lists that belong to each film
     folders = result_folders(films, arguments.output)
     shots = [ShotSettings(detector, shots_for(arguments.shots, film, len(films))) for film in films]

@@ -1,8 +1,8 @@
 """Read a video file: its shots and their key-frames, in one pass and with little memory.
 
 Reading order: `film_files` (which files are films), `reader` (frames and their times, through PyAV), `timing` and
-`timecode` (frames to seconds and back), `cuts` and `transnet` (where shots end), `keyframes` and `refetch` (three
-key-frames per shot), `settings` and `shot_list` (how shots are found, or given). This module checks for libraries.
+`timecode` (frames to seconds and back), `cuts` and `transnet` (where shots end), `keyframes` (three key-frames per
+shot), `settings` and `shot_list` (how shots are found, or given). This module checks for libraries.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from bassl.segment.api import Options, analyse
 from bassl.video.settings import ShotSettings
 from bassl.video.shot_list import ShotList
 from tests.segment.models import SMALL, save_encoder, save_pretrained
-from tests.video.clips import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +150,6 @@ def test_without_pyav_one_sentence_says_so(film, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "bassl.video.reader", None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):
         analyse(options(film, model, None), lambda: model)
-
-
-def test_one_shot_films_have_one_undecided_shot(tmp_path, model):
-    path = write_clip(tmp_path / "one.mp4", (20,))
-    found, scores = analyse(options(path, model, None), lambda: model)
-    assert found.frames.tolist() == [[0, 19]]
-    assert np.isnan(scores.probability).all()
 
 
 def test_the_scorer_gets_the_films_features_and_shot_lengths(film, model, monkeypatch):

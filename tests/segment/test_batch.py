@@ -89,7 +89,7 @@ def test_clips_are_cut_where_asked_for(film, model_path, tmp_path, monkeypatch):
     def cut(segmentation, folder, ffmpeg, show_progress):
         return [folder / f"{ffmpeg}-{scene.number}" for scene in segmentation.scenes]
 
-    monkeypatch.setattr("bassl.segment.output.results.write_clips", cut)
+    monkeypatch.setattr("bassl.segment.output.clips.write_clips", cut)
     outcome = run_film(options(film, model_path, tmp_path / "out", num_scenes=2, ffmpeg="ff"))
     assert [path.name for path in outcome.files] == ["scenes.json", "scenes.edl", "ff-1", "ff-2"]
 
@@ -106,12 +106,3 @@ def test_devices_share_the_films_and_give_what_one_gives(model_path, tmp_path):
         assert outcome.segmentation == expected[outcome.options.film].segmentation
         assert outcome.error == expected[outcome.options.film].error
     assert files(tmp_path / "1") == files(tmp_path / "2")
-
-
-@pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_stops_all_processes(film, tmp_path):
-    broken = tmp_path / "broken.ckpt"
-    broken.write_bytes(b"no checkpoint")
-    films = [options(film, broken, tmp_path / name) for name in "ab"]
-    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
-        list(segment_films(films, ["cpu", "cpu"]))

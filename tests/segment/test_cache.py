@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bassl.segment.cache import FACTS, Cache, default_folder, key_of
+from bassl.segment.cache import FACTS, Cache, default_folder
 from bassl.segment.scenes import FilmShots, ModelInfo, Scores
 from bassl.video.timing import FrameTimes
 
@@ -78,10 +78,6 @@ def test_a_cache_that_cannot_be_written_is_no_misfortune(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     Cache(tmp_path / "file").write_scores("key", Scores(np.zeros(1), np.zeros(1), MODEL))
     assert "the next call computes again" in caplog.text
-
-
-def test_keys_differ_with_every_part():
-    assert len({key_of(*parts) for parts in (("a",), ("b",), ("a", 1), (("a", 1),), ("a", None))}) == 5
 
 
 def test_the_users_cache_is_where_the_user_says(monkeypatch, tmp_path):

@@ -57,12 +57,6 @@ def test_labels_that_are_not_the_films_are_refused(tmp_path, text, name, message
         labels(tmp_path, text, name)
 
 
-def test_a_missing_label_file_is_refused(tmp_path):
-    found = segmentation()
-    with pytest.raises(InputError, match="does not exist"):
-        read_labels(tmp_path / "none.csv", found.film)
-
-
 def test_the_measures_are_the_benchmarks(tmp_path):
     found = segmentation()  # cut after shots 1 and 3
     perfect = evaluate(np.array([0, 1, 0, 1, -2]), found.film, found.scores.probability, 0.5)

@@ -52,11 +52,6 @@ def test_a_film_of_which_every_shot_is_a_scene_says_why_unless_asked_for(run, fi
     assert "boundary reaches it" not in run(film, "--num-scenes", "3")[1]
 
 
-def test_fewer_scenes_than_asked_for_are_reported(run, film):
-    out = run(film, "--num-scenes", "1000")[1]
-    assert "the highest-scoring boundaries, for 5 scenes of the 1000 asked for: there are no more shots" in out
-
-
 def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):
     (tmp_path / "many.txt").write_text("".join(f"{10 * n} {10 * n + 9}\n" for n in range(16)))
     arguments = (film, "--shots", tmp_path / "many.txt", "--num-scenes")
@@ -79,11 +74,6 @@ def test_a_missing_library_is_reported_before_a_model_is_loaded(run, film, monke
     status, _, err = run(film)
     assert status == 2
     assert "video needs no_such_library, which is not installed" in err
-
-
-def test_nothing_is_kept_where_nothing_is_to_be_kept(run, film, tmp_path):
-    assert run(film, "--no-cache")[0] == 0
-    assert not (tmp_path / "cache").exists()
 
 
 def test_folders_and_files_in_one_call_and_one_bad_film(run, tmp_path):
@@ -126,13 +116,10 @@ def test_a_shot_list_of_a_shorter_film_is_reported_and_the_rest_is_in_the_last_s
     (["{film}", "-o", "{list}/out"], "list.txt is a file); name another --output"),
     (["{film}", "--threshold", "2"], "threshold 2.0 is not between 0 and 1"),
     (["{film}", "--num-scenes", "0"], "cannot be cut into 0 scenes"),
-    (["{film}", "--labels", "none.csv"], "label file none.csv does not exist"),
     (["{film}", "--labels", "{list}"], "line 1: '0 10' is not '<shot> <label>'"),
     (["{film}", "--formats", "json,mp3"], "format 'mp3' is unknown"),
-    (["{film}", "--shots", "none.csv"], "none.csv does not exist"),
-    (["{film}", "--encoder", "none"], "there is no model 'none'"),
+    (["{film}", "--model", "none"], "there is no model 'none'"),
     (["{film}", "--transnetv2", "none.onnx"], "none.onnx does not exist"),
-    (["{film}", "--shot-threshold", "-1"], "shot threshold -1.0 is out of range"),
     (["{film}", "{film}.copy", "--shots", "{list}"], "one file for 2 films"),
     (["--keyframes", "{folder}"], "240P_frames holds no film"),
     (["--keyframes", "{folder}", "--split"], "need a video"),
@@ -196,7 +183,7 @@ def test_arguments_that_argparse_refuses_exit_with_2(arguments):
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("name", ["new\nline.mp4", "\x1b[31mred.mp4", "\udcff.mp4"])
+@pytest.mark.parametrize("name", ["\x1b[31mnew\nline.mp4", "\udcff.mp4"])
 def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
     odd = tmp_path / name
     odd.write_bytes(film.read_bytes())
@@ -209,19 +196,6 @@ def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
     assert status == 1
     assert [line.partition(":")[0] for line in err.splitlines()] == ["model", "error"]
     assert all(line.isprintable() for line in err.splitlines())
-
-
-def test_an_unknown_model_is_reported_before_the_film_is_read(run, film):
-    status, _, err = run(film, "--model", "no-such-model", model=False)
-    assert status == 2
-    assert "there is no model 'no-such-model'" in err
-
-
-def test_splitting_without_ffmpeg_is_reported_first(run, film, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    status, _, err = run(film, "--split")
-    assert status == 2
-    assert "needs the program ffmpeg" in err
 
 
 def test_an_interrupt_is_no_error_of_ours(run, film, monkeypatch):

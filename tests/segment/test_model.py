@@ -43,7 +43,7 @@ def test_features_are_the_mean_over_key_frames_of_the_test_time_transform(tmp_pa
     np.testing.assert_allclose(features, expected, rtol=0.1 if loose else 1e-4, atol=0.1 if loose else 1e-4)
 
 
-@pytest.mark.parametrize("num_shots", [1, 2, 9, 40])
+@pytest.mark.parametrize("num_shots", [1, 40])
 def test_scores_are_those_of_every_shots_clipped_window(tmp_path, num_shots):
     model = load_model(save_finetuned(tmp_path / "last.ckpt"), device="cpu")
     features = np.random.default_rng(1).standard_normal((num_shots, DIM)).astype(np.float32)
@@ -135,11 +135,6 @@ def test_a_models_metadata_can_ask_for_a_decoder_and_the_user_can_refuse(tmp_pat
     assert load_model(path, device="cpu", decoder="none").info.decoder == "none"
     with pytest.raises(InputError, match="needs a learnt model"):
         load_model(None, encoder="colour", decoder="posterior")
-
-
-def test_the_training_free_scorer_takes_any_models_encoder(tmp_path):
-    path = save_finetuned(tmp_path / "last.ckpt")
-    assert load_model(None, encoder=path, device="cpu").info.kind == "training-free"
 
 
 def test_a_model_without_encoder_needs_the_one_it_was_trained_with(tmp_path):

@@ -27,10 +27,6 @@ def test_an_endless_item_can_see_that_the_consumer_has_stopped():
     assert not is_wanted.is_set()
 
 
-def test_no_items_give_no_items():
-    assert list(prefetch([], 3)) == []
-
-
 def test_an_error_in_the_thread_is_raised_after_the_items_before_it():
     def items():
         yield 1

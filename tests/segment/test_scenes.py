@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,12 +41,6 @@ def test_moments_are_exact_at_23_976():
     assert second.seconds == Fraction(25 * 1001, 24000)
 
 
-def test_moments_are_drop_frame_at_29_97():
-    found = segmentation(lengths=[17982, 1], probability=(0.9,), rate=Fraction(30000, 1001))
-    assert found.scenes[1].start.timecode == "00:10:00;00"
-    assert found.scenes[1].start.seconds == Fraction(17982 * 1001, 30000)
-
-
 def test_moments_count_on_from_the_films_own_timecode():
     found = segmentation(lengths=[50, 50], probability=(0.9,), rate=Fraction(25), timecode="10:00:00:00")
     assert [scene.start.timecode for scene in found] == ["10:00:00:00", "10:00:02:00"]
@@ -61,14 +54,6 @@ def test_at_a_variable_rate_frames_seconds_and_positions_differ():
     start = found.scenes[1].start
     assert (start.frame, start.position, start.seconds, start.timecode) == (3, 5, Fraction(7, 10), "00:00:00:05")
     assert found.scenes[1].end.seconds == Fraction(1, 2) + Fraction(320, 1000)
-
-
-def test_scenes_and_shots_cover_the_film_without_gaps():
-    found = segmentation()
-    for parts in (found.scenes, found.shots):
-        assert parts[0].start.frame == 0
-        assert parts[-1].end.frame == 250
-        assert all(one.end == two.start for one, two in pairwise(parts))
 
 
 def test_scenes_meet_where_a_shot_list_leaves_frames_out():

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from bassl.video.timecode import TimecodeTrack, clock, frames_per_count, short_clock, timecode, uses_drop_frame
+from bassl.video.timecode import TimecodeTrack, clock, short_clock, timecode
 
 FILM, VIDEO, DOUBLE = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)
 
@@ -38,8 +38,8 @@ def test_timecode_is_what_editors_show(frame, rate, expected):
 
 
 @pytest.mark.parametrize(("rate", "count", "dropped"), [(FILM, 24, 0), (VIDEO, 30, 2), (DOUBLE, 60, 4)])
-def test_timecode_counts_as_written_out_for_twenty_five_minutes(rate, count, dropped):
-    num_frames = 25 * 60 * count
+def test_timecode_counts_as_written_out_for_eleven_minutes(rate, count, dropped):
+    num_frames = 11 * 60 * count
     labels = list(itertools.islice(counted_slowly(count, dropped), num_frames))
     assert [timecode(frame, rate) for frame in range(num_frames)] == labels
 
@@ -48,18 +48,6 @@ def test_drop_frame_stays_with_the_clock_for_a_day():
     for hour in range(1, 24):
         frame = round(3600 * hour * VIDEO)
         assert timecode(frame, VIDEO).startswith(f"{hour:02d}:00:00;0")
-
-
-def test_drop_frame_can_be_refused():
-    assert timecode(1800, VIDEO, drop=False) == "00:01:00:00"
-
-
-def test_only_ntsc_video_drops_numbers():
-    assert [uses_drop_frame(rate) for rate in (FILM, Fraction(30), VIDEO, DOUBLE)] == [False, False, True, True]
-
-
-def test_timecode_counts_the_rounded_rate():
-    assert [frames_per_count(rate) for rate in (FILM, VIDEO, Fraction(25, 2), Fraction(1, 10))] == [24, 30, 13, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -20,7 +19,6 @@ from bassl.training.processes import tied_to_this_process
 VIDEO = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
 AUDIO = ["-c:a", "aac", "-b:a", "192k"]
 RUN_UP = 5  # seconds to decode before a clip: in MPEG streams FFmpeg seeks too far
-CLIP = re.compile(r"scene-\d{3,}\.mp4")
 EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 has no odd sizes
 
 
@@ -37,8 +35,6 @@ def find_ffmpeg() -> str:
 def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_progress: bool = False) -> list[Path]:
     """Write `scene-001.mp4`, ... into a folder, each atomically, and return their paths.
 
-    Clips of an earlier call with more scenes are removed.
-
     Raises:
         InputError: if FFmpeg cannot write a clip.
     """
@@ -49,9 +45,6 @@ def write_clips(segmentation: Segmentation, folder: Path, ffmpeg: str, show_prog
         path = folder / f"scene-{scene.number:0{digits}d}.mp4"
         write_atomically(path, partial(_cut, ffmpeg, segmentation, scene))
         written.append(path)
-    for path in folder.glob("scene-*.mp4"):
-        if CLIP.fullmatch(path.name) and path not in written:
-            path.unlink()
     return written
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any, NamedTuple
 
 from bassl.errors import InputError
 from bassl.files import locked, remove_leftovers, write_atomically
-from bassl.segment.output.clips import write_clips
 from bassl.segment.output.scenes_json import as_document
 from bassl.segment.scenes import Segmentation
 
 CLIPS = "clips"
+CLIP = re.compile(r"scene-\d{3,}\.mp4")
 WRITE_SECONDS = 10.0
 """Within which a call has written its files. Files that much newer than scenes.json were changed by hand."""
 
@@ -88,7 +89,7 @@ def write_results(
 ) -> tuple[list[Path], list[str]]:
     """Write a film's results into its folder; return the files, and the names of files that were removed.
 
-    Files of an earlier call that found other scenes are removed, unless they were changed since. Clips are removed
+    Files of an earlier call that found other scenes are removed, unless they were changed since. Its clips are removed
     only if new ones are written.
 
     Args:
@@ -114,7 +115,13 @@ def write_results(
             for path in stale:
                 path.unlink(missing_ok=True)
             if ffmpeg is not None:
-                files += write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
+                from bassl.segment.output.clips import write_clips
+
+                clips = write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
+                for path in (folder / CLIPS).glob("scene-*.mp4"):
+                    if CLIP.fullmatch(path.name) and path not in clips:
+                        path.unlink()
+                files += clips
     except BlockingIOError as error:
         raise InputError(
             f"another bassl segment is writing to {folder}; wait for it, or name another --output"
