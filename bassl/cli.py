@@ -1,5 +1,4 @@
-"""The `bassl` command: finds the subcommand and hands it the rest of the line. Imports nothing that it does
-not run."""
+"""The `bassl` command: import the subcommand and pass it the rest of the line."""
 
 from __future__ import annotations
 
@@ -16,9 +15,9 @@ COMMANDS = {
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
     "evaluate": ("bassl.finetune.main", "evaluate a model: config.LOAD_FROM=NAME"),
     "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
-    "segment": ("bassl.segment.main", "cut films into scenes: bassl segment FILM.mp4"),
-    "prepare": ("bassl.prepare.main", "make a training set of a folder of films, or of MovieNet's release"),
-    "check-data": ("bassl.prepare.check", "say what is wrong with a training set before a long run"),
+    "segment": ("bassl.segment.main", "split films into scenes: bassl segment FILM.mp4"),
+    "prepare": ("bassl.prepare.main", "make a training set from films, or from MovieNet's release"),
+    "check-data": ("bassl.prepare.check", "check a training set before a long run"),
 }
 USAGE = "usage: bassl COMMAND [...]\n"
 HELP = f"""\
@@ -26,7 +25,7 @@ BaSSL {__version__}: boundary-aware self-supervised learning for scene segmentat
 
 {USAGE}
 {"".join(f"  {name:11} {about}" + chr(10) for name, (_, about) in COMMANDS.items())}
-  bassl COMMAND --help      what a command takes
+  bassl COMMAND --help      options of a command
   bassl --version
 
 pretrain, extract, finetune and evaluate take config.KEY=VALUE, for example
@@ -35,7 +34,7 @@ pretrain, extract, finetune and evaluate take config.KEY=VALUE, for example
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status. `sys.argv` stays as it is: Lightning starts further processes with it."""
+    """Run a subcommand and return its exit code; leaves `sys.argv` to Lightning, which starts processes with it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         sys.stderr.write(HELP)
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
         return run(rest)
-    except KeyboardInterrupt:  # before the command minds it, while its modules are read
+    except KeyboardInterrupt:  # while the subcommand is imported
         sys.stderr.write("interrupted\n")
         return 130
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
+from bassl.config.plan import PretrainPlan
+from bassl.config.resolve import resolve_pretrain
 from einops import rearrange
 from torch import Tensor
 from torch.optim import Optimizer
 
 from bassl.config.load import load
-from bassl.config.plan import PretrainPlan
-from bassl.config.resolve import resolve_pretrain
 from bassl.dataset.movienet import PretrainBatch
 from bassl.dataset.view import apply_views
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_data, build_module, train
+from bassl.training.device import cpu_has_bfloat16
 from bassl.training.optim import LARS, parameter_groups
-from bassl.training.trainer import cpu_has_bfloat16
 from benchmarks import warping
 from benchmarks.material import write_film_copies
 from benchmarks.measure import Row, Settings, in_turns

@@ -20,6 +20,7 @@ from PIL import Image
 
 import bassl
 from bassl.model.colour import colour_histogram
+from bassl.model.relative_similarity import centered_features
 from bassl.model.scene_posterior import boundary_posterior, scene_threshold
 
 FILM = "big_buck_bunny"
@@ -90,9 +91,7 @@ def draw(
 
 
 def _draw_similarity(axes: Axes, features: NDArray[np.float32]) -> None:
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    unit = unit - unit.mean(0)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    unit = centered_features(features)
     first, second = np.triu_indices(len(unit), 1)
     near = second - first <= REACH
     first, second = first[near], second[near]

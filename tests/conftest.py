@@ -33,6 +33,12 @@ def _own_logging() -> Iterator[None]:
         logger.setLevel(levels.get(logger, logging.NOTSET))
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse a locked folder soon."""
+    monkeypatch.setattr("bassl.files.LOCK_PATIENCE", 0.2)
+
+
 def _loggers() -> list[logging.Logger]:
     known = logging.getLogger().manager.loggerDict.values()
     return [logging.getLogger(), *(logger for logger in known if isinstance(logger, logging.Logger))]

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tqdm import tqdm
 
-from bassl.console import StandardError, conclude, speak
+from bassl.console import StandardError, print_final, setup_logging
 
 log = logging.getLogger("bassl.somewhere")
 
@@ -15,20 +15,20 @@ log = logging.getLogger("bassl.somewhere")
 def test_a_line_goes_where_standard_error_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = io.StringIO()
     monkeypatch.setattr(sys, "stderr", earlier)
-    speak()
+    setup_logging()
     log.info("first")
     assert earlier.getvalue() == "first\n"
     earlier.close()
     now = io.StringIO()
     monkeypatch.setattr(sys, "stderr", now)
-    speak()
+    setup_logging()
     log.info("second")
     assert now.getvalue() == "second\n"
 
 
 def test_speaking_twice_changes_the_level_only(capsys: pytest.CaptureFixture[str]) -> None:
-    speak()
-    speak(logging.WARNING)
+    setup_logging()
+    setup_logging(logging.WARNING)
     log.info("unheard")
     log.warning("heard")
     assert capsys.readouterr().err == "heard\n"
@@ -36,7 +36,7 @@ def test_speaking_twice_changes_the_level_only(capsys: pytest.CaptureFixture[str
 
 
 def test_libraries_that_chatter_only_warn(capsys: pytest.CaptureFixture[str]) -> None:
-    speak()
+    setup_logging()
     logging.getLogger("tensorboard").info("Directory watcher advancing")
     logging.getLogger("lightning_fabric.utilities.distributed").info("Initializing distributed: GLOBAL_RANK: 0")
     logging.getLogger("pytorch_lightning.utilities").warning("heard")
@@ -46,7 +46,7 @@ def test_libraries_that_chatter_only_warn(capsys: pytest.CaptureFixture[str]) ->
 def test_the_last_sentence_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     with tqdm(total=4, desc="pre-training", file=sys.stdout) as bar:
         bar.update()
-        conclude("interrupted")
+        print_final("interrupted")
         assert bar.disable
     printed = capsys.readouterr()
     assert printed.err == "interrupted\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.files import locked
+from bassl.files import lock_folder
 
 log = logging.getLogger(__name__)
 FEW = 10  # broken files that are borne, however little has been read, unless none is to be
@@ -62,7 +62,12 @@ class Faults:
         if self.list_file is None:
             return True
         self.list_file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.list_file), self.list_file.open("r+", encoding="utf-8") as file:
+        busy = f"another process keeps {self.list_file}; start the run again"
+        self.list_file.touch()
+        with (
+            lock_folder(self.list_file.parent, busy, name=f".{self.list_file.name}.lock"),
+            self.list_file.open("r+", encoding="utf-8") as file,
+        ):
             if str(path) in file.read().splitlines():
                 return False
             file.write(f"{path}\n")

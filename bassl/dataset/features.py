@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from bassl.dataset.annotation import is_film_name
 from bassl.errors import InputError
-from bassl.files import locked, remove_leftovers, write_atomically, write_json
+from bassl.files import lock_folder, remove_leftovers, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "bassl-features", 1
@@ -180,12 +180,8 @@ class FeatureWriter:
 
     def begin(self) -> None:
         """Take the folder: lock it, check what lies there, write the index without films. Rank zero only."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._held.enter_context(locked(self.folder / ".lock"))
-        except BlockingIOError as error:
-            message = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
-            raise InputError(message) from error
+        busy = f"another process is writing {self.folder}; wait for it or set config.FEATURE_PATH"
+        self._held.enter_context(lock_folder(self.folder, busy))
         try:
             self._take_over()
             remove_leftovers(self.folder)

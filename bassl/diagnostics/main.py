@@ -16,7 +16,7 @@ from pathlib import Path
 if not __package__:  # started by path: the repository root belongs on the path, this folder does not
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 
@@ -32,7 +32,7 @@ precision and, after extraction, the last three. What a run has no data for is l
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status (see `bassl.endings`)."""
     given = _parser().parse_intermixed_args(argv)
-    return exit_status(lambda: _draw(given), "draw again")
+    return run_command(lambda: _draw(given), "draw again")
 
 
 def _draw(given: argparse.Namespace) -> int:
@@ -56,12 +56,12 @@ def draw(
     timelines. overrides: of the run's configuration. Raises InputError where there is no run, no such film,
     or nothing to draw.
     """
+    from bassl.console import setup_logging
     from bassl.diagnostics.pictures import pictures_of, timelines
     from bassl.diagnostics.run import FinishedRun
     from bassl.plots.figure import save_figure
-    from bassl.training.trainer import set_up_logging
 
-    set_up_logging()
+    setup_logging()
     if num_examples < 1 or max_films < 1:
         raise InputError(f"--examples {num_examples} and --max-films {max_films} must be 1 or more")
     out = folder / "diagnostics" if out is None else out

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bassl.config.plan import FinetunePlan
+from bassl.config.paths import data_paths
+from bassl.config.schema import Finetune
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.diagnostics.run import FinishedRun
 from bassl.diagnostics.splits import split_figure, split_windows
@@ -49,9 +50,8 @@ def boundary_distance(run: FinishedRun, film: int, num_examples: int) -> Figure:
 
 def precision_recall(run: FinishedRun, film: int, num_examples: int) -> Figure:
     """Precision and recall over all test films, with the threshold in use."""
-    plan = run.plan
-    assert isinstance(plan, FinetunePlan), "a pre-training run predicts nothing"
-    rows = run.predictions.deduplicated(plan.uncertain)
+    assert isinstance(run.config, Finetune), "a pre-training run predicts nothing"
+    rows = run.predictions.deduplicated(run.config.TEST.UNCERTAIN_LABEL)
     curve = precision_recall_curve(rows.probability, rows.label)
     ap = average_precision(rows.probability, rows.label)
     chance = float(rows.label.mean())
@@ -82,17 +82,17 @@ def splits(run: FinishedRun, film: int, num_examples: int) -> Figure:
 def pictures_of(run: FinishedRun) -> dict[str, Picture]:
     """Every picture of a run's kind but the timelines, by the name of its file."""
     pretrained: dict[str, Picture] = {"knn": knn, "boundary_distance": boundary_distance}
-    own = {"precision_recall": precision_recall} if isinstance(run.plan, FinetunePlan) else pretrained
+    own = {"precision_recall": precision_recall} if isinstance(run.config, Finetune) else pretrained
     return {"loss": losses, **own, "neighbors": neighbors, "splits": splits}
 
 
 def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:
     """Write the timelines of the test films; returns the files, none for a pre-training run, which predicts
     nothing."""
-    plan = run.plan
-    if not isinstance(plan, FinetunePlan):
+    config = run.config
+    if not isinstance(config, Finetune):
         return []
-    frames = read_known_shot_frames(plan.shots, run.annotations.films)
+    frames = read_known_shot_frames(data_paths(config).shots, run.annotations.films)
     by_index = {index: frames[name] for index, name in enumerate(run.annotations.films) if name in frames}
     return draw_film_timelines(
         folder,
@@ -100,7 +100,7 @@ def timelines(run: FinishedRun, folder: Path, max_films: int) -> list[Path]:
         run.keyframes,
         by_index,
         threshold=run.threshold,
-        fps=plan.fps,
+        fps=config.TEST.FPS,
         max_films=max_films,
     )
 

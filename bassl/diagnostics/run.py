@@ -12,23 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bassl.config.load import load
-from bassl.config.plan import DataPlan, FinetunePlan, PretrainPlan
-from bassl.config.resolve import resolve_finetune, resolve_pretrain
-from bassl.config.schema import JOBS
+from bassl.config.methods import method_of
+from bassl.config.paths import DataPaths, data_paths, evaluated_checkpoint, pretrained_checkpoint
+from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import Keyframes
 from bassl.dataset.movienet import scene_numbers
 from bassl.errors import InputError
-from bassl.finetune.inputs import open_store
+from bassl.finetune.inputs import Window, open_store
 from bassl.finetune.metrics import ShotPredictions
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
 from bassl.model.checkpoint_names import BEST
 from bassl.model.heads import NCEHead
+from bassl.training.run_folder import RunFolder, run_folder
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,21 @@ class FinishedRun:
     feature_folder: Path | None = None
 
     @cached_property
-    def plan(self) -> PretrainPlan | FinetunePlan:
-        """The run's plan, from the `config.json` in its log folder."""
-        return recorded_plan(self.folder, self.overrides)
+    def config(self) -> Pretrain | Finetune:
+        """Configuration of the run, from the `config.json` in its log folder."""
+        return recorded_config(self.folder, self.overrides)
+
+    @cached_property
+    def run(self) -> RunFolder:
+        """Name and folders of the run."""
+        return run_folder(self.config, job="finetune" if isinstance(self.config, Finetune) else "pretrain")
 
     @cached_property
     def threshold(self) -> float:
-        """Probability from which a shot counted as a boundary; of fine-tuning alone."""
-        assert isinstance(self.plan, FinetunePlan), "a pre-training run predicts nothing"
-        if self.plan.threshold is not None:
-            return self.plan.threshold
+        """Probability from which a shot counted as a boundary, in fine-tuning."""
+        assert isinstance(self.config, Finetune), "a pre-training run predicts nothing"
+        if not isinstance(self.config.TEST.THRESHOLD, str):
+            return self.config.TEST.THRESHOLD
         path = self.folder / "all_score.json"
         try:
             return float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
@@ -75,15 +79,18 @@ class FinishedRun:
             ) from error
 
     @property
-    def data(self) -> DataPlan:
-        """Where its data lies."""
-        return self.plan.data
+    def data(self) -> DataPaths:
+        """Folders of its data set."""
+        return data_paths(self.config)
 
     @property
     def window(self) -> tuple[int, int]:
-        """Shots on either side of the centre, and shots from one position of the window to the next."""
-        where = self.plan if isinstance(self.plan, FinetunePlan) else self.plan.method
-        return where.neighbor_size, where.neighbor_interval
+        """Shots on either side of the centre, and the step between two shots of the window."""
+        if isinstance(self.config, Finetune):
+            window = Window.of(self.config)
+            return window.size, window.interval
+        method = method_of(self.config)
+        return method.neighbor_size, method.neighbor_interval
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -103,11 +110,11 @@ class FinishedRun:
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The run's model: the best on val where that was selected, else the last."""
-        plan = self.plan
-        path = plan.run.checkpoint_folder
-        if isinstance(plan, FinetunePlan):
-            trained = path / BEST if plan.select_on == "val" else path
-            path = plan.evaluate or (plan.pretrained if plan.zero_shot and plan.pretrained else trained)
+        config, path = self.config, self.run.checkpoints
+        if isinstance(config, Finetune):
+            trained = path / BEST if config.TEST.SELECT_ON == "val" else path
+            pretrained = pretrained_checkpoint(config)
+            path = evaluated_checkpoint(config) or (pretrained if config.ZERO_SHOT and pretrained else trained)
         return read_checkpoint(path)
 
     @cached_property
@@ -115,9 +122,10 @@ class FinishedRun:
         """Shot features: those that were fine-tuned, or those extracted with the pre-trained model."""
         if self.feature_folder is not None:
             return FeatureStore.open(self.feature_folder)
-        if isinstance(self.plan, PretrainPlan):
-            return FeatureStore.open(self.data.root / "features" / self.plan.run.name)
-        store = open_store(self.plan, self.checkpoint if self.plan.evaluate else None, None)
+        if isinstance(self.config, Pretrain):
+            return FeatureStore.open(self.data.root / "features" / self.run.name)
+        tuned = self.checkpoint if self.config.LOAD_FROM else None
+        store = open_store(self.config, pretrained=None, tuned=tuned)
         if store is None:
             raise InputError("the run read key-frames (config.USE_RAW_SHOT=true), so there are no features to look at")
         return store
@@ -125,10 +133,12 @@ class FinishedRun:
     @cached_property
     def projection(self) -> NCEHead:
         """The NCE head of pre-training, which dynamic time warping compares shots with."""
-        plan = self.plan
-        if isinstance(plan, FinetunePlan) and plan.pretrained is None:
-            raise InputError("the run names no pre-trained model, hence no NCE head; set config.PRETRAINED_LOAD_FROM")
-        pretrained = read_checkpoint(plan.pretrained) if isinstance(plan, FinetunePlan) else self.checkpoint  # type: ignore[arg-type]
+        pretrained = self.checkpoint
+        if isinstance(self.config, Finetune):
+            path = pretrained_checkpoint(self.config)
+            if path is None:
+                raise InputError("the run names no pre-trained model, so no NCE head; set config.PRETRAINED_LOAD_FROM")
+            pretrained = read_checkpoint(path)
         first, second = (pretrained.state_dict.get(f"loss.head_nce.model.{layer}.weight") for layer in (0, 2))
         if first is None or second is None:
             raise InputError(f"{pretrained.path} holds no NCE head (no loss.head_nce.* tensors); choose another run")
@@ -157,12 +167,13 @@ class FinishedRun:
         return read_predictions(self.folder / "predictions.csv", self.annotations.films)
 
 
-def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan | FinetunePlan:
-    """The plan that the `config.json` of a log folder gives, with overrides such as `config.DATA_PATH=...` on
-    top.
+def recorded_config(folder: Path, overrides: Sequence[str] = ()) -> Pretrain | Finetune:
+    """Return the configuration that the `config.json` of a log folder holds, with overrides on top.
 
-    Relative paths in it count from the working directory, as when the run was started. Raises InputError
-    where the file is missing or is none of ours, and for an override that the run's job does not know.
+    Relative paths in it start at the working directory, as when the run was started.
+
+    Raises:
+        InputError: The file is missing or of another program, or an override is unknown to the run's job.
     """
     path = folder / "config.json"
     try:
@@ -172,16 +183,11 @@ def recorded_plan(folder: Path, overrides: Sequence[str] = ()) -> PretrainPlan |
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); give the log folder of another run") from error
     job = "finetune" if isinstance(stored, dict) and "PRETRAINED_LOAD_FROM" in stored else "pretrain"
-    asked = load(job, overrides)
+    load(job, [*overrides, *(["config.FEATURE_PATH=."] if job == "finetune" else [])])  # names a wrong override
     try:
-        config = OmegaConf.merge(OmegaConf.structured(JOBS[job]), stored)
-        for name in (override.lstrip("+").split("=", 1)[0].removeprefix("config.") for override in overrides):
-            OmegaConf.update(config, name, OmegaConf.select(asked, name))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is of another version ({str(error).splitlines()[0]}); draw it with that one"
-        ) from error
-    return resolve_finetune(config) if job == "finetune" else resolve_pretrain(config)  # type: ignore[arg-type]
+        return load(job, overrides, recorded=stored)
+    except (InputError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is of another version ({error}); draw it with that one") from error
 
 
 def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:

@@ -8,25 +8,23 @@ folder `.unpacking-*`, which is called `.unpacked-*` once it is whole and then m
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bassl.console import speak
+from bassl.console import setup_logging
 from bassl.download.addresses import FOLDERS, WHERE, Item, list_items
 from bassl.download.archive import is_archive, merge, unpack
 from bassl.download.fetch import DownloadError, Patience, fetch, partial_bytes, probe
 from bassl.download.progress import Progress, format_bytes
 from bassl.errors import InputError
-from bassl.files import refuse_unwritable
+from bassl.files import lock_folder, refuse_unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +46,7 @@ def download(items: Sequence[Item], target: Path, patience: Patience, *, keep_ar
     state = target / ".download"
     state.mkdir(parents=True, exist_ok=True)
     progress = Progress(sys.stderr)
-    with _alone(state / "lock"):
+    with lock_folder(state, f"another download into {target} is running; wait until it ends", name="lock"):
         pending = [item for item in items if not _is_finished(item, target)]
         _check_room(pending, target, patience, keep_archives)
         for item in pending:
@@ -59,7 +57,7 @@ def download(items: Sequence[Item], target: Path, patience: Patience, *, keep_ar
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: done. 1: network, server or disk failed, try again. 2: a setting or archive is wrong."""
-    speak()
+    setup_logging()
     arguments = _parser().parse_args(argv)
     patience = Patience(arguments.timeout, arguments.retries)
     try:
@@ -102,16 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retries", type=int, default=5, help="attempts without a byte, default %(default)s")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, default %(default)s")
     return parser
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another download into {path.parents[1]} is running; wait until it ends") from error
-        yield
 
 
 def _check_room(pending: Sequence[Item], target: Path, patience: Patience, keep_archives: bool) -> None:

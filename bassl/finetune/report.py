@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bassl.config.plan import FinetunePlan, RunPlan
+from bassl.config.paths import data_paths
+from bassl.config.schema import Finetune
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.keyframes import Keyframes
 from bassl.errors import InputError
@@ -22,6 +23,7 @@ from bassl.finetune.module import FinetuneModule
 from bassl.model.checkpoint_names import LAST
 from bassl.model.similarity import boundary_probabilities
 from bassl.plots.film_timelines import draw_film_timelines
+from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 FINETUNED, ZERO_SHOT = "fine-tuned", "zero-shot"
@@ -30,34 +32,65 @@ MAX_TIMELINES = 8
 SHOWN = ("AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots")
 
 
-def similarity_results(table: FeatureTable, split: Split, plan: FinetunePlan) -> dict[str, float]:
+def report(
+    config: Finetune,
+    run: RunFolder,
+    module: FinetuneModule,
+    test: Split,
+    table: FeatureTable | None,
+    *,
+    kind: str,
+    checkpoint: Path,
+) -> None:
+    """Write scores, predictions and timelines of a scored module; print the scores beside a training-free scorer.
+
+    Args:
+        kind: FINETUNED or ZERO_SHOT.
+        checkpoint: File that holds the weights that were scored.
+    """
+    baseline = similarity_results(table, test, config.TEST.UNCERTAIN_LABEL) if table is not None else {}
+    write_report(run.logs, module, test, baseline, kind=kind, checkpoint=checkpoint)
+    keyframes = Keyframes(data_paths(config).keyframes, test.annotations)
+    pictures = draw_film_timelines(
+        run.logs,
+        module.evaluations[test.name].predictions,
+        keyframes,
+        test.frames,
+        threshold=module.threshold,
+        fps=config.TEST.FPS,
+        max_films=MAX_TIMELINES,
+    )
+    log.info("picture: %s", pictures[0])
+
+
+def similarity_results(table: FeatureTable, split: Split, uncertain: str) -> dict[str, float]:
     """Metrics of the training-free scorer (see `bassl.model.similarity`) on the rows of a split.
 
     Its probability has no natural threshold, so F1 and the metrics after it are left out.
     """
-    notes, first = split.annotations, split.first
+    annotations, first = split.annotations, split.first
     assert first is not None
-    probability = np.zeros(len(notes))
-    for film in range(len(notes.films)):
-        rows = np.flatnonzero(notes.film == film)
-        start, count = int(first[film]), int(notes.num_shots[film])
+    probability = np.zeros(len(annotations))
+    for film in range(len(annotations.films)):
+        rows = np.flatnonzero(annotations.film == film)
+        start, count = int(first[film]), int(annotations.num_shots[film])
         scores = boundary_probabilities(table.values[start : start + count].float().cpu(), SIMILARITY_WINDOW)
-        probability[rows] = scores.numpy()[notes.shot[rows]]
-    predictions = ShotPredictions(notes.film, notes.shot, probability, notes.label)
-    results = scene_metrics(predictions, None, uncertain=plan.uncertain)
+        probability[rows] = scores.numpy()[annotations.shot[rows]]
+    predictions = ShotPredictions(annotations.film, annotations.shot, probability, annotations.label)
+    results = scene_metrics(predictions, None, uncertain=uncertain)
     return {name: results[name] for name in ("AP", "mAP", "AUC")}
 
 
-def refuse_to_replace(run: RunPlan) -> None:
+def refuse_to_replace(run: RunFolder) -> None:
     """Raise InputError where an evaluation alone would write over the report of a training run."""
     try:
-        recorded = json.loads((run.log_folder / "config.json").read_text(encoding="utf-8"))
+        recorded = json.loads((run.logs / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         recorded = None
     is_training = isinstance(recorded, dict) and not (recorded.get("LOAD_FROM") or recorded.get("ZERO_SHOT"))
-    if is_training or (run.checkpoint_folder / LAST).is_file():
+    if is_training or (run.checkpoints / LAST).is_file():
         raise InputError(
-            f"{run.log_folder} holds the report of the training run {run.name}, which an evaluation alone would "
+            f"{run.logs} holds the report of the training run {run.name}, which an evaluation alone would "
             "replace; set config.EXPR_NAME to another name"
         )
 
@@ -67,6 +100,7 @@ def write_report(
     module: FinetuneModule,
     split: Split,
     baseline: Mapping[str, float],
+    *,
     kind: str = FINETUNED,
     checkpoint: Path | None = None,
 ) -> None:
@@ -74,7 +108,8 @@ def write_report(
 
     kind: what the model is, FINETUNED or ZERO_SHOT. checkpoint: the file that holds the weights that were scored.
     """
-    results = module.results[split.name]
+    evaluation = module.evaluations[split.name]
+    results = evaluation.results
     scores = {
         "kind": kind,
         "model": _identity(checkpoint),
@@ -86,9 +121,7 @@ def write_report(
         "threshold_from_val": module.metadata.get("threshold"),
     }
     write_json(folder / "all_score.json", scores)
-    write_atomically(
-        folder / "predictions.csv", lambda path: write_predictions(path, module.predictions[split.name], split)
-    )
+    write_atomically(folder / "predictions.csv", lambda path: write_predictions(path, evaluation.predictions, split))
     names = [name for name in SHOWN if name in results]
     lines = [" " * 14 + "".join(f"{name:>11}" for name in names)]
     title_of_model = "model" if kind == FINETUNED else kind
@@ -99,16 +132,6 @@ def write_report(
             )
     log.info("%s (%%, %d shots):\n%s", split.name, len(split.annotations), "\n".join(lines))
     log.info("scores: %s\npredictions: %s", folder / "all_score.json", folder / "predictions.csv")
-
-
-def draw_timelines(folder: Path, module: FinetuneModule, split: Split, plan: FinetunePlan) -> None:
-    """Draw `timeline.png`, and `timelines/<film>.png` where the split has several films, beside the scores."""
-    keyframes = Keyframes(plan.data.keyframes, split.annotations)
-    predictions = module.predictions[split.name]
-    pictures = draw_film_timelines(
-        folder, predictions, keyframes, split.frames, threshold=module.threshold, fps=plan.fps, max_films=MAX_TIMELINES
-    )
-    log.info("picture: %s", pictures[0])
 
 
 def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
@@ -64,17 +64,17 @@ def fit_labels(labels: dict[int, int], num_shots: int, film: str) -> tuple[Label
     fitted[list(inside)] = list(inside.values())
     found = []
     if len(inside) < len(labels):
-        text = f"{counted(len(labels) - len(inside), 'label')} past its last shot, {num_shots - 1}: left out"
+        text = f"{pluralize(len(labels) - len(inside), 'label')} past its last shot, {num_shots - 1}: left out"
         found.append(Finding(ERROR, "labels past the film", film, text))
     if not inside:
         return fitted, found
     without = np.flatnonzero(fitted[:-1] == NO_LABEL)
     if fitted[-1] != NO_LABEL:
-        text = f"{counted(len(inside), 'label')} for {counted(num_shots, 'shot')}, the last among them: kept "
+        text = f"{pluralize(len(inside), 'label')} for {pluralize(num_shots, 'shot')}, the last among them: kept "
         text += "(one fewer is usual)"
         found.append(Finding(NOTE, "label of the last shot", film, text))
     if len(without):
-        text = f"{counted(len(inside), 'label')} for {counted(num_shots, 'shot')}: shot {without[0]} "
+        text = f"{pluralize(len(inside), 'label')} for {pluralize(num_shots, 'shot')}: shot {without[0]} "
         text += f"and {len(without) - 1} others have none" if len(without) > 1 else "has none"
         found.append(Finding(WARNING, "shots without label", film, text))
     return fitted, found

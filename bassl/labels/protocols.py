@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.label_files import NO_LABEL, Labels
 
@@ -47,7 +47,7 @@ class Protocol:
         who = {
             "single": f"annotator {self.annotator}",
             "union": "any annotator",
-            "majority": f"at least {counted(self.min_annotators, 'annotator')}",
+            "majority": f"at least {pluralize(self.min_annotators, 'annotator')}",
         }[self.agreement]
         last = "left out" if self.drop_last else "kept"
         return f"{who}; snap {self.snap}; mark {self.mark}; label of the last shot {last}"
@@ -143,7 +143,7 @@ def combine(annotators: Sequence[ArrayLike], num_shots: int, protocol: Protocol)
     needed = {"single": protocol.annotator + 1, "union": 1, "majority": protocol.min_annotators}[protocol.agreement]
     if len(annotators) < needed:
         raise InputError(
-            f"the protocol ({protocol.agreement}) needs {counted(needed, 'annotator')}, there are {len(annotators)}; "
+            f"the protocol ({protocol.agreement}) needs {pluralize(needed, 'annotator')}, there are {len(annotators)}; "
             "choose another"
         )
     votes = np.zeros((len(annotators), num_shots), dtype=bool)

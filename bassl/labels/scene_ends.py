@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.findings import NOTE, WARNING, Finding
 from bassl.labels.label_files import NO_LABEL, Labels
@@ -46,7 +46,7 @@ def labels_from_spans(
     num_gaps = _mark_gaps(is_end, np.append(-1, snapped.shots), np.append(0, end_frames), begin, frames)
     twice = len(snapped.shots) - len(np.unique(snapped.shots))
     moved = snapped.distances[end_frames <= frames[-1, 1]]  # the film's end is where another player counts it
-    text = f"{counted(len(begin), 'scene')}{reading}"
+    text = f"{pluralize(len(begin), 'scene')}{reading}"
     if len(moved):
         text += f"; ends moved by {np.median(moved):g} frames (median), {moved.max()} at most, to the nearest shot end"
     found = [Finding(NOTE, "scene ends snapped", film, text)]

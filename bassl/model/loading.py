@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from torch import nn
 
-from bassl.config.plan import CrnPlan, DataPlan
+from bassl.config.paths import data_paths
+from bassl.config.schema import Config, Trn
 from bassl.dataset.annotation import Annotations
 from bassl.dataset.faults import Faults
 from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
@@ -24,27 +25,34 @@ log = logging.getLogger(__name__)
 Encoder = TypeVar("Encoder", bound=nn.Module)
 
 
-def keyframes_of(data: DataPlan, annotations: Annotations, folder: Path | None) -> Keyframes:
-    """The key-frames of some annotations, checked to be there; `folder` gets the list of broken ones."""
-    list_file = folder / "broken_keyframes.txt" if folder else None
-    num_files = NUM_KEYFRAMES * int(annotations.num_shots.sum())
-    faults = Faults(data.strict, data.max_faulty_share, list_file, num_files)
-    keyframes = Keyframes(data.keyframes, annotations, faults)
+def open_keyframes(config: Config, annotations: Annotations, list_folder: Path | None) -> Keyframes:
+    """Open the key-frames of some annotations; `list_folder` gets the list of broken ones.
+
+    Raises:
+        InputError: The key-frames of a film are missing.
+    """
+    faults = Faults(
+        config.DATA_FAULTS.strict,
+        config.DATA_FAULTS.max_share,
+        list_folder / "broken_keyframes.txt" if list_folder else None,
+        NUM_KEYFRAMES * int(annotations.num_shots.sum()),
+    )
+    keyframes = Keyframes(data_paths(config).keyframes, annotations, faults)
     keyframes.check()
     return keyframes
 
 
-def fresh_crn(plan: CrnPlan, input_dim: int, num_shots: int) -> ContextualRelationNetwork:
-    """A freshly initialised CRN."""
+def build_crn_of(trn: Trn, input_dim: int, num_shots: int) -> ContextualRelationNetwork:
+    """Build a freshly initialised CRN for windows of `num_shots` shots with `input_dim` features each."""
     return ContextualRelationNetwork(
-        input_dim,
-        plan.hidden_dim,
-        plan.num_layers,
-        plan.num_heads,
-        plan.intermediate_dim,
-        plan.dropout,
-        num_shots,
-        plan.pooling,
+        input_dim=input_dim,
+        hidden_dim=trn.hidden_size,
+        num_layers=trn.num_hidden_layers,
+        num_heads=trn.num_attention_heads,
+        intermediate_dim=trn.intermediate_size,
+        dropout=trn.hidden_dropout_prob,
+        num_shots=num_shots,
+        pooling=trn.pooling_method,
     )
 
 
@@ -58,6 +66,13 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 def stored_encoder(checkpoint: Checkpoint) -> ShotEncoder:
     """The shot encoder of a checkpoint with its weights; InputError where it holds none."""
     return loaded(build_encoder(architecture_of(checkpoint)), checkpoint)
+
+
+def load_frozen_encoder(checkpoint: Checkpoint | None) -> ShotEncoder | None:
+    """Return the shot encoder of a checkpoint with its weights, None if it has none."""
+    if checkpoint is None or not architecture_of(checkpoint).encoder_depth:
+        return None
+    return stored_encoder(checkpoint)
 
 
 def loaded(encoder: Encoder, checkpoint: Checkpoint) -> Encoder:

@@ -54,17 +54,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bassl.errors import InputError
+from bassl.model.relative_similarity import NEGLIGIBLE, centered_features, relative_bands
 
 Array = NDArray[np.float64]
 
 MAX_SCENE_LENGTH = 60
 """Shots."""
-
-ROW_BLOCK = 256
-"""Rows of the similarity matrix that exist at a time; bounds memory and changes no result."""
-
-NEGLIGIBLE = 1e-6
-"""Relative size below which a difference counts as rounding of 32-bit features."""
 
 
 def boundary_posterior(
@@ -210,7 +205,7 @@ def _scene_weights(
     _require(0 < hazard < 1, "hazard", hazard, "more than 0 and less than 1")
     _require(0 <= evidence_weight < np.inf, "evidence_weight", evidence_weight, "0 or more")
     _require(abs(length_weight) < np.inf, "length_weight", length_weight, "a finite number")
-    unit = _unit_features(features)
+    unit = centered_features(features)
     num_shots = len(unit)
     bonus = np.zeros(num_shots)
     if unary is not None:
@@ -220,7 +215,7 @@ def _scene_weights(
     bonus[-1:] = 0.0
 
     longest = max(min(int(max_scene_length), num_shots), 1)
-    before, after = _relative_bands(unit, kappa, longest - 1)
+    before, after = relative_bands(unit, kappa, longest - 1)
     company = alpha + np.arange(1, longest)  # alpha + |A|
     read_forwards = np.log((alpha + before.cumsum(1)) / company)  # t(i | i-m..i-1) at [i, m-1]
     read_backwards = np.log((alpha + after.cumsum(1)) / company)  # t(i | i+1..i+m) at [i, m-1]
@@ -233,62 +228,6 @@ def _scene_weights(
         weights[extra:, extra] = evidence_weight * 0.5 * (forwards + backwards)
     weights += np.log(hazard) + np.arange(longest) * np.log1p(-hazard) + bonus[:, None]
     return weights
-
-
-def _unit_features(features: ArrayLike) -> Array:
-    """Return (N, D) of unit length; a shot without direction (zero, or the film's mean) gets zeros."""
-    values = np.asarray(features, np.float64)
-    if values.ndim != 2:
-        raise InputError(f"features have shape {values.shape}; give (num_shots, D)")
-    invalid = ~np.isfinite(values).all(1)
-    if invalid.any():
-        raise InputError(f"features of shot {invalid.argmax()} contain NaN or infinity; extract them again")
-    unit = _normalize(values / np.abs(values).max(initial=np.finfo(float).tiny))
-    return _normalize(unit - unit.mean(0)) if len(unit) else unit
-
-
-def _normalize(values: Array) -> Array:
-    norm = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.where(norm > NEGLIGIBLE, values / np.maximum(norm, NEGLIGIBLE), 0.0)
-
-
-def _relative_bands(unit: Array, kappa: float, width: int) -> tuple[Array, Array]:
-    """Return R_{i,i-m} and R_{i,i+m} at [i, m-1], each (N, width), 0 outside the film; R is 1 if s is 0."""
-    num_shots = len(unit)
-    before, after = np.zeros((num_shots, width)), np.zeros((num_shots, width))
-    if width == 0:
-        return before, after
-    spread = _similarity_spread(unit)
-    sharpness = kappa / spread if spread > NEGLIGIBLE else 0.0
-    offset = np.arange(1, width + 1)
-    for start in range(0, num_shots, ROW_BLOCK):
-        kernel = sharpness * (unit[start : start + ROW_BLOCK] @ unit.T)
-        row = np.arange(len(kernel))
-        shot = start + row
-        kernel[row, shot] = -np.inf
-        kernel -= kernel.max(1, keepdims=True)
-        np.exp(kernel, out=kernel)
-        kernel *= (num_shots - 1) / kernel.sum(1, keepdims=True)
-        for band, column in ((before, shot[:, None] - offset), (after, shot[:, None] + offset)):
-            inside = (column >= 0) & (column < num_shots)
-            band[shot] = np.where(inside, kernel[row[:, None], column.clip(0, num_shots - 1)], 0.0)
-    return before, after
-
-
-def _similarity_spread(unit: Array) -> float:
-    """Return s, the standard deviation of all cosine similarities off the diagonal; 0 below three shots."""
-    num_shots, num_dims = unit.shape
-    num_pairs = num_shots * (num_shots - 1)
-    if num_shots < 3:
-        return 0.0
-    square = np.square(unit).sum(1)  # the diagonal: 1, or 0 for a shot without direction
-    mean = (np.square(unit.sum(0)).sum() - square.sum()) / num_pairs
-    if num_dims < num_shots:  # the similarities and unit.T @ unit have the same sum of squares
-        total = np.square(unit.T @ unit).sum()
-    else:
-        total = np.square(unit @ unit.T).sum()
-    variance = (total - np.square(square).sum()) / num_pairs - mean**2
-    return float(np.sqrt(max(variance, 0.0)))
 
 
 def _length_unary(shot_lengths: ArrayLike, num_shots: int) -> Array:

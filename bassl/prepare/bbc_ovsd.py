@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.film_names import colliding, safe_film_name
 from bassl.labels.findings import ERROR, NOTE, Finding
@@ -123,7 +123,7 @@ def convert(
             continue
         moved = max(distance for _, distance in read)
         if moved:
-            found.append(Finding(NOTE, "scene ends snapped", film, f"moved by {counted(moved, 'frame')} at most"))
+            found.append(Finding(NOTE, "scene ends snapped", film, f"moved by {pluralize(moved, 'frame')} at most"))
         write_label_file(layout.labels / f"{film}.txt", labels)
         write_shot_file(layout.shots / f"{film}.txt", frames)
         films.append(film)
@@ -173,7 +173,7 @@ def _run(arguments: argparse.Namespace) -> list[Finding]:
         write_split_file(layout.split, splits)
         built = build_annotations(layout, splits)
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s, %s; rows: %s", counted(len(films), "film"), counted(len(annotators), "annotator"), rows)
+    log.info("%s, %s; rows: %s", pluralize(len(films), "film"), pluralize(len(annotators), "annotator"), rows)
     return [*found, *odd, *built.findings]
 
 

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bassl.console import counted
+from bassl.console import pluralize, run_command
 from bassl.dataset.shot_files import read_shot_frames
-from bassl.endings import exit_status
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, NOTE, WARNING, has_errors
 from bassl.labels.label_files import read_label_file
@@ -122,7 +121,7 @@ def _inspect(
         return {}
     folders = set(list_film_folders(layout.keyframes))
     if films and (rest := folders - films):
-        text = f"{len(rest)} of {counted(len(folders), 'folder')} without a row, such as {min(rest)}: not looked into"
+        text = f"{len(rest)} of {pluralize(len(folders), 'folder')} without a row, such as {min(rest)}: not looked into"
         report.add(NOTE, "folders without rows", layout.keyframes, text)
     wanted = sorted(films & folders if films else folders)
     jobs = [pool.submit(inspect_film, layout.keyframes, film, num_sampled, decode) for film in wanted]
@@ -192,13 +191,13 @@ def _check_numbers(layout: Layout, films: set[str], report: Report) -> None:
     if not isinstance(numbers, dict) or len(set(map(str, numbers.values()))) < len(numbers):
         report.add(WARNING, "vid2idx", layout.numbers, "does not give every film a number of its own")
     elif lost := films - set(numbers):
-        report.add(WARNING, "vid2idx", layout.numbers, f"lacks {counted(len(lost), 'film')}, such as {min(lost)}")
+        report.add(WARNING, "vid2idx", layout.numbers, f"lacks {pluralize(len(lost), 'film')}, such as {min(lost)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    return exit_status(lambda: _check(arguments))
+    return run_command(lambda: _check(arguments))
 
 
 def _check(arguments: argparse.Namespace) -> int:

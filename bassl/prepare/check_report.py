@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bassl.console import counted, printable
+from bassl.console import pluralize, printable
 from bassl.labels.findings import SEVERITIES, Finding, text_lines
 
 
@@ -37,13 +37,13 @@ def as_text(report: Report) -> str:
         )
     if found := report.keyframes:
         lines.append(
-            f"key-frames: {counted(found['films'], 'film')}, {counted(found['shots'], 'shot')}, "
-            f"{counted(found['missing'], 'file')} missing, "
+            f"key-frames: {pluralize(found['films'], 'film')}, {pluralize(found['shots'], 'shot')}, "
+            f"{pluralize(found['missing'], 'file')} missing, "
             f"{found['broken']} of {found['looked_at']} looked at broken"
         )
     lines += text_lines(report.findings)
     num = {severity: sum(found.severity == severity for found in report.findings) for severity in SEVERITIES}
-    verdict = ", ".join(counted(number, severity) for severity, number in num.items())
+    verdict = ", ".join(pluralize(number, severity) for severity, number in num.items())
     lines.append(printable(f"{report.data}: {verdict} in {report.seconds:.0f} s"))
     return "\n".join(lines) + "\n"
 

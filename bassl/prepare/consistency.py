@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.inspection import MIN_SIDE, FilmInspection
@@ -85,7 +85,7 @@ def check_num_shot(files: Iterable[AnnotationFile], lengths: Mapping[str, int]) 
     found = []
     used = [(name, films) for name, films in convention.items() if films]
     if len(used) > 1 or convention["neither"]:
-        text = "; ".join(f"{name}: {counted(len(set(films)), 'film')} such as {films[0]}" for name, films in used)
+        text = "; ".join(f"{name}: {pluralize(len(set(films)), 'film')} such as {films[0]}" for name, films in used)
         found.append(Finding(WARNING, "num_shot", "num_shot", f"means different things ({text}); it is not read"))
     elif convention["number of shots"]:
         found.append(Finding(NOTE, "num_shot", "num_shot", "is the number of shots everywhere; it is not read"))
@@ -99,7 +99,7 @@ def check_splits(splits: Mapping[str, Labelled], listed: Mapping[str, Sequence[s
         for film in sorted(set(splits.get(one, ())) & set(splits.get(other, ()))):
             shared = len(set(splits[one][film]) & set(splits[other][film]))
             if shared:
-                text = f"{counted(shared, 'shot')} in both {one} and {other}"
+                text = f"{pluralize(shared, 'shot')} in both {one} and {other}"
                 found.append(Finding(ERROR, "shots in two splits", film, text))
             else:
                 text = f"has shots in both {one} and {other}: what is learnt and what is tested are one film"
@@ -123,10 +123,10 @@ def check_labels(rows: Labelled, label_files: Labelled) -> list[Finding]:
         both = set(mine) & set(theirs)
         different = sorted(shot for shot in both if mine[shot] != theirs[shot])
         if different:
-            text = f"{counted(len(different), 'label')} other than the label file's, the first at shot {different[0]}"
+            text = f"{pluralize(len(different), 'label')} other than the label file's, the first at shot {different[0]}"
             found.append(Finding(ERROR, "annotations and label files differ", film, text))
         if only := len(mine) + len(theirs) - 2 * len(both):
-            text = f"{counted(only, 'shot')} with a label in only one of annotations and label file"
+            text = f"{pluralize(only, 'shot')} with a label in only one of annotations and label file"
             found.append(Finding(WARNING, "annotations and label files differ", film, text))
     return found
 
@@ -139,7 +139,9 @@ def check_contents(counts: Mapping[str, Mapping[str, int]], splits: Mapping[str,
             found.append(Finding(WARNING, "no positives", split, "no scene ends in it"))
     without = [film for film, labels in splits.get("test", {}).items() if not any(labels.values())]
     if without and len(without) < len(splits["test"]):
-        text = f"{counted(len(without), 'film')} without a boundary, such as {without[0]}: left out of means over films"
+        text = (
+            f"{pluralize(len(without), 'film')} without a boundary, such as {without[0]}: left out of means over films"
+        )
         found.append(Finding(NOTE, "no positives", "test", text))
     return found
 
@@ -163,16 +165,16 @@ def check_keyframes(
     for film, inspection in sorted(films.items()):
         if inspection.num_missing:
             shot, keyframe = inspection.first_missing
-            text = f"{counted(inspection.num_missing, 'key-frame')} missing, first number {keyframe} of shot {shot}"
+            text = f"{pluralize(inspection.num_missing, 'key-frame')} missing, first number {keyframe} of shot {shot}"
             found.append(Finding(ERROR, "missing key-frames", film, text))
         for line in inspection.broken:
             found.append(Finding(ERROR, "broken key-frames", film, line))
         if inspection.num_broken > len(inspection.broken):
-            text = f"and {counted(inspection.num_broken - len(inspection.broken), 'more broken key-frame')}"
+            text = f"and {pluralize(inspection.num_broken - len(inspection.broken), 'more broken key-frame')}"
             found.append(Finding(ERROR, "broken key-frames", film, text))
         found += _check_sizes(film, inspection.sizes)
         if inspection.num_others:
-            text = f"{counted(inspection.num_others, 'file')} in its folder other than key-frames"
+            text = f"{pluralize(inspection.num_others, 'file')} in its folder other than key-frames"
             found.append(Finding(NOTE, "other files", film, text))
     return found
 
@@ -182,7 +184,7 @@ def _check_sizes(film: str, sizes: Mapping[tuple[int, int], int]) -> list[Findin
     if len(sizes) > 1:
         usual = max(sizes, key=lambda size: sizes[size])
         odd = sum(count for size, count in sizes.items() if size != usual)
-        text = f"{counted(odd, 'key-frame')} not {usual[0]}x{usual[1]} as the rest; readers resize them"
+        text = f"{pluralize(odd, 'key-frame')} not {usual[0]}x{usual[1]} as the rest; readers resize them"
         found.append(Finding(WARNING, "sizes of key-frames", film, text))
     if small := [size for size in sizes if min(size) < MIN_SIDE]:
         text = f"has key-frames of {small[0][0]}x{small[0][1]} pixels"

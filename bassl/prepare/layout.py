@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import lock_folder, write_atomically
 
 NUM_KEYFRAMES = 3  # as in bassl.dataset.keyframes, which imports torch
 SPLIT_NAMES = ("train", "val", "test")
@@ -104,18 +103,7 @@ def write_shot_file(path: Path, frames: IntArray, keyframes: IntArray | None = N
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="ascii"))
 
 
-@contextmanager
-def alone(target: Path, job: str = "bassl prepare") -> Iterator[None]:
+def alone(target: Path, job: str = "bassl prepare") -> AbstractContextManager[None]:
     """Hold the target for one run; raises InputError where another run has it."""
-    import fcntl
-
-    folder = target / ".prepare"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another {job} is writing {target}; wait until it ends, or name another folder"
-            ) from error
-        yield
+    busy = f"another {job} is writing {target}; wait until it ends, or name another folder"
+    return lock_folder(target / ".prepare", busy, name="lock")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, Finding
 from bassl.labels.scene_lists import UNITS
@@ -112,7 +112,7 @@ def _own_films(arguments: argparse.Namespace) -> list[Finding]:
 
 def _tell(built: Built, layout: Layout) -> None:
     rows = ", ".join(f"{name} {count}" for name, count in built.rows.items() if count)
-    log.info("%s: %s; rows: %s", layout.annotations, counted(len(built.films), "film"), rows or "none")
+    log.info("%s: %s; rows: %s", layout.annotations, pluralize(len(built.films), "film"), rows or "none")
     is_usual = layout == Layout.of(layout.root)
     setting = f"config.DATA_PATH={layout.root}"
     if not is_usual:

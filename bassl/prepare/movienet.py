@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.annotation import is_film_name
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
@@ -78,7 +78,7 @@ def build_annotations(layout: Layout, splits: Splits | None = None, progress_bar
     findings += unplaced(labelled, splits)
     without = sorted({name for part in splits.values() for name in part} - set(labelled))
     if without and labelled:
-        text = f"{counted(len(without), 'film')} of the splits without labels, such as {without[0]}"
+        text = f"{pluralize(len(without), 'film')} of the splits without labels, such as {without[0]}"
         findings.append(Finding(WARNING, "films without labels", "split", text))
     return Built(write_annotations(layout, films, splits), films, findings)
 
@@ -103,7 +103,7 @@ def _listings(layout: Layout, findings: list[Finding], progress_bar: bool) -> di
         listings[name] = listing
         if missing := listing.missing():
             shot, keyframe = missing[0]
-            text = f"{counted(len(missing), 'key-frame')} missing, first number {keyframe} of shot {shot}"
+            text = f"{pluralize(len(missing), 'key-frame')} missing, first number {keyframe} of shot {shot}"
             findings.append(Finding(ERROR, "missing key-frames", name, text))
     return listings
 
@@ -122,7 +122,9 @@ def _film(layout: Layout, name: str, listing: KeyframeListing | None, findings: 
             findings.append(Finding(ERROR, "shot files", name, str(error)))
         else:
             if listing is not None and listed != num_shots:
-                text = f"has {counted(listed, 'shot')} in its shot file and key-frames for {num_shots}: the fewer count"
+                text = (
+                    f"has {pluralize(listed, 'shot')} in its shot file and key-frames for {num_shots}: the fewer count"
+                )
                 findings.append(Finding(ERROR, "key-frames and shot file differ", name, text))
             num_shots = min(listed, num_shots) if listing is not None else listed
     if not num_shots:

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bassl.console import speak
-from bassl.endings import exit_status
+from bassl.console import run_command, setup_logging
 from bassl.errors import InputError, RunError
 from bassl.labels.findings import Finding, has_errors, text_lines
 from bassl.prepare.layout import SPLIT_NAMES
@@ -52,8 +51,8 @@ def chosen_splits(
 
 def finish(run: Callable[[], list[Finding]]) -> int:
     """Run a command's work, show what it found and return the exit status (see EXIT; 130: interrupted)."""
-    speak()
-    return exit_status(lambda: _show(run), interrupted=f"interrupted; {AGAIN}")
+    setup_logging()
+    return run_command(lambda: _show(run), interrupted=f"interrupted; {AGAIN}")
 
 
 def _show(run: Callable[[], list[Finding]]) -> int:

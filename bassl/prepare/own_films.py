@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.files import write_atomically
@@ -171,7 +171,7 @@ def prepare_all(
         else:
             jobs.append(FilmJob(source.path, source.name, target, ShotSettings(detector, given)))
     if num_done:
-        log.info("%d of %s done already", num_done, counted(len(sources), "film"))
+        log.info("%d of %s done already", num_done, pluralize(len(sources), "film"))
     return [*found, *prepare_films(jobs, num_processes, progress_bar)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.labels.film_names import find_film
@@ -49,7 +49,7 @@ def import_labels(target: Path, source: Path, unit: str, films: Sequence[str]) -
     chosen, found = _match(written, films, source)
     if without := sorted(set(films) - set(chosen)):
         kept = sum((layout.labels / f"{film}.txt").is_file() for film in without)
-        text = f"names no labels for {counted(len(without), 'film')}, such as {without[0]}"
+        text = f"names no labels for {pluralize(len(without), 'film')}, such as {without[0]}"
         text += f"; {kept} of them have labels already and keep them" if kept else ""
         found.append(Finding(NOTE, "films without labels", str(source), text))
     for film, name in chosen.items():
@@ -131,7 +131,7 @@ def _match(written: Written, films: Sequence[str], source: Path) -> tuple[dict[s
             )
         else:
             chosen[film] = text
-    text = f"names {counted(len(lost), 'film')} not here, such as {lost[0][:80]!r}" if lost else ""
+    text = f"names {pluralize(len(lost), 'film')} not here, such as {lost[0][:80]!r}" if lost else ""
     return chosen, [Finding(WARNING, "labels of other films", str(source), text)] if lost else []
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.film_names import find_film
@@ -108,13 +108,13 @@ def fit_splits(splits: Splits, films: Iterable[str]) -> tuple[dict[str, list[str
     for split, listed in splits.items():
         matched = {text: find_film(text, known) for text in listed}
         if lost := [text for text, film in matched.items() if film is None]:
-            text = f"{split} lists {counted(len(lost), 'film')} not here, such as {lost[0]!r}"
+            text = f"{split} lists {pluralize(len(lost), 'film')} not here, such as {lost[0]!r}"
             found.append(Finding(WARNING, "films that are not here", "split", text))
         fitted[split] = sorted({film for film in matched.values() if film is not None})
     whole = fitted.pop("all", None)
     placed = [film for films_of in fitted.values() for film in films_of]
     if whole is not None and (rest := sorted(set(whole) - set(placed))):
-        text = f"{counted(len(rest), 'film')} in all, but in none of train, val and test, such as {rest[0]}"
+        text = f"{pluralize(len(rest), 'film')} in all, but in none of train, val and test, such as {rest[0]}"
         found.append(Finding(WARNING, "films in no split", "split", text))
     for film in sorted({film for film in placed if placed.count(film) > 1}):
         where = [split for split in SPLIT_NAMES if film in fitted.get(split, ())]
@@ -170,7 +170,7 @@ def match_splits(films: Sequence[str], patterns: Mapping[str, Sequence[str]]) ->
 def unplaced(films: Iterable[str], splits: Splits) -> list[Finding]:
     """A note about labelled films that no split takes."""
     rest = sorted(set(films) - {film for split in SPLIT_NAMES for film in splits.get(split, ())})
-    text = f"{counted(len(rest), 'labelled film')} in no split, such as {rest[0]}" if rest else ""
+    text = f"{pluralize(len(rest), 'labelled film')} in no split, such as {rest[0]}" if rest else ""
     return [Finding(NOTE, "films in no split", "split", text)] if rest else []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.consistency import AnnotationFile
@@ -56,17 +56,16 @@ def check_stores(
             else:
                 stored.films.add(film)
         num_shots = sum(store.num_shots.values())
-        text = (
-            f"{counted(len(store.num_shots), 'film')}, {counted(num_shots, 'shot')}, {store.dimension} numbers a shot"
-        )
+        films, shots = pluralize(len(store.num_shots), "film"), pluralize(num_shots, "shot")
+        text = f"{films}, {shots}, {store.dimension} numbers a shot"
         stored.findings.append(Finding(NOTE, "feature stores", name, text))
         for film in sorted(set(store.num_shots) & set(lengths)):
             if store.num_shots[film] != lengths[film]:
-                text = f"{counted(store.num_shots[film], 'shot')} of {film} stored, the film has {lengths[film]}"
+                text = f"{pluralize(store.num_shots[film], 'shot')} of {film} stored, the film has {lengths[film]}"
                 stored.findings.append(Finding(ERROR, "feature stores", name, text))
         for split, rows in needed.items():
             if missing := [film for film in rows.films if film not in store.num_shots]:
-                text = f"lacks {len(missing)} of {counted(len(rows.films), 'film')} of {split}, such as {missing[0]}"
+                text = f"lacks {len(missing)} of {pluralize(len(rows.films), 'film')} of {split}, such as {missing[0]}"
                 stored.findings.append(Finding(WARNING, "films not in a feature store", name, text))
             for film, count in zip(rows.films, rows.num_shots.tolist(), strict=True):
                 if film in store.num_shots and store.num_shots[film] < count:

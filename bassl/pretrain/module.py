@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.config.plan import OptimizerPlan
+from bassl.config.schema import PretrainOptimizer
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
 from bassl.dataset.view import apply_views
@@ -22,8 +22,8 @@ from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.pretrain.boundary_distance import FilmwiseBoundaryDistance
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
-from bassl.training.checkpointing import go_on, refuse_non_finite
-from bassl.training.nan_guard import FiniteGuard
+from bassl.training.checkpointing import restore_position
+from bassl.training.nan_guard import NanGuard, check_weights
 from bassl.training.optim import LARS, parameter_groups, warmup_cosine
 from bassl.training.trainer import derived_seed
 
@@ -41,7 +41,9 @@ class PretrainModule(pl.LightningModule):
         encoder: ShotEncoder,
         crn: ContextualRelationNetwork | None,
         objective: PretextObjective,
-        optimizer: OptimizerPlan,
+        *,
+        optimizer: PretrainOptimizer,
+        lr: float,
         seed: int,
         metadata: Mapping[str, Any],
         neighbors: tuple[int, int] = (8, 1),
@@ -50,10 +52,10 @@ class PretrainModule(pl.LightningModule):
         self.shot_encoder = encoder.to(memory_format=torch.channels_last)
         self.crn = crn
         self.loss = objective
-        self._plan, self._seed = optimizer, seed
+        self._optimizer, self._lr, self._seed = optimizer, lr, seed
         self._metadata = dict(metadata)
         self._draws: torch.Generator | None = None
-        self._guard = FiniteGuard()
+        self._guard = NanGuard()
         self._neighbors = neighbors
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*neighbors)
         self._film: list[tuple[Tensor, Tensor]] = []
@@ -99,7 +101,7 @@ class PretrainModule(pl.LightningModule):
         All ranks take the running statistics that are saved; without sync BN each has its own.
         """
         self._guard.flush()
-        refuse_non_finite(self.trainer)
+        check_weights(self.trainer)
         share_buffers(self)
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
         self._film = []
@@ -136,21 +138,21 @@ class PretrainModule(pl.LightningModule):
         self._guard.flush()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """LARS or SGD, warm-up and cosine per step."""
-        groups = parameter_groups(self, self._plan.weight_decay)
-        optimizer: Optimizer
-        if self._plan.name == "lars":
-            optimizer = LARS(
+        """Return LARS or SGD with linear warm-up and cosine decay, per step."""
+        settings = self._optimizer
+        groups = parameter_groups(self, settings.weight_decay)
+        if settings.name == "lars":
+            optimizer: Optimizer = LARS(
                 groups,
-                self._plan.lr,
-                self._plan.momentum,
-                trust_coefficient=self._plan.trust_coefficient,
-                eps=self._plan.eps,
+                self._lr,
+                settings.momentum,
+                trust_coefficient=settings.trust_coefficient,
+                eps=settings.eps,
             )
         else:
-            optimizer = torch.optim.SGD(groups, self._plan.lr, self._plan.momentum)
+            optimizer = torch.optim.SGD(groups, self._lr, settings.momentum)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
+        scheduler = warmup_cosine(optimizer, total, round(total * settings.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -160,7 +162,7 @@ class PretrainModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell the data where the run goes on."""
-        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+        restore_position(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def compute_dtype(device_type: str) -> torch.dtype:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable, write_atomically
 from bassl.procedural.picture import Camera
@@ -54,7 +54,7 @@ def contact_sheet(
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    return exit_status(lambda: _write(arguments), "write again")
+    return run_command(lambda: _write(arguments), "write again")
 
 
 def _write(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bassl.errors import InputError
-from bassl.files import locked
+from bassl.files import lock_folder
 from bassl.segment.cache import Cache, default_folder, key_of
 from bassl.segment.encode import encode_film
 from bassl.segment.model_files import ModelSpec, find_model
@@ -142,11 +142,8 @@ def write(segmentation: Segmentation, folder: str | Path, formats: str = "json,c
     """
     names = parse_formats(formats)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with locked(Path(folder)):
+        with lock_folder(Path(folder), f"another process is writing to {folder}; wait for it, or name another folder"):
             return write_formats(segmentation, Path(folder), names)
-    except BlockingIOError as error:
-        raise InputError(f"another process is writing to {folder}; wait for it, or name another folder") from error
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name another folder") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bassl.console import speak
+from bassl.console import setup_logging
 from bassl.segment.api import FilmResult, Options, model_loader, segment_film
 from bassl.segment.model_files import ModelSpec
 
@@ -66,7 +66,7 @@ def _start_worker(free: Queue[str], spec: ModelSpec) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     end_with_parent()
-    speak(logging.WARNING)
+    setup_logging(logging.WARNING)
     _load = model_loader(spec, free.get())
 
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bassl.console import conclude, counted, printable, speak
-from bassl.endings import exit_status
+from bassl.console import pluralize, print_final, printable, run_command, setup_logging
 from bassl.errors import InputError
 from bassl.segment.api import FilmResult, Options
 from bassl.segment.batch import segment_films
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 some films failed, 2 invalid input, 130 interrupted, 143 SIGTERM.
     """
     arguments = _parser().parse_args(argv)
-    speak(logging.WARNING if arguments.quiet else logging.INFO)
+    setup_logging(logging.WARNING if arguments.quiet else logging.INFO)
     logging.getLogger("bassl.model.checkpoint").setLevel(logging.WARNING)  # tensors that each part leaves unused
 
     def work() -> int:
@@ -61,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _sigterm_interrupts():
                 return _run(arguments)
         except Terminated:
-            conclude("terminated")
+            print_final("terminated")
             return 128 + signal.SIGTERM
 
-    return exit_status(work)
+    return run_command(work)
 
 
 @contextmanager
@@ -167,7 +166,7 @@ def _report(result: FilmResult) -> None:
         sys.stderr.write(f"error: {printable(str(result.error))}\n")
         return
     lines = [
-        f"{found.film.name}: {counted(len(found), 'scene')} in {counted(len(found.shots), 'shot')}",
+        f"{found.film.name}: {pluralize(len(found), 'scene')} in {pluralize(len(found.shots), 'shot')}",
         f"  threshold {found.threshold.value:.4g}: {found.threshold.origin}",
     ]
     scores = [shot.probability for shot in found.shots if shot.probability is not None]

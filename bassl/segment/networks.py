@@ -27,6 +27,7 @@ from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.segment.encoders import COLOUR, IMAGENET, ColourEncoder, KeyframeEncoder, RgbImage
 from bassl.segment.model_files import DECODERS, ModelSpec
 from bassl.segment.scenes import FINETUNED, TRAINING_FREE, ZERO_SHOT, ModelInfo
+from bassl.training.device import DTYPES, fastest_precision
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +46,16 @@ class Transform:
     std: tuple[float, ...] = IMAGENET_STD
 
 
-@dataclass(frozen=True)
-class Device:
-    """name: "cpu", "cuda:0", ...; dtype: of the encoder's arithmetic."""
-
-    name: str
-    dtype: torch.dtype
-
-
 class NetworkEncoder:
     """A network (N, 3, crop, crop) -> (N, D) as a `KeyframeEncoder`."""
 
-    def __init__(self, name: str, network: nn.Module, transform: Transform, device: Device) -> None:
+    def __init__(self, name: str, network: nn.Module, transform: Transform, device: str, dtype: torch.dtype) -> None:
         self.name, self.transform = name, transform
         self.feature_dim = int(network.feature_dim)  # type: ignore[arg-type]
-        self.batch_size = SHOTS_AT_ONCE[torch.device(device.name).type]
-        self.id = _fingerprint(network, transform, device)
-        self._network = for_inference(network, device.dtype).to(device.name)
-        self._device = device.name
+        self.batch_size = SHOTS_AT_ONCE[torch.device(device).type]
+        self.id = _fingerprint(network, transform, dtype)
+        self._network = for_inference(network, dtype).to(device)
+        self._device = device
 
     def prepare(self, image: RgbImage) -> Tensor:
         """Return a key-frame resized and cropped, (3, crop, crop) uint8."""
@@ -81,9 +74,9 @@ class NetworkEncoder:
 class LearntScorer:
     """A boundary scorer over every window of a film."""
 
-    def __init__(self, scorer: BoundaryScorer, neighbor_interval: int, device: Device) -> None:
-        self._scorer = scorer.eval().requires_grad_(False).to(device.name)
-        self._interval, self._device = neighbor_interval, device.name
+    def __init__(self, scorer: BoundaryScorer, neighbor_interval: int, device: str) -> None:
+        self._scorer = scorer.eval().requires_grad_(False).to(device)
+        self._interval, self._device = neighbor_interval, device
 
     def probabilities(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return (num_shots,) probabilities that a scene ends with each shot, NaN for the last."""
@@ -112,7 +105,7 @@ def load_networks(
     spec: ModelSpec, device_name: str
 ) -> tuple[ModelInfo, ModelSpec, KeyframeEncoder, LearntScorer | None]:
     """Load the parts of a `SceneModel`; errors as of `load_model`."""
-    device = choose_device(device_name)
+    device, dtype = choose_device(device_name)
     # 1. the encoder, out of the model's checkpoint, another checkpoint, or elsewhere
     tuned = None if spec.checkpoint is None else read_checkpoint(spec.checkpoint)
     source = _encoder_checkpoint(spec, tuned)
@@ -121,9 +114,9 @@ def load_networks(
     if source is not None:
         size = stored.get("transform") or {}
         transform = Transform(int(size.get("resize", TEST_RESIZE)), int(size.get("crop", TEST_CROP)))
-        encoder = NetworkEncoder(_name(source.path), stored_encoder(source), transform, device)
+        encoder = NetworkEncoder(_name(source.path), stored_encoder(source), transform, device, dtype)
     else:
-        encoder = _named_encoder(str(spec.encoder), device)
+        encoder = _named_encoder(str(spec.encoder), device, dtype)
     # 2. the scorer
     scorer, kind = _stored_scorer(tuned)
     tell_unused(tuned, source)
@@ -176,17 +169,17 @@ def _encoder_checkpoint(spec: ModelSpec, tuned: Checkpoint | None) -> Checkpoint
     return source
 
 
-def _named_encoder(name: str, device: Device) -> KeyframeEncoder:
+def _named_encoder(name: str, device: str, dtype: torch.dtype) -> KeyframeEncoder:
     if name == COLOUR:
         return ColourEncoder()
     if name == IMAGENET:
-        network: nn.Module = _imagenet_network()
-        return NetworkEncoder(f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)", network, Transform(), device)
+        title = f"torchvision ResNet-{IMAGENET_DEPTH} (ImageNet)"
+        return NetworkEncoder(title, _imagenet_network(), Transform(), device, dtype)
     if name.startswith("timm:"):
         network, transform = _timm_network(name.removeprefix("timm:"))
     else:
         network, transform = _own_network(name)
-    return NetworkEncoder(name, network, transform, device)
+    return NetworkEncoder(name, network, transform, device, dtype)
 
 
 def _imagenet_network() -> ShotEncoder:
@@ -272,28 +265,16 @@ def device_names(given: str) -> tuple[str, ...]:
     return names
 
 
-def choose_device(given: str) -> Device:
-    """Return the first of `device_names`, with the fastest precision that it computes in."""
+def choose_device(given: str) -> tuple[str, torch.dtype]:
+    """Return the first of `device_names`, and the dtype that it computes in fastest."""
     name = device_names(given)[0]
-    if name != "cpu":
-        is_recent = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Device(name, torch.bfloat16 if is_recent else torch.float16)
-    return Device(name, torch.bfloat16 if _cpu_has_bfloat16() else torch.float32)
+    precision, _ = fastest_precision(torch.device(name).type)
+    return name, DTYPES[precision]
 
 
-def _cpu_has_bfloat16() -> bool:
-    """As `bassl.training.trainer.cpu_has_bfloat16`, which would import Lightning."""
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(
-        {"avx512_bf16", "amx_bf16"} & set(line.split())
-        for line in flags.read_text().splitlines()
-        if line[:5] == "flags"
-    )
-
-
-def _fingerprint(network: nn.Module, transform: Transform, device: Device) -> str:
+def _fingerprint(network: nn.Module, transform: Transform, dtype: torch.dtype) -> str:
     """Hash everything that decides the features of a key-frame: weights, transform and precision."""
-    digest = hashlib.sha256(repr(((transform.resize, transform.crop), str(device.dtype))).encode())
+    digest = hashlib.sha256(repr(((transform.resize, transform.crop), str(dtype))).encode())
     if (transform.mean, transform.std) != (IMAGENET_MEAN, IMAGENET_STD):
         digest.update(repr((transform.mean, transform.std)).encode())
     for name, tensor in sorted(network.state_dict().items()):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import keyframe_numbers
 from bassl.segment.threshold import Threshold
 from bassl.video.timecode import TimecodeTrack, short_clock
@@ -194,7 +194,7 @@ class Scene:
 
     def __str__(self) -> str:
         span = f"{short_clock(self.start.seconds)} - {short_clock(self.end.seconds)}"
-        return f"scene {self.number}: {span}, {counted(self.num_shots, 'shot')}"
+        return f"scene {self.number}: {span}, {pluralize(self.num_shots, 'shot')}"
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from bassl.config.locations import PACKAGE
+from bassl.config.paths import PACKAGE
 from bassl.errors import Preempted
 from bassl.sweep.folder import DONE, FAILED, WAITING, StepRecord, SweepFolder, annotation_hashes
 from bassl.sweep.runs import Run, Step
 from bassl.sweep.table import shown_seconds
-from bassl.training.processes import tied_to_this_process
+from bassl.training.processes import signal_on_parent_exit
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -127,7 +127,7 @@ def _start(run: Run, steps: Sequence[Step], folder: SweepFolder, lock: int, devi
         env=environment,
         pass_fds=(lock,),
         start_new_session=True,  # Ctrl-C reaches the sweep alone, which lets the step save itself
-        preexec_fn=tied_to_this_process(signal.SIGTERM),  # upon which training saves itself
+        preexec_fn=signal_on_parent_exit(signal.SIGTERM),  # upon which training saves itself
     )
     return _Active(run, step, later, record, process, output, time.monotonic())
 

@@ -12,8 +12,9 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from bassl.config.load import FOLDER
-from bassl.config.locations import PACKAGE, folder_name
+from bassl.config.paths import PACKAGE
+from bassl.config.paths import check_name as folder_name
+from bassl.config.reference import FOLDER
 from bassl.errors import InputError
 
 # ruff: noqa: UP045 (Optional[...] is what OmegaConf understands on every Python version)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from bassl.config.plan import ComputePlan
+from bassl.config.batches import num_processes, train_batch_size
+from bassl.config.paths import data_paths
+from bassl.config.schema import Config, Finetune, Pretrain
 from bassl.errors import InputError
 from bassl.sweep.runs import Run
 
@@ -19,31 +21,34 @@ def check_feasible(runs: Sequence[Run], devices: Sequence[str] = ()) -> None:
     devices: CUDA devices of which each run gets one; none where all have all.
     """
     for run in runs:
-        for step, plan in run.plans.items():
+        for step, config in run.configs.items():
             try:
-                _check_devices(plan.compute, bool(devices))
+                _check_devices(config, bool(devices))
                 if step in TRAINED_ON:
-                    _check_batch(plan.compute, plan.data.annotations / TRAINED_ON[step])
+                    _check_batch(config, data_paths(config).annotations / TRAINED_ON[step])
             except InputError as error:
                 raise InputError(f"row {run.row}, {step}: {error}") from error
 
 
-def _check_devices(compute: ComputePlan, has_one: bool) -> None:
-    if compute.accelerator == "cpu" or (compute.accelerator == "auto" and compute.num_processes == 1):
+def _check_devices(config: Config, has_one: bool) -> None:
+    asked, processes = config.TRAINER.accelerator, config.DISTRIBUTED.NUM_PROC_PER_NODE
+    if asked == "cpu" or (asked == "auto" and processes == 1):
         return  # always works, and torch is left alone
     import torch
 
-    from bassl.training.trainer import device_kind
+    from bassl.training.device import choose_kind
 
-    device_kind(compute, min(torch.cuda.device_count(), 1) if has_one else torch.cuda.device_count())
+    choose_kind(config, min(torch.cuda.device_count(), 1) if has_one else torch.cuda.device_count())
 
 
-def _check_batch(compute: ComputePlan, annotations: Path) -> None:
-    batch = compute.batch_size * compute.world_size * compute.accumulate
+def _check_batch(config: Pretrain | Finetune, annotations: Path) -> None:
+    batch = config.TRAIN.BATCH_SIZE.effective_batch_size
     if annotations.stat().st_size < 1 << 20 and (rows := _num_rows(annotations)) < batch:  # larger files hold enough
         from bassl.dataset.sampler import EpochSampler
 
-        EpochSampler(rows, compute.batch_size, 0, compute.world_size, 0, compute.accumulate)  # says what would do
+        EpochSampler(
+            rows, train_batch_size(config), 0, num_processes(config), 0, config.TRAINER.accumulate_grad_batches
+        )  # says what would do
 
 
 @cache

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bassl.config.locations import PACKAGE
-from bassl.console import speak
-from bassl.endings import exit_status
+from bassl.config.paths import PACKAGE
+from bassl.console import run_command, setup_logging
 from bassl.errors import InputError
 from bassl.files import refuse_unwritable
 from bassl.sweep.execute import command, execute
@@ -34,11 +33,11 @@ exit status: 0 done, 1 some runs failed, 2 a mistake in the command, 75 stopped 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = _parser().parse_intermixed_args(argv)
-    speak()
-    return exit_status(
+    setup_logging()
+    return run_command(
         lambda: _run(arguments),
-        "the same command goes on from here",
-        "interrupted; the same command goes on from here",
+        "run the same command to resume",
+        "interrupted; run the same command to resume",
     )
 
 

@@ -4,17 +4,15 @@ type."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from bassl.config.load import load
-from bassl.config.locations import PACKAGE
-from bassl.config.plan import ExtractPlan, FinetunePlan, PretrainPlan
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
+from bassl.config.methods import method_of
+from bassl.config.paths import PACKAGE, data_paths
+from bassl.config.schema import Config, Extract, Pretrain
 from bassl.errors import InputError
 from bassl.sweep.experiment import Experiment
 from bassl.sweep.settings import JOBS, OWN, Setting, of_job, parse_all
@@ -29,11 +27,6 @@ MODULES = {
 STEPS = tuple(MODULES)
 """Steps of a run in their order; zero_shot is left out where pre-training has no boundary (PP) head."""
 TRAINING = ("config.TRAIN.", "config.TRAINER.max_", "config.TEST.SELECT_ON")
-RESOLVERS: dict[str, Callable[..., Any]] = {
-    "pretrain": resolve_pretrain,
-    "extract": resolve_extract,
-    "finetune": resolve_finetune,
-}
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One row with one seed. plans: of its steps, by name."""
+    """One row with one seed. configs: of its steps, by name."""
 
     row: str
     seed: int
     steps: tuple[Step, ...]
-    plans: Mapping[str, Any] = field(default_factory=dict)
+    configs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -98,23 +91,22 @@ def plan_runs(
 def _run(row: str, seed: int, settings: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
     name = run_name(row, seed)
     steps: list[Step] = []
-    plans: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
     for step in STEPS:
         job = "finetune" if step == "zero_shot" else step
-        if step == "zero_shot" and "pp" not in plans["pretrain"].method.terms:
+        if step == "zero_shot" and "pp" not in method_of(configs["pretrain"]).terms:
             continue
         own, output = _own(step, name, seed, folder)
         arguments = (*settings[job], *own)
         try:
-            config = load(job, arguments)
-            plans[step] = RESOLVERS[job](config)
+            config = configs[step] = load(job, arguments)
         except InputError as error:
             raise InputError(f"row {row}, {step}: {error}") from error
         decided = deciding(config)
         if step == "zero_shot":  # trains nothing
             decided = {key: value for key, value in decided.items() if not key.startswith(TRAINING)}
-        steps.append(Step(step, arguments, decided, output, _annotations(plans[step])))
-    return Run(row, seed, tuple(steps), plans)
+        steps.append(Step(step, arguments, decided, output, _annotations(config)))
+    return Run(row, seed, tuple(steps), configs)
 
 
 def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path]:
@@ -141,23 +133,23 @@ def _own(step: str, name: str, seed: int, folder: Path) -> tuple[list[str], Path
     return [*own, "config.RESUME=true"], folder / step / "ckpt" / name / "last.ckpt"
 
 
-def _annotations(plan: PretrainPlan | ExtractPlan | FinetunePlan) -> tuple[Path, ...]:
-    if isinstance(plan, PretrainPlan):
-        splits = ["pretrain", *(["test"] if plan.knn_validation else [])]
-    elif isinstance(plan, ExtractPlan):
-        splits = [plan.split]
-    elif plan.zero_shot:
+def _annotations(config: Config) -> tuple[Path, ...]:
+    if isinstance(config, Pretrain):
+        splits = ["pretrain", *(["test"] if config.TEST.KNN_VALIDATION else [])]
+    elif isinstance(config, Extract):
+        splits = [config.SPLIT]
+    elif config.ZERO_SHOT:
         splits = ["test"]
     else:
-        splits = ["train", "test", *(["val"] if plan.select_on == "val" else [])]
-    return tuple(plan.data.annotations / f"anno.{split}.ndjson" for split in splits)
+        splits = ["train", "test", *(["val"] if config.TEST.SELECT_ON == "val" else [])]
+    return tuple(data_paths(config).annotations / f"anno.{split}.ndjson" for split in splits)
 
 
 def deciding(config: Any) -> dict[str, Any]:
     """Every key of a configuration with its value, but for those that the sweep sets; paths are made
     absolute."""
     flat: dict[str, Any] = {}
-    _flatten(OmegaConf.to_container(config, resolve=True), "config", flat)
+    _flatten(asdict(config), "config", flat)
     return {
         key: str(Path(value).expanduser().resolve()) if key.endswith("_PATH") and value is not None else value
         for key, value in flat.items()

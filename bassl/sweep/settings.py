@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bassl.config.load import GROUPS, SETTING, known_keys, load
+from bassl.config.load import OVERRIDE as SETTING
+from bassl.config.load import load
+from bassl.config.reference import GROUPS, known_keys
 from bassl.errors import InputError
 
 JOBS = ("pretrain", "extract", "finetune")

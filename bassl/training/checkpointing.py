@@ -1,12 +1,10 @@
-"""When a training run saves itself, and how it goes on."""
+"""Save a training run, and resume it."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,23 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import callbacks
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
 
-from bassl.config.plan import LoopPlan, RunPlan
+from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.datamodule import TrainingData
-from bassl.errors import InputError, RunError
-from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.errors import InputError
+from bassl.files import write_atomically
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from bassl.model.checkpoint_names import BEST, LAST
-from bassl.training.preemption import StopOnSignal, is_between_steps, may_ask
+from bassl.training.nan_guard import check_weights
+from bassl.training.preemption import StopOnSignal, is_between_steps, may_agree
+from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
+OPTIMIZER_STATE = ("optimizer_states", "lr_schedulers")
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint under a temporary name and renames it: the last good one survives a full disk or a kill."""
+    """Write checkpoints atomically: the last good one survives a full disk or a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
@@ -45,28 +45,34 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class SaveLast(callbacks.Checkpoint):
-    """Saves `last.ckpt` at the end of every epoch and, where set, every so many steps or minutes.
+    """Save `last.ckpt` at the end of every epoch and, if set, every so many steps or minutes.
 
-    Never after the last batch of an epoch: Lightning would take the epoch's validation for done on resuming.
+    Never after the last batch of an epoch: on resume, Lightning would skip the epoch's validation.
+
+    Args:
+        keep_optimizer: False drops the optimiser state when training is complete. Until then resuming needs it.
     """
 
-    def __init__(self, folder: Path, every_steps: int | None, every_minutes: float | None) -> None:
+    def __init__(
+        self, folder: Path, *, every_steps: int | None, every_minutes: float | None, keep_optimizer: bool = True
+    ) -> None:
         self.path, self.every_steps, self.every_minutes = folder / LAST, every_steps, every_minutes
+        self.keep_optimizer = keep_optimizer
         self._saved_step, self._saved_at = 0, time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from here."""
+        """Start counting steps and minutes."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in the middle of an epoch, after whole optimiser steps only."""
+        """Save within an epoch, after whole optimiser steps only."""
         if trainer.is_last_batch or not is_between_steps(trainer, batch_idx):
             return
         steps = trainer.global_step - self._saved_step
         due = self.every_steps is not None and steps >= self.every_steps
-        if self.every_minutes is not None and steps > 0 and not due and may_ask(trainer):
+        if self.every_minutes is not None and steps > 0 and not due and may_agree(trainer):
             late = time.monotonic() - self._saved_at >= 60 * self.every_minutes
             due = trainer.strategy.broadcast(late)  # rank zero's clock decides
         if due:
@@ -77,57 +83,66 @@ class SaveLast(callbacks.Checkpoint):
         self.save(trainer, within_epoch=False)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save a run of no epochs as it was drawn."""
+        """With max_epochs=0, save the initial weights; then drop the optimiser state if it is not kept."""
         if trainer.max_epochs == 0:
             self.save(trainer, within_epoch=False)
+        if not self.keep_optimizer and trainer.is_global_zero and self.path.is_file():
+            checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
+            kept = {name: value for name, value in checkpoint.items() if name not in OPTIMIZER_STATE}
+            write_atomically(self.path, lambda temporary: torch.save(kept, temporary))
 
     def save(self, trainer: pl.Trainer, within_epoch: bool) -> None:
-        """Save now; RunError where the weights are not finite any more, so that the last good file stays."""
-        refuse_non_finite(trainer)
+        """Save now; raise RunError if a weight is not finite, so that the last good file stays."""
+        check_weights(trainer)
         flush_logs(trainer, within_epoch)
         trainer.save_checkpoint(self.path)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
 class SaveBest(callbacks.Checkpoint):
-    """Saves `best.ckpt` after each validation in which a logged metric, such as `val/AP`, is higher than ever."""
+    """Save `best.ckpt`, without optimiser state, when a logged metric such as `val/AP` reaches a new maximum."""
 
     def __init__(self, folder: Path, metric: str) -> None:
         self.path, self.metric, self.best = folder / BEST, metric, float("-inf")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget a best that was resumed from elsewhere: its weights are not here. Rank zero looks, for all."""
+        """Reset a maximum resumed from another folder, where its weights are; rank zero decides for all."""
         if self.best > float("-inf") and not trainer.strategy.broadcast(self.path.is_file()):
             self.best = float("-inf")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare and save; all ranks know the same value."""
+        """Compare and save; all ranks have the same value."""
         value = float(trainer.callback_metrics.get(self.metric, float("nan")))
         if value > self.best:
             self.best = value
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
+        """Return what a resumed run needs."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore it."""
         self.best = state_dict["best"]
 
 
-def checkpoint_callbacks(run: RunPlan, loop: LoopPlan) -> list[callbacks.Callback]:
-    """The callbacks that save a run; none in a dry run."""
+def checkpoint_callbacks(config: Pretrain | Finetune, run: RunFolder) -> list[callbacks.Callback]:
+    """Return the callbacks that save a run; none for a dry run."""
     if run.dry_run:
         return []
-    last = SaveLast(run.checkpoint_folder, loop.checkpoint_every_steps, loop.checkpoint_every_minutes)
+    last = SaveLast(
+        run.checkpoints,
+        every_steps=config.TRAINER.checkpoint_every_n_steps,
+        every_minutes=config.TRAINER.checkpoint_every_n_minutes,
+        keep_optimizer=config.SAVE_OPTIMIZER,
+    )
     return [last, StopOnSignal(last.save)]
 
 
 def flush_logs(trainer: pl.Trainer, within_epoch: bool) -> None:
     """Bring the scalars to disk that a resumed run would not log again.
 
-    Lightning logs a step after the callbacks that save it, which a kill may come before; so it is logged here already.
+    Lightning logs a step after the callbacks that save it, and a kill may come between, so log it here already.
     """
     if within_epoch:
         trainer._logger_connector.update_train_step_metrics()
@@ -136,94 +151,57 @@ def flush_logs(trainer: pl.Trainer, within_epoch: bool) -> None:
             logger.experiment.flush()
 
 
-def refuse_non_finite(trainer: pl.Trainer) -> None:
-    """Raise RunError if a weight is NaN or infinite. Waits for the device once, and by name only where one is."""
-    module = trainer.lightning_module
-    if nn.utils.get_total_norm([weight.detach() for weight in module.parameters()], math.inf).isfinite():
-        return
-    broken = [name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()]
-    if broken:
-        raise RunError(
-            f"{len(broken)} weights are not finite after step {trainer.global_step}, such as {broken[0]}; the "
-            "checkpoint before is kept: go on from it with config.RESUME=true and a lower "
-            "config.TRAIN.OPTIMIZER.lr.base_lr"
-        )
+# --- resuming -------------------------------------------------------------------------------------------------------
 
 
-def resumed_checkpoint(run: RunPlan) -> Checkpoint | None:
-    """The checkpoint that the run goes on from, None for a fresh start.
+def find_resume(config: Pretrain | Finetune, run: RunFolder) -> Checkpoint | None:
+    """Return the checkpoint to resume from, None for a fresh start; of a folder its last one.
 
-    Raises InputError for a path that is given and holds none.
+    Raises:
+        InputError: config.RESUME is a path that holds no training state.
     """
-    if run.resume is False:
+    given = str(config.RESUME).lower()
+    if given in ("none", "false"):
         return None
-    if run.resume is True:
-        path = run.checkpoint_folder / LAST
+    if given == "true":
+        path = run.checkpoints / LAST
         if not path.is_file():
             log.info("config.RESUME=true: no %s yet, starting afresh", path)
             return None
     else:
-        path = run.resume.expanduser().resolve()
+        path = Path(str(config.RESUME)).expanduser().resolve()
         if not path.exists():
             raise InputError(
-                f"config.RESUME={run.resume}: there is no {path}; give a checkpoint, the folder of a run, or true for "
-                "this run's own last.ckpt"
+                f"config.RESUME={config.RESUME}: {path} does not exist; give a checkpoint, the folder of a run, or "
+                "true for this run's own last.ckpt"
             )
         path = path / LAST if (path / LAST).is_file() else find_checkpoint(path)
     stored = read_checkpoint(path)
-    if "loops" not in stored.metadata:
-        raise InputError(f"{path} holds weights but no training state, so config.RESUME cannot go on from it")
-    log.info("going on from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
+    if not {"loops", *OPTIMIZER_STATE} <= stored.metadata.keys():
+        raise InputError(
+            f"{path} holds weights but no training state, so it cannot be resumed; give a last.ckpt that was saved "
+            "with config.SAVE_OPTIMIZER=true"
+        )
+    log.info("resuming from %s (epoch %d, step %d)", path, stored.epoch, stored.global_step)
     return stored
 
 
-def run_seed(run: RunPlan, resumed: Checkpoint | None) -> int | None:
-    """The seed that is given, else that of the run that is gone on with; None where one has to be drawn."""
-    if resumed is None:
-        return run.seed
-    stored = resumed.metadata.get("bassl", {}).get("seed")
-    if run.seed is not None and run.seed != stored:
-        log.warning(
-            "config.SEED=%s, but %s was trained with %s: the rest is drawn anew", run.seed, resumed.path, stored
-        )
-    return stored if run.seed is None else run.seed
+def count_epochs_on_resume(trainer: pl.Trainer) -> None:
+    """Make Lightning resume a run with `max_steps` as it does one without.
 
-
-@contextmanager
-def owned(run: RunPlan, is_writer: bool) -> Iterator[None]:
-    """Hold the run's checkpoint folder, and clear it of files that a killed run left half-written.
-
-    is_writer: whether this is the process that writes there; for others, and in a dry run, nothing happens.
-    Raises InputError where another run writes there.
-    """
-    if run.dry_run or not is_writer:
-        yield
-        return
-    folder = run.checkpoint_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except BlockingIOError as error:
-            raise InputError(f"another run is writing {folder}; wait for it or set config.EXPR_NAME") from error
-        remove_leftovers(folder)
-        yield
-
-
-def resume_by_epochs(trainer: pl.Trainer) -> None:
-    """Have Lightning resume a run with `max_steps` as it does one without, whose epochs are counted all the same.
-
-    It takes any checkpoint of such a run for one within an epoch: after one of an epoch's end it would run an epoch of
-    no batches, save it, and from there on count epochs otherwise than the sampler does.
+    It takes any checkpoint of such a run for one within an epoch. After one of an epoch's end it would run an epoch
+    without batches, save it, and count epochs differently from the sampler.
     """
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
 def resume_position(checkpoint: Mapping[str, Any], data: TrainingData) -> tuple[int, int]:
-    """Epoch that a run goes on in, and batches of `data` in it that are behind it; (next epoch, 0) where it was over.
+    """Return the epoch to resume in, and how many batches of `data` in it are done.
 
-    An epoch that `max_steps` cut short is over too: with more steps a run goes on with the next one. Raises InputError
-    where batches have another size than in the checkpoint's run and none ends where that one stopped.
+    An epoch that `max_steps` cut short counts as complete: with more steps the run resumes with the next one.
+
+    Raises:
+        InputError: batches have another size than before, and none ends where the run stopped.
     """
     loop = checkpoint["loops"]["fit_loop"]
     progress, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]["current"]
@@ -237,18 +215,18 @@ def resume_position(checkpoint: Mapping[str, Any], data: TrainingData) -> tuple[
     samples = done * before // trained["TRAINER"]["accumulate_grad_batches"]
     if samples % data.effective_batch or samples // data.effective_batch >= data.num_steps:
         raise InputError(
-            f"the run stopped after {samples} samples of an epoch, in steps of {before}, and no step of "
-            f"{data.effective_batch} goes on from there; set config.TRAIN.BATCH_SIZE.effective_batch_size={before}, or "
-            "change it after a whole epoch"
+            f"the run stopped after {samples} samples of an epoch, in steps of {before}, and cannot resume there in "
+            f"steps of {data.effective_batch}; set config.TRAIN.BATCH_SIZE.effective_batch_size={before}, or change it "
+            "after a whole epoch"
         )
     return epoch, samples // data.effective_batch * data.accumulate
 
 
-def go_on(checkpoint: dict[str, Any], data: TrainingData) -> None:
-    """Have data and Lightning's loops go on where a checkpoint was saved, counted in batches of this run."""
+def restore_position(checkpoint: dict[str, Any], data: TrainingData) -> None:
+    """Set data and Lightning's loops to where a checkpoint was saved, counted in batches of this run."""
     epoch, batches = resume_position(checkpoint, data)
     if batches:
         count = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        behind = int(count["processed"])
-        count |= {name: number + batches - behind for name, number in count.items()}
+        shift = batches - int(count["processed"])
+        count |= {name: number + shift for name, number in count.items()}
     data.resume_at(epoch, batches)

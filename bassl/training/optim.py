@@ -1,4 +1,4 @@
-"""Optimisation of pre-training: which parameters decay, LARS, and warm-up followed by a cosine."""
+"""Optimisation of pre-training: parameter groups, LARS, and linear warm-up followed by a cosine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bassl.errors import InputError
 def parameter_groups(
     module: nn.Module, weight_decay: float, no_decay: Sequence[str] = ("bn", "bias")
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups, with weight decay and without; an empty group is left out.
+    """Return the trainable parameters in two groups, with weight decay and without; empty groups are omitted.
 
-    A parameter goes without decay when its *name* contains one of `no_decay`, as in the reference: so the
-    normalisation weights named otherwise (`downsample.1.weight`, `LayerNorm.weight`) do decay. A parameter
-    that two submodules share counts once, under its first name.
+    A parameter is not decayed if its *name* contains one of `no_decay`, as in the reference. Normalisation weights of
+    other names (`downsample.1.weight`, `LayerNorm.weight`) are decayed. A parameter that two submodules share counts
+    once, under its first name.
     """
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     decayed = [parameter for name, parameter in named if not any(part in name for part in no_decay)]
@@ -31,18 +31,17 @@ def parameter_groups(
 
 
 class LARS(Optimizer):
-    """SGD with momentum whose step is scaled for each tensor by ||w|| / ||g||: LARS (You et al., 2017).
+    """SGD with momentum and layer-wise adaptive rates: LARS (You et al., 2017).
 
     With weight decay d and trust coefficient t, the gradient g of a tensor w becomes
-    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); where w or g is all zero the factor is 1. Parameter groups
-    without weight decay get neither decay nor scaling. Momentum is the plain one: v = momentum v + g,
-    w = w - lr v.
+    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); if w or g is all zero the factor is 1. Parameter groups without
+    weight decay get neither decay nor scaling. Then v = momentum v + g, w = w - lr v.
 
-    A step is seven multi-tensor operations a group and a few on the vector of its norms, however many tensors there
-    are, and reads nothing back. CUDA takes six of them in a few kernels; the seventh, by factors that are scalars on
-    the device, is one kernel a tensor.
+    A step takes seven multi-tensor operations per group, whatever the number of tensors, and never waits for the
+    device.
 
-    Raises InputError for a negative setting.
+    Raises:
+        InputError: a setting is negative.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step over all parameters that have a gradient; returns what the closure, if given, returns."""
+        """Update all parameters that have a gradient; return the closure's loss, if a closure is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -83,7 +82,7 @@ class LARS(Optimizer):
             return
         updates: list[Tensor] = [weight.grad for weight in weights]  # type: ignore[misc]
         if group["weight_decay"]:
-            updates = _scaled(weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"])
+            updates = _trust_scaled(weights, updates, group["weight_decay"], group["trust_coefficient"], group["eps"])
         if group["momentum"]:
             buffers = [self._momentum_buffer(weight) for weight in weights]
             torch._foreach_mul_(buffers, group["momentum"])
@@ -98,7 +97,7 @@ class LARS(Optimizer):
         return state["momentum_buffer"]
 
 
-def _scaled(
+def _trust_scaled(
     weights: list[Tensor], gradients: list[Tensor], weight_decay: float, trust_coefficient: float, eps: float
 ) -> list[Tensor]:
     weight_norms = torch.stack(torch._foreach_norm(weights))
@@ -111,8 +110,9 @@ def _scaled(
 
 
 def warmup_cosine_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """Factor of the base learning rate at optimiser step `step` (the first is 0): linear from 0 to 1 over
-    `warmup_steps`, then half a cosine to 0 at `total_steps`; 0 after that.
+    """Return the factor of the base learning rate at optimiser step `step`, counted from 0.
+
+    Linear from 0 to 1 over `warmup_steps`, then half a cosine to 0 at `total_steps`, then 0.
     """
     if step < warmup_steps:
         return step / warmup_steps
@@ -121,9 +121,10 @@ def warmup_cosine_factor(step: int, total_steps: int, warmup_steps: int) -> floa
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
-    """Scheduler of `warmup_cosine_factor`, to be stepped after every optimiser step.
+    """Return the scheduler of `warmup_cosine_factor`, to be stepped after every optimiser step.
 
-    Raises InputError unless 0 <= warmup_steps <= total_steps and total_steps >= 1.
+    Raises:
+        InputError: unless 0 <= warmup_steps <= total_steps and total_steps >= 1.
     """
     if total_steps < 1:
         raise InputError(f"a schedule of {total_steps} steps is empty; train for at least one step")

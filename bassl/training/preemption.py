@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 (preemption, a time limit) and Ctrl-C: finish the step, save, and leave with a known status."""
+"""SIGTERM, SIGUSR1 (a time limit, preemption) and Ctrl-C: finish the step, save, exit with a known code."""
 
 from __future__ import annotations
 
@@ -15,101 +15,92 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from bassl.endings import is_main_process
+from bassl.console import is_main_process
 from bassl.errors import Interrupted, Preempted
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-AGAIN = b"\ninterrupted: the run goes on to where it can be saved; Ctrl-C again ends it at once\n"
-ASK_EVERY = 10
-"""Steps between two questions of ranks to one another, for which each waits for its device."""
+REQUEUE = getattr(signal, "SIGUSR1", None)  # Windows has none
+SIGNALS = tuple(number for number in (signal.SIGTERM, REQUEUE, signal.SIGINT) if number is not None)
+CTRL_C = b"\ninterrupted: saving at the end of this step; press Ctrl-C again to abort\n"
+AGREE_EVERY = 10
+"""Steps between two agreements of the ranks, each of which waits for the device."""
 
 
 class StopOnSignal(Callback):
-    """After a signal, saves at the end of the step and raises Preempted on every rank.
+    """After a signal, save at the end of the step and raise Preempted on every rank.
 
-    Ranks ask one another every `every` steps, so that all stop at the same one. A signal that comes with an epoch's
-    last batch or during validation is answered when the epoch is whole. Under SLURM a job that got SIGUSR1 is put back
-    into the queue. A second Ctrl-C is Python's, which aborts; where whoever started the run ignores it, the run does.
-    Handlers are in place while the Trainer trains only; before and after that there is nothing to save, and a signal
-    ends the process.
+    Ranks agree every `every` steps, so that all stop at the same one. During validation, and in an epoch's last step,
+    the whole epoch is saved. After SIGUSR1 a SLURM job is requeued. A second Ctrl-C aborts. Signals that were ignored
+    before stay ignored. Handlers are installed only while the Trainer trains: at other times there is nothing to save.
     """
 
-    def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = ASK_EVERY) -> None:
+    def __init__(self, save: Callable[[pl.Trainer, bool], None], every: int = AGREE_EVERY) -> None:
         self._save, self._every = save, every
         self._received: int | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
-            taken = [number for number in SIGNALS if number != signal.SIGINT or not is_ignored(number)]
-            self._before = {number: signal.signal(number, self._note) for number in taken}
+            heeded = [n for n in SIGNALS if n != signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in heeded}
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Restore the handlers."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._received = number
         if number == signal.SIGINT:
-            signal.signal(number, self._before.get(signal.SIGINT, signal.default_int_handler))
+            signal.signal(number, self._before.get(number, signal.default_int_handler))
             if is_main_process():
-                os.write(2, AGAIN)  # sys.stderr may be in the middle of a line of its own
+                os.write(2, CTRL_C)  # a handler may interrupt sys.stderr in the middle of a line
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop between two steps of an epoch if any rank was asked to."""
-        if trainer.is_last_batch or not is_between_steps(trainer, batch_idx):
-            return
-        if may_ask(trainer, self._every):
+        """Stop between two steps of an epoch if any rank received a signal."""
+        if not trainer.is_last_batch and is_between_steps(trainer, batch_idx) and may_agree(trainer, self._every):
             self._stop_if_asked(trainer, within_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop between two epochs if any rank was asked to."""
+        """Stop between two epochs if any rank received a signal."""
         self._stop_if_asked(trainer, within_epoch=False)
 
     def _stop_if_asked(self, trainer: pl.Trainer, within_epoch: bool) -> None:
         asked = self._received is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
-            self._save(trainer, within_epoch)
-            if trainer.is_global_zero and self._received == signal.SIGUSR1:
-                requeue()
-            trainer.strategy.barrier(
-                "requeued"
-            )  # the first that leaves may end the job, which is to be requeued before
-            then = f"after step {trainer.global_step}; saved, config.RESUME=true goes on from there"
-            if self._received == signal.SIGINT:
-                raise Interrupted(f"interrupted {then}")
-            name = signal.Signals(self._received).name if self._received else "a signal to another process"
-            raise Preempted(f"stopped by {name} {then}")
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-
-def is_ignored(number: signal.Signals) -> bool:
-    """Whether whoever started this process wants it to ignore a signal."""
-    return signal.getsignal(number) is signal.SIG_IGN
+        if not asked:
+            return
+        self._save(trainer, within_epoch)
+        if trainer.is_global_zero and self._received is not None and self._received == REQUEUE:
+            requeue()
+        trainer.strategy.barrier("requeued")  # SLURM may end the job as soon as one rank exits
+        then = f"after step {trainer.global_step}; saved, resume with config.RESUME=true"
+        if self._received == signal.SIGINT:
+            raise Interrupted(f"interrupted {then}")
+        name = signal.Signals(self._received).name if self._received else "a signal to another process"
+        raise Preempted(f"stopped by {name} {then}")
 
 
 def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Whether no gradients are being accumulated after this batch: those would not be in a checkpoint."""
+    """Return whether no gradients are accumulated after this batch; a checkpoint would lose them."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
-def may_ask(trainer: pl.Trainer, every: int = ASK_EVERY) -> bool:
-    """Whether ranks may ask one another after this step; alike on all of them, and always so where there is one."""
+def may_agree(trainer: pl.Trainer, every: int = AGREE_EVERY) -> bool:
+    """Return whether ranks may communicate after this step: the same on all, and always True for a single one."""
     return trainer.world_size == 1 or trainer.global_step % every == 0
 
 
-def take_signals_from_lightning(trainer: pl.Trainer) -> None:
-    """Leave SIGTERM and SIGUSR1 to the system until `StopOnSignal` takes them.
+def disable_lightning_signals(trainer: pl.Trainer) -> None:
+    """Leave SIGTERM and SIGUSR1 to `StopOnSignal`.
 
-    Lightning would note a SIGTERM and go on (extraction to its end, training for a batch, then ending with status 0),
-    and have rank zero tell the others in every step whether one came, for which each waits for its device.
+    Lightning would note a SIGTERM and continue (extraction to its end, training for a batch, then exit code 0). It
+    would also broadcast in every step whether one came, for which each rank waits for its device.
     """
     connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
     connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -117,7 +108,7 @@ def take_signals_from_lightning(trainer: pl.Trainer) -> None:
 
 
 def requeue() -> None:
-    """Put this SLURM job back into the queue, if it is one."""
+    """Requeue this SLURM job, if it is one."""
     job, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
     if job and scontrol:
         done = subprocess.run([scontrol, "requeue", job], check=False, capture_output=True, text=True)

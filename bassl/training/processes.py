@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that was ended: no orphan goes on writing."""
+"""Child processes that end with their parent, however that one ended: no orphan keeps writing."""
 
 from __future__ import annotations
 
@@ -12,45 +12,39 @@ import time
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-LIBC = ctypes.CDLL(None)
-LOOK_EVERY = 2.0  # seconds
+POLL_SECONDS = 2.0
 
 
 def end_with_parent() -> None:
-    """End this process, one of `multiprocessing`'s, when its parent ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch(join: Callable[[], None]) -> None:
-        join()
-        os._exit(1)
-
-    threading.Thread(target=watch, args=(parent.join,), daemon=True).start()
-
-
-def end_with_starter() -> None:
-    """End this process, whoever started it, soon after that one, and say so."""
-    starter = os.getppid()
+    """End this process soon after the one that started it, by `multiprocessing` or by any other means."""
+    parent, parent_pid = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == starter:
-            time.sleep(LOOK_EVERY)
-        sys.stderr.write(f"process {os.getpid()}: the process that started this one has ended, so this one ends\n")
+        if parent is not None:
+            parent.join()
+        else:
+            while os.getppid() == parent_pid:
+                time.sleep(POLL_SECONDS)
+        sys.stderr.write(f"process {os.getpid()} stops: the process that started it has ended\n")
         sys.stderr.flush()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="end-with-starter").start()
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
-def tied_to_this_process(number: signal.Signals = signal.SIGKILL) -> Callable[[], None] | None:
-    """For `subprocess` (preexec_fn): a program gets a signal when the thread that starts it ends. None but on Linux."""
-    return _ends_with(os.getpid(), number) if sys.platform == "linux" else None
+def signal_on_parent_exit(number: signal.Signals | None = None) -> Callable[[], None] | None:
+    """Return a `preexec_fn` for `subprocess`: the program gets a signal when the calling thread ends. Linux only.
 
+    Args:
+        number: the signal, by default SIGKILL.
+    """
+    if sys.platform != "linux":
+        return None
+    libc, parent_pid, wanted = ctypes.CDLL(None), os.getpid(), number or signal.SIGKILL
 
-def _ends_with(parent: int, number: signal.Signals) -> Callable[[], None]:
     def tie() -> None:
-        LIBC.prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it was too late to ask for the signal
+        libc.prctl(PR_SET_PDEATHSIG, wanted)
+        if os.getppid() != parent_pid:  # the parent ended before the request
             os._exit(1)
 
     return tie

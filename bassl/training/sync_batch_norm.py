@@ -1,7 +1,6 @@
-"""Batch statistics over all processes, on CUDA by torch's SyncBatchNorm and elsewhere by our own.
+"""BatchNorm over all processes: torch's SyncBatchNorm on CUDA, our own elsewhere.
 
-torch's class refuses CPU tensors, so runs of several CPU processes (tests, small machines) would otherwise train
-another model than one process does.
+torch's class refuses CPU tensors, so several CPU processes would train another model than one process does.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from bassl.distributed import gather_with_grad
 
 
 class GatheredBatchNorm(_BatchNorm):
-    """BatchNorm of (B, C, ...) whose training statistics are those of all ranks, with gradients through them."""
+    """BatchNorm of (B, C, ...) with the training statistics of all ranks, and gradients through them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalised batch, in its own dtype."""
+        """Normalise a batch; computes in float32 and returns the input's dtype."""
         if not self.training:
             return super().forward(x)
-        local = x.float()
-        axes = [0, *range(2, x.ndim)]
+        local, axes = x.float(), [0, *range(2, x.ndim)]
         count = torch.full((1, x.shape[1]), x.numel() / x.shape[1], device=x.device)
         moments = torch.stack([local.mean(axes), local.var(axes, unbiased=False)])
         counts, means, variances = gather_with_grad(torch.cat([count, moments])[None]).unbind(1)
@@ -39,8 +37,7 @@ class GatheredBatchNorm(_BatchNorm):
     def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
         if self.running_mean is None:
             return
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
+        assert self.running_var is not None and self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
@@ -50,8 +47,8 @@ class GatheredBatchNorm(_BatchNorm):
         assert input.ndim > 1, f"BatchNorm needs (B, C, ...), got {tuple(input.shape)}"
 
 
-def synchronised(module: nn.Module, device_type: str) -> nn.Module:
-    """The module with every BatchNorm, of 1, 2 or 3 dimensions, synchronised over ranks; the state dict stays."""
+def synchronize(module: nn.Module, device_type: str) -> nn.Module:
+    """Replace every BatchNorm of a module by one that is synchronised over ranks; the state dict stays."""
     if device_type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     if isinstance(module, _BatchNorm):
@@ -61,5 +58,5 @@ def synchronised(module: nn.Module, device_type: str) -> nn.Module:
         replacement.load_state_dict(module.state_dict())
         return replacement.train(module.training)
     for name, child in module.named_children():
-        setattr(module, name, synchronised(child, device_type))
+        setattr(module, name, synchronize(child, device_type))
     return module

@@ -1,15 +1,13 @@
-"""What the jobs share once torch is there: device and precision, Trainer, seed, progress."""
+"""Build the Trainer of a run: seeds, progress, throughput, and processes that end together."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
+import signal
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,206 +15,153 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from bassl.config.plan import ComputePlan, LoopPlan, RunPlan
-from bassl.console import speak
-from bassl.endings import process_rank
-from bassl.errors import InputError
-from bassl.training.checkpointing import AtomicCheckpointIO, resume_by_epochs
-from bassl.training.launching import EndTogether, are_ours, settle_port
-from bassl.training.preemption import take_signals_from_lightning
+from bassl.config.batches import num_processes, train_batch_size
+from bassl.config.schema import Config, Finetune, Pretrain
+from bassl.errors import InputError, Preempted
+from bassl.model.checkpoint import Checkpoint
+from bassl.training.checkpointing import AtomicCheckpointIO, count_epochs_on_resume
+from bassl.training.device import Device
+from bassl.training.preemption import disable_lightning_signals
+from bassl.training.processes import end_with_parent
+from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-SEED_VARIABLE = "BASSL_SEED"  # tells all processes of a run which seed was drawn
+SEED_VARIABLE = "BASSL_SEED"  # hands a drawn seed to the other processes of a run
 
 
-@dataclass(frozen=True)
-class Device:
-    """Where a process computes. kind: "cuda" or "cpu"; precision: "32", "bf16" or "fp16"."""
+def build_trainer(
+    config: Pretrain | Finetune, run: RunFolder, *, device: Device, callbacks: Sequence[Callback], title: str
+) -> pl.Trainer:
+    """Build the Trainer of a training run, or of an evaluation, which reads no key of training.
 
-    kind: str
-    precision: str
+    Samplers, checkpoints, signals and synchronised BatchNorm are ours, not Lightning's.
 
-    @property
-    def lightning_precision(self) -> Any:
-        """The Trainer's name for the precision."""
-        return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[self.precision]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the encoder's arithmetic."""
-        return {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-
-
-def set_up_logging() -> None:
-    """One line an event, from rank zero only; Lightning's own chatter is left to warnings."""
-    rank_zero = process_rank() == 0
-    speak(logging.INFO if rank_zero else logging.ERROR)
-    for message in (
-        ".*does not have many workers.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*The number of training batches.*is smaller than the logging interval.*",
-        ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",  # fp16 overflow in the first step
-        ".*your dataloader is not resumable.*",  # ours is: see TrainingData.resume_at
-        ".*`broadcast_buffers` is deprecated.*",  # its successor is unknown to older torch
-        ".*Total length of .* across ranks is zero.*",  # no validation, or all films extracted
-        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # what we log is of all ranks already
-        ".*You have overridden `transfer_batch_to_device`.*",  # as meant: see FinetuneModule
-    ):
-        warnings.filterwarnings("ignore", message)
-
-
-def choose_device(compute: ComputePlan, half: bool) -> Device:
-    """Device and precision of a run, checked against the machine and logged in one line.
-
-    half: whether "auto" is half precision where the device computes in it: not in fine-tuning.
-    Raises InputError where the machine cannot hold the processes that are asked for.
+    Args:
+        title: what the progress bar says before the epoch.
     """
-    kind = device_kind(compute, torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    forbid_tf32()
-    precision, why = compute.precision, "as set"
-    if precision == "auto":
-        precision, why = _best_precision(kind, half)
-    if precision == "fp16" and kind == "cpu":
-        raise InputError("config.TRAINER.precision=fp16 needs a GPU; set bf16 or 32 on the CPU")
-    name = torch.cuda.get_device_name(0) if kind == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    log.info("computing on %s, %d process(es), precision %s (%s)", name, compute.world_size, precision, why)
-    return Device(kind, precision)
-
-
-def device_kind(compute: ComputePlan, num_gpus: int) -> str:
-    """What a run computes on, "cuda" or "cpu". Raises InputError where so many GPUs are too few for its processes."""
-    kind = compute.accelerator if compute.accelerator != "auto" else ("cuda" if num_gpus else "cpu")
-    processes = compute.num_processes
-    if kind == "cuda" and num_gpus < processes:
-        raise InputError(
-            f"{processes} processes need as many GPUs, this machine has {num_gpus}; "
-            f"set config.DISTRIBUTED.NUM_PROC_PER_NODE={max(num_gpus, 1)}"
-            + ("" if num_gpus else " and config.TRAINER.accelerator=cpu")
-        )
-    if kind == "cpu" and compute.accelerator == "auto" and processes > 1:
-        raise InputError(
-            f"{processes} processes need as many GPUs, this machine has none; set "
-            "config.DISTRIBUTED.NUM_PROC_PER_NODE=1, or config.TRAINER.accelerator=cpu to run them on the CPU"
-        )
-    return kind
-
-
-def forbid_tf32() -> None:
-    """Compute what is 32 bit in IEEE float32 on a GPU as well, where PyTorch takes TF32 for convolutions by default."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*new API settings to control TF32.*")  # since torch 2.9; 2.8 knows no other
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-
-
-def _best_precision(kind: str, half: bool) -> tuple[str, str]:
-    if not half:
-        return "32", "as the reference"
-    if kind == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "the GPU computes in it"
-        return "fp16", "the GPU has no bfloat16"
-    if cpu_has_bfloat16():
-        return "bf16", "the CPU computes in it"
-    return "32", "best on this CPU"
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated it is slower than 32 bit."""
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(
-        {"avx512_bf16", "amx_bf16"} & set(line.split())
-        for line in flags.read_text().splitlines()
-        if line[:5] == "flags"
+    loop, processes, evaluates = config.TRAINER, num_processes(config), config.evaluates
+    accumulate = 1 if evaluates else loop.accumulate_grad_batches
+    samples_per_batch = 0 if evaluates else train_batch_size(config) * processes
+    train_batches, val_batches = None if evaluates else loop.limit_train_batches, loop.limit_val_batches
+    if run.dry_run:
+        train_batches, val_batches = 2 * accumulate, 1
+    # Buffers are broadcast before validation only: see `distributed.share_buffers`.
+    ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    bar = [ProgressBar(title, samples_per_batch, device.kind)] if loop.progress_bar else []
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.kind == "cuda" else "cpu",
+        devices=config.DISTRIBUTED.NUM_PROC_PER_NODE,
+        num_nodes=config.DISTRIBUTED.NUM_NODES,
+        strategy=ddp if processes > 1 else "auto",
+        precision=device.lightning_precision,
+        max_epochs=1 if run.dry_run or evaluates else loop.max_epochs,
+        max_steps=-1 if evaluates or loop.max_steps is None else loop.max_steps,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=None if evaluates else loop.gradient_clip_val,
+        check_val_every_n_epoch=1 if run.dry_run or evaluates else config.TEST.VAL_FREQ,
+        limit_train_batches=1.0 if train_batches is None else train_batches,
+        limit_val_batches=1.0 if val_batches is None else val_batches,
+        num_sanity_val_steps=0,
+        log_every_n_steps=loop.log_every_n_steps,
+        logger=False if run.dry_run else TensorBoardLogger(run.logs, name="", version=""),
+        callbacks=[*callbacks, StopTogether(), *bar],
+        enable_progress_bar=loop.progress_bar,
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        benchmark=device.kind == "cuda",
+        plugins=[
+            AtomicCheckpointIO(),
+            *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []),  # `preemption` requeues
+        ],
     )
+    disable_lightning_signals(trainer)
+    count_epochs_on_resume(trainer)
+    return trainer
 
 
-def draw_seed(given: int | None, compute: ComputePlan) -> int:
-    """The run's seed: the given one, else one drawn once and shared with the processes that this one starts.
+# --- seeds ----------------------------------------------------------------------------------------------------------
 
-    Raises InputError where none is given and processes that this one has not started would each draw their own.
+
+def choose_seed(config: Pretrain | Finetune, resumed: Checkpoint | None) -> int:
+    """Return the run's seed: config.SEED, else that of the resumed run, else one drawn for all its processes.
+
+    Raises:
+        InputError: no seed is given, and the processes were not started by this one, so each would draw its own.
     """
-    if given is not None:
-        return given
+    stored = resumed.metadata.get("bassl", {}).get("seed") if resumed is not None else None
+    if config.SEED is not None:
+        if resumed is not None and stored != config.SEED:
+            log.warning(
+                "config.SEED=%s, but %s was trained with %s: later draws differ", config.SEED, resumed.path, stored
+            )
+        return config.SEED
+    return stored if stored is not None else _shared_seed(config)
+
+
+def _shared_seed(config: Config) -> int:
+    """Return the seed in the environment; draw it first in the process that starts all others."""
+    processes = num_processes(config)
     if SEED_VARIABLE not in os.environ:
-        starts_all = are_ours() and compute.num_nodes == 1 and "LOCAL_RANK" not in os.environ
-        if compute.world_size > 1 and not starts_all:
+        starts_all = launched_by_lightning() and config.DISTRIBUTED.NUM_NODES == 1 and "LOCAL_RANK" not in os.environ
+        if processes > 1 and not starts_all:
             raise InputError(
-                f"config.SEED is unset, and {compute.world_size} processes that were not started by one another would "
-                f"each draw their own; set config.SEED, or {SEED_VARIABLE} in the environment, the same on all machines"
+                f"config.SEED is unset, and each of {processes} processes would draw its own; set config.SEED, or "
+                f"{SEED_VARIABLE} in the environment, the same on all machines"
             )
         os.environ[SEED_VARIABLE] = str(secrets.randbits(32))
         log.info("config.SEED is unset; drew %s", os.environ[SEED_VARIABLE])
     try:
         return int(os.environ[SEED_VARIABLE])
     except ValueError as error:
-        raise InputError(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} is no whole number; set one") from error
+        raise InputError(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} is not a whole number; set one") from error
 
 
 def derived_seed(*parts: int) -> int:
-    """A 63-bit seed that is a function of its parts and looks random."""
+    """Return a 63-bit seed that is a function of its parts and looks random."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
-def build_trainer(
-    run: RunPlan,
-    compute: ComputePlan,
-    loop: LoopPlan,
-    device: Device,
-    callbacks: Sequence[Callback],
-    title: str,
-) -> pl.Trainer:
-    """The Trainer of a training run. Samplers, checkpoints and synchronised BatchNorm are ours, not Lightning's."""
-    distributed = compute.world_size > 1
-    bar = ProgressBar(title, compute.batch_size * compute.world_size, device.kind)
-    limits: dict[str, Any] = {
-        "limit_train_batches": loop.limit_train_batches,
-        "limit_val_batches": loop.limit_eval_batches,
-    }
-    if run.dry_run:
-        limits = {"limit_train_batches": 2 * compute.accumulate, "limit_val_batches": 1}
-    settle_port(compute.num_processes, compute.num_nodes)
-    ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)  # see `share_buffers` of the validation
-    trainer = pl.Trainer(
-        accelerator="gpu" if device.kind == "cuda" else "cpu",
-        devices=compute.num_processes,
-        num_nodes=compute.num_nodes,
-        strategy=ddp if distributed else "auto",
-        precision=device.lightning_precision,
-        max_epochs=1 if run.dry_run else loop.max_epochs,
-        max_steps=-1 if loop.max_steps is None else loop.max_steps,
-        accumulate_grad_batches=compute.accumulate,
-        gradient_clip_val=loop.gradient_clip,
-        check_val_every_n_epoch=1 if run.dry_run else loop.eval_every_epochs,
-        num_sanity_val_steps=0,
-        log_every_n_steps=loop.log_every_steps,
-        logger=False if run.dry_run else TensorBoardLogger(run.log_folder, name="", version=""),
-        callbacks=[*callbacks, EndTogether(), *([bar] if loop.progress_bar else [])],
-        enable_progress_bar=loop.progress_bar,
-        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        benchmark=device.kind == "cuda",
-        plugins=[AtomicCheckpointIO(), *_slurm()],
-        **{name: value for name, value in limits.items() if value is not None},
-    )
-    take_signals_from_lightning(trainer)
-    resume_by_epochs(trainer)
-    return trainer
+# --- processes ------------------------------------------------------------------------------------------------------
 
 
-def _slurm() -> list[SLURMEnvironment]:
-    """SLURM's environment, where the job runs in one, with requeueing left to `bassl.training.preemption`."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+def launched_by_lightning() -> bool:
+    """Return whether Lightning starts the processes of this run, and not torchrun or SLURM."""
+    return not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect())
+
+
+class StopTogether(Callback):
+    """End all processes of a run when one of them fails, also while they wait for it on a device.
+
+    torchrun and SLURM do this by themselves. Of the processes that Lightning starts, the first kills the others after
+    an error of its own, and the others end when the first has gone.
+    """
+
+    _is_watching = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Watch the process that started this one."""
+        if not self._is_watching and launched_by_lightning() and os.environ.get("LOCAL_RANK", "0") != "0":
+            self._is_watching = True
+            end_with_parent()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Kill the others, unless they are about to exit as well."""
+        launcher = trainer.strategy.launcher
+        if launcher is not None and not isinstance(exception, Preempted):
+            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with the job's name and samples per second, and without the version number.
+    """Lightning's bar with the job's name and samples per second, without the version number.
 
-    On a GPU it looks at the loss only now and then: each look waits for the device.
+    Reading the loss waits for the device, so a GPU's bar is refreshed every 20 batches.
     """
 
     def __init__(self, title: str, samples_per_batch: int, kind: str) -> None:
@@ -231,7 +176,7 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description(f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """What stands behind the bar."""
+        """Return the values behind the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         since, first = self._started
@@ -242,14 +187,14 @@ class ProgressBar(TQDMProgressBar):
 
 
 class Throughput(Callback):
-    """Logs samples per second over all ranks, between two log points, as `throughput/samples_per_second`."""
+    """Log samples per second over all ranks, between two log points, as `throughput/samples_per_second`."""
 
     def __init__(self, samples_per_batch: int, every: int) -> None:
         self.samples_per_batch, self.every = samples_per_batch, every
         self._since: tuple[float, int] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the time that validation took."""
+        """Leave out the time of validation."""
         self._since = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_unused: Any) -> None:

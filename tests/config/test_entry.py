@@ -10,13 +10,13 @@ from unittest.mock import patch
 import pytest
 import pytorch_lightning as pl
 import yaml
+from bassl.config.entry import help_text, plain, start
 from omegaconf import DictConfig
 
 import bassl
-from bassl.config.entry import help_text, plain, start
 from bassl.config.load import GROUPS, known_keys, load
 from bassl.config.schema import JOBS
-from bassl.endings import one_line
+from bassl.console import format_error
 from bassl.errors import InputError, Preempted, RunError
 
 PACKAGE = Path(bassl.__file__).parent
@@ -78,7 +78,7 @@ def test_an_error_of_a_data_worker_loses_its_traceback() -> None:
         "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         '  File "movienet.py", line 1, in f\nbassl.errors.InputError: key-frame a.jpg does not exist; get it\n'
     )
-    assert one_line(InputError(wrapped)) == "key-frame a.jpg does not exist; get it"
+    assert format_error(InputError(wrapped)) == "key-frame a.jpg does not exist; get it"
 
 
 def test_a_bug_of_ours_keeps_its_traceback() -> None:
@@ -138,7 +138,9 @@ def test_what_the_machine_does_to_a_run_is_one_sentence_with_status_one(
     assert start(job, run, "About.", []) == 1
     sentence = capsys.readouterr().err
     assert sentence.startswith(f"error: {said}")
-    assert sentence.endswith(f"{'the same command' if job == 'extract' else 'config.RESUME=true'} goes on\n")
+    assert sentence.endswith(
+        "run the same command to resume\n" if job == "extract" else "resume with config.RESUME=true\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.model import scene_posterior
+from bassl.model import relative_similarity
 from bassl.model.scene_posterior import best_segmentation, boundary_posterior, decoder_unary, scene_threshold
 
 LENGTHS = np.array([30, 5, 60, 12, 44, 90, 8, 21, 17])
@@ -85,7 +85,7 @@ def test_neither_scale_nor_rotation_nor_blocks_change_the_posterior(monkeypatch:
     expected = boundary_posterior(features)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))
     scales = np.random.default_rng(2).uniform(0.5, 2, size=(70, 1))
-    monkeypatch.setattr(scene_posterior, "ROW_BLOCK", 16)
+    monkeypatch.setattr(relative_similarity, "ROW_BLOCK", 16)
     np.testing.assert_allclose(boundary_posterior(1000 * scales * features @ rotation), expected, atol=1e-9)
 
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from bassl.config.plan import PretrainPlan
+from bassl.config.resolve import resolve_pretrain
 from torch import nn
 
 from bassl.config.load import load
-from bassl.config.plan import PretrainPlan
-from bassl.config.resolve import resolve_pretrain
 from bassl.model.checkpoint import read_checkpoint
 from bassl.pretrain import main as pretrain_main
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_module
-from bassl.training.sync_batch_norm import synchronised
+from bassl.training.sync_batch_norm import synchronize
 from tests.reference import data, load_json
 from tests.runs import pretrain_overrides
 
@@ -89,7 +89,7 @@ def test_the_model_follows_the_plan() -> None:
 def test_synchronised_statistics_change_no_name_and_no_weight() -> None:
     module = module_of(plan_of("+method=instance", *SMALL))
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    module.shot_encoder = synchronised(module.shot_encoder, "cpu")
+    module.shot_encoder = synchronize(module.shot_encoder, "cpu")
     assert list(module.state_dict()) == list(before)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 

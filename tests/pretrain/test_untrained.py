@@ -44,7 +44,7 @@ def plain(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_no_epochs_leave_the_initial_weights_and_the_files_of_every_run(untrained: Path, tiny_movienet: Path) -> None:
     folder = untrained / "pretrain" / "ckpt" / "untrained"
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["config.json", "environment.json", "last.ckpt"]
     slow = ["config.TRAIN.OPTIMIZER.lr.base_lr=1e-30", "config.TEST.KNN_VALIDATION=false"]
     pretrain(tiny_movienet, untrained, "config.EXPR_NAME=still", *slow)
     drawn, still = (weights(untrained / "pretrain", name) for name in ("untrained", "still"))

@@ -24,7 +24,7 @@ def run_film(options):
 
 
 def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def test_one_bad_film_does_not_stop_the_rest(film, model_path, tmp_path):

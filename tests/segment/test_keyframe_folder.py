@@ -35,7 +35,12 @@ def test_films_that_exist_only_as_key_frames_are_segmented(run, data_folder, tmp
         "tt01: 3 scenes in 12 shots", "tt02: 3 scenes in 12 shots",
     ]  # fmt: skip
     folder = tmp_path / "scenes" / "tt01"
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "scenes.csv", "scenes.json", "shots.csv"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        "report.html",
+        "scenes.csv",
+        "scenes.json",
+        "shots.csv",
+    ]
     document = json.loads((folder / "scenes.json").read_text())
     assert [scene["last_shot"] for scene in document["scenes"]] == [3, 7, 11]
     assert document["scenes"][0]["end"] == {

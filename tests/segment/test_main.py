@@ -25,7 +25,12 @@ def test_a_film_goes_in_and_its_scenes_come_out(run, film, tmp_path):
     status, out, _ = run(film)
     folder = tmp_path / "scenes" / "a film".replace(" ", "_")
     assert status == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "scenes.csv", "scenes.json", "shots.csv"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        "report.html",
+        "scenes.csv",
+        "scenes.json",
+        "shots.csv",
+    ]
     assert out.startswith("a film.mp4: ")
     assert "in 5 shots" in out
     assert "chosen on the validation split" in out
@@ -85,7 +90,7 @@ def test_folders_and_files_in_one_call_and_one_bad_film(run, tmp_path):
     assert status == 1
     assert "holds no video" in err
     assert "1 of 3 films failed" in err
-    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("[!.]*.*"))
     assert names == ["x-2/chapters.vtt", "x-2/scenes.edl", "x/chapters.vtt", "x/scenes.edl"]
     assert "x.mp4: 1 scene in 1 shot\n" in out
 
@@ -118,7 +123,7 @@ def test_a_shot_list_of_a_shorter_film_is_reported_and_the_rest_is_in_the_last_s
     (["{film}", "--num-scenes", "0"], "cannot be cut into 0 scenes"),
     (["{film}", "--labels", "{list}"], "line 1: '0 10' is not '<shot> <label>'"),
     (["{film}", "--formats", "json,mp3"], "format 'mp3' is unknown"),
-    (["{film}", "--model", "none"], "there is no model 'none'"),
+    (["{film}", "--encoder", "none"], "there is no model 'none'"),
     (["{film}", "--transnetv2", "none.onnx"], "none.onnx does not exist"),
     (["{film}", "{film}.copy", "--shots", "{list}"], "one file for 2 films"),
     (["--keyframes", "{folder}"], "240P_frames holds no film"),
@@ -159,7 +164,7 @@ def test_results_of_an_earlier_call_go_with_other_scenes_and_are_listed_with_the
     assert out.splitlines()[-1] == "  of an earlier call, not written again: chapters.vtt"
     out = run(film, "--num-scenes", "5", "--formats", "json")[1]
     assert out.splitlines()[-1] == "  of an earlier call with other scenes, removed: scenes.edl, chapters.vtt"
-    assert [path.name for path in folder.iterdir()] == ["scenes.json"]
+    assert [path.name for path in folder.glob("[!.]*")] == ["scenes.json"]
 
 
 def test_another_film_of_the_same_name_does_not_mix_with_an_earlier_calls(run, tmp_path):

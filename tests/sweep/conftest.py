@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bassl.config.load import SETTING
+from bassl.config.load import OVERRIDE as SETTING
 from bassl.sweep.settings import OWN
 from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides, typed
 

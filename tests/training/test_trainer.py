@@ -1,141 +1,129 @@
-"""Device, precision and seeds of a run."""
+"""What reaches Lightning's Trainer, the seeds of a run, and processes that end together."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 
 from bassl.config.load import load
-from bassl.config.plan import ComputePlan
-from bassl.config.resolve import resolve_pretrain
-from bassl.errors import InputError
-from bassl.training import trainer as runtime
-from bassl.training.trainer import Device, build_trainer, choose_device, derived_seed, draw_seed
-from tests.training.test_launching import LAUNCHERS
+from bassl.errors import InputError, Preempted
+from bassl.model.checkpoint import Checkpoint
+from bassl.training import trainer as training
+from bassl.training.device import Device
+from bassl.training.run_folder import RunFolder
+from bassl.training.trainer import SEED_VARIABLE, StopTogether, build_trainer, choose_seed, derived_seed
+from tests.runs import ROOT
+
+LAUNCHERS = ("LOCAL_RANK", "NODE_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_ID")
+LOOP = {
+    "max_epochs": 7, "max_steps": 90, "accumulate_grad_batches": 2, "gradient_clip_val": 0.5, "log_every_n_steps": 3,
+    "limit_train_batches": 8, "limit_val_batches": 5, "progress_bar": "false",
+}  # fmt: skip
+PASSED_ON = {name: value for name, value in LOOP.items() if name != "progress_bar"}
 
 
-def compute(processes: int = 1, accelerator: str = "auto", precision: str = "auto") -> ComputePlan:
-    return ComputePlan(1, processes, accelerator, precision, 4, 4, 1, 0)
-
-
-def with_gpus(monkeypatch: pytest.MonkeyPatch, number: int, bfloat16: bool = True) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
-
-
-@pytest.mark.parametrize(
-    ("gpus", "processes", "accelerator", "words"),
-    [
-        (1, 8, "auto", ["8 processes", "has 1;", "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"]),
-        (4, 8, "cuda", ["8 processes", "has 4;", "config.DISTRIBUTED.NUM_PROC_PER_NODE=4"]),
-        (0, 8, "auto", ["8 processes", "has none", "NUM_PROC_PER_NODE=1", "config.TRAINER.accelerator=cpu"]),
-        (0, 1, "cuda", ["has 0;", "config.TRAINER.accelerator=cpu"]),
-    ],
-)
-def test_more_processes_than_gpus_are_refused_with_the_override_that_works(
-    gpus: int, processes: int, accelerator: str, words: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_gpus(monkeypatch, gpus)
-    with pytest.raises(InputError) as refusal:
-        choose_device(compute(processes, accelerator), half=True)
-    for word in words:
-        assert word in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "bfloat16", "half", "cpu_bfloat16", "expected"),
-    [
-        (1, True, True, False, ("cuda", "bf16")),
-        (1, False, True, True, ("cuda", "fp16")),
-        (1, True, False, True, ("cuda", "32")),
-        (1, False, False, False, ("cuda", "32")),
-        (0, False, True, True, ("cpu", "bf16")),
-        (0, False, True, False, ("cpu", "32")),
-        (0, False, False, True, ("cpu", "32")),  # fine-tuning, as the reference
-    ],
-)
-def test_the_precision_is_the_best_of_the_device_and_said_in_one_line(
-    gpus: int, bfloat16: bool, half: bool, cpu_bfloat16: bool, expected: tuple[str, str],
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    with_gpus(monkeypatch, gpus, bfloat16)
-    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: cpu_bfloat16)
-    with caplog.at_level(logging.INFO, logger="bassl.training.trainer"):
-        device = choose_device(compute(), half)
-    assert (device.kind, device.precision) == expected
-    assert len(caplog.messages) == 1
-    assert f"precision {expected[1]}" in caplog.messages[0]
-
-
-def test_a_precision_that_is_set_wins_and_half_floats_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpus(monkeypatch, 1)
-    assert choose_device(compute(precision="32"), half=True).precision == "32"
-    with pytest.raises(InputError, match="precision=fp16 needs a GPU; set bf16 or 32"):
-        choose_device(compute(accelerator="cpu", precision="fp16"), half=True)
-
-
-@pytest.fixture
-def tf32_allowed() -> Iterator[None]:
-    """As PyTorch would have it for convolutions, and for matrix products as well."""
-    before = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
-    yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32 = before[1]
-
-
-@pytest.mark.usefixtures("tf32_allowed")
-@pytest.mark.parametrize("gpus", [0, 1])
-def test_32_bit_is_ieee_float32_also_for_convolutions(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpus(monkeypatch, gpus)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        choose_device(compute(precision="32"), half=True)
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert torch.get_float32_matmul_precision() == "highest"
-
-
-@pytest.mark.parametrize("kind", ["cuda", "cpu"])
-def test_cudnn_looks_for_the_fastest_convolution_on_a_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = resolve_pretrain(load("pretrain", ["config.EXPR_NAME=x", "config.DRY_RUN=true"]))
+def trainer_arguments(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, job: str = "pretrain", *more: str, device: Device | None = None
+) -> dict[str, Any]:
+    """Return the keyword arguments that `build_trainer` gives to Lightning's Trainer."""
     given: dict[str, Any] = {}
 
-    def trainer(**arguments: Any) -> None:
+    def record(**arguments: Any) -> None:
         given.update(arguments)
         raise InterruptedError
 
-    monkeypatch.setattr("bassl.training.trainer.pl.Trainer", trainer)
+    loop = [f"config.TRAINER.{name}={value}" for name, value in LOOP.items()]
+    settings = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.DISTRIBUTED.NUM_NODES=3", "config.TEST.VAL_FREQ=4"]
+    batch = "config.TRAIN.BATCH_SIZE.effective_batch_size=24"
+    config = load(job, [*loop, *settings, batch, *more])
+    run = RunFolder("devel", folder / "ckpt", folder / "logs", config.DRY_RUN)
+    monkeypatch.setattr(training.pl, "Trainer", record)
     with pytest.raises(InterruptedError):
-        build_trainer(plan.run, compute(), plan.loop, Device(kind, "32"), [], "training")
-    assert given["benchmark"] is (kind == "cuda")
+        build_trainer(config, run, device=device or Device("cpu", "bf16"), callbacks=[], title="training")
+    return given
 
 
-def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(runtime.SEED_VARIABLE, raising=False)
-    for name in LAUNCHERS:
+def test_every_key_of_the_loop_reaches_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = trainer_arguments(monkeypatch, tmp_path)
+    assert {name: given[name] for name in PASSED_ON} == PASSED_ON
+    assert (given["devices"], given["num_nodes"], given["check_val_every_n_epoch"]) == (2, 3, 4)
+    assert (given["precision"], given["accelerator"], given["benchmark"]) == ("bf16-mixed", "cpu", False)
+    assert isinstance(given["strategy"], DDPStrategy) and given["strategy"]._ddp_kwargs["broadcast_buffers"] is False
+    assert (given["use_distributed_sampler"], given["num_sanity_val_steps"]) == (False, 0)
+    assert given["enable_progress_bar"] is False
+    assert Path(given["logger"].log_dir) == tmp_path / "logs"
+
+
+def test_unset_limits_are_none_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    unset = [f"config.TRAINER.{name}=null" for name in ("max_steps", "gradient_clip_val", "limit_train_batches")]
+    given = trainer_arguments(monkeypatch, tmp_path, "pretrain", *unset, "config.TRAINER.limit_val_batches=null")
+    assert (given["max_steps"], given["gradient_clip_val"]) == (-1, None)
+    assert (given["limit_train_batches"], given["limit_val_batches"]) == (1.0, 1.0)
+    assert type(given["limit_train_batches"]) is float  # 1 would be a single batch
+
+
+def test_a_gpu_searches_the_fastest_convolution(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = trainer_arguments(monkeypatch, tmp_path, device=Device("cuda", "fp16"))
+    assert (given["accelerator"], given["benchmark"], given["precision"]) == ("gpu", True, "16-mixed")
+
+
+def test_a_dry_run_takes_two_steps_and_one_validation_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = trainer_arguments(monkeypatch, tmp_path, "pretrain", "config.DRY_RUN=true")
+    assert (given["limit_train_batches"], given["accumulate_grad_batches"]) == (4, 2)
+    assert (given["limit_val_batches"], given["max_epochs"], given["check_val_every_n_epoch"]) == (1, 1, 1)
+    assert given["logger"] is False
+
+
+def test_an_evaluation_reads_no_key_of_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = trainer_arguments(monkeypatch, tmp_path, "finetune", "config.LOAD_FROM=mine")
+    assert (given["accumulate_grad_batches"], given["max_steps"], given["gradient_clip_val"]) == (1, -1, None)
+    assert given["limit_val_batches"] == 5
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlaunched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that no launcher has touched, without a drawn seed."""
+    for name in (*LAUNCHERS, SEED_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    assert draw_seed(0, compute(2)) == 0
-    assert runtime.SEED_VARIABLE not in runtime.os.environ
-    monkeypatch.setenv(runtime.SEED_VARIABLE, "7")  # as Lightning's other processes find it
-    assert draw_seed(None, compute(2)) == 7
-    monkeypatch.delenv(runtime.SEED_VARIABLE)
-    drawn = draw_seed(None, compute(2))
+    return monkeypatch
+
+
+def seeded(seed: int | None = None, processes: int = 2, nodes: int = 1) -> Any:
+    given = [f"config.DISTRIBUTED.NUM_PROC_PER_NODE={processes}", f"config.DISTRIBUTED.NUM_NODES={nodes}"]
+    return load("pretrain", [*given, f"config.SEED={'null' if seed is None else seed}"])
+
+
+def test_a_given_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(unlaunched: pytest.MonkeyPatch) -> None:
+    assert choose_seed(seeded(0), None) == 0
+    assert SEED_VARIABLE not in training.os.environ
+    drawn = choose_seed(seeded(), None)
     assert 0 <= drawn < 2**32
-    assert draw_seed(None, compute(2)) == drawn
+    assert choose_seed(seeded(), None) == drawn, "as the processes that Lightning starts find it"
+
+
+def test_a_resumed_run_keeps_its_seed_unless_another_is_given(
+    unlaunched: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    resumed = Checkpoint(tmp_path / "last.ckpt", {"w": torch.ones(1)}, metadata={"bassl": {"seed": 0}})
+    assert choose_seed(seeded(), resumed) == choose_seed(seeded(0), resumed) == 0
+    assert not caplog.messages
+    assert choose_seed(seeded(5), resumed) == 5
+    assert "config.SEED=5" in caplog.text and "was trained with 0" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("num_nodes", "launched"),
+    ("nodes", "launched"),
     [
         (1, {"LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "GROUP_RANK": "0"}),
         (1, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}),
@@ -144,29 +132,55 @@ def test_a_seed_is_kept_zero_included_and_an_unset_one_is_drawn_once(monkeypatch
     ],
     ids=["torchrun", "slurm", "by_hand", "several_machines"],
 )
-def test_processes_that_others_started_need_a_seed_that_they_share(
-    num_nodes: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_processes_that_did_not_start_each_other_need_a_shared_seed(
+    nodes: int, launched: dict[str, str], unlaunched: pytest.MonkeyPatch
 ) -> None:
-    for name in (*LAUNCHERS, runtime.SEED_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
     for name, value in launched.items():
-        monkeypatch.setenv(name, value)
-    plan = replace(compute(2), num_nodes=num_nodes)
-    with pytest.raises(InputError, match=r"config\.SEED is unset.*set config\.SEED, or BASSL_SEED .* on all machines"):
-        draw_seed(None, plan)
-    assert draw_seed(3, plan) == 3, "given, or that of the run which is gone on with"
-    monkeypatch.setenv(runtime.SEED_VARIABLE, "7")
-    assert draw_seed(None, plan) == 7
+        unlaunched.setenv(name, value)
+    with pytest.raises(InputError, match=r"config\.SEED is unset.*set config\.SEED, or BASSL_SEED"):
+        choose_seed(seeded(nodes=nodes), None)
+    unlaunched.setenv(SEED_VARIABLE, "7")
+    assert choose_seed(seeded(nodes=nodes), None) == 7
+    unlaunched.setenv(SEED_VARIABLE, "seven")
+    with pytest.raises(InputError, match="BASSL_SEED=seven is not a whole number"):
+        choose_seed(seeded(nodes=nodes), None)
 
 
-def test_a_shared_seed_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(runtime.SEED_VARIABLE, "seven")
-    with pytest.raises(InputError, match="BASSL_SEED=seven is no whole number; set one"):
-        draw_seed(None, compute())
-
-
-def test_derived_seeds_differ_with_every_part_and_stay_the_same() -> None:
+def test_derived_seeds_differ_with_every_part_and_are_reproducible() -> None:
     seeds = {derived_seed(seed, epoch, batch) for seed in range(3) for epoch in range(3) for batch in range(3)}
     assert len(seeds) == 27
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derived_seed(1, 2, 3) == derived_seed(1, 2, 3)
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "kills"), [(ValueError("broken"), True), (Preempted("saved"), False)])
+def test_an_error_kills_the_other_processes_and_a_signal_does_not(error: Exception, kills: bool) -> None:
+    sent: list[int] = []
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(kill=sent.append)))
+    StopTogether().on_exception(trainer, None, error)  # type: ignore[arg-type]
+    assert sent == [signal.SIGKILL] * kills
+
+
+CHILD = """
+import threading
+from bassl.training.processes import end_with_parent
+end_with_parent()
+print("watching", flush=True)
+threading.Event().wait()
+"""
+PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {CHILD!r}])"
+
+
+@pytest.mark.slow
+def test_a_process_ends_when_its_parent_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "watching\n"
+        parent.kill()
+        _, err = parent.communicate(timeout=60)  # returns once the child has closed its end as well
+    assert "the process that started it has ended" in err

@@ -181,11 +181,11 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(
     assert pretrain_main.main([*pretrain_overrides(tiny_movienet, tmp_path), *ENDLESS]) == 1
     folder = tmp_path / "pretrain" / "ckpt" / "devel"
     assert capsys.readouterr().err.strip().splitlines()[-1] == (
-        f"error: {folder / 'last.ckpt'}: No space left on device; what was written before is kept: see to it, and "
-        "config.RESUME=true goes on"
+        f"error: {folder / 'last.ckpt'}: No space left on device; files written before are kept: fix this and "
+        "resume with config.RESUME=true"
     )
     assert read_checkpoint(folder).global_step == 2
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["config.json", "environment.json", "last.ckpt"]
 
 
 def damaged(data: Path, folder: Path, *, broken: int = 0, missing: int = 0, whole_shot: bool = False) -> Path:
@@ -253,8 +253,8 @@ def test_an_extraction_that_cannot_write_says_so_in_a_sentence_and_goes_on_later
     with files_no_larger_than(70_000):
         assert extraction(tiny_movienet, encoder, features) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1] == (
-        f"error: {features / 'tt0000001.npy'}: File too large; what was written before is kept: see to it, and the "
-        "same command goes on"
+        f"error: {features / 'tt0000001.npy'}: File too large; files written before are kept: fix this and run "
+        "the same command to resume"
     )
     assert extraction(tiny_movienet, encoder, features) == 0
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.segment.scenes import Scene, Segmentation
-from bassl.training.processes import tied_to_this_process
+from bassl.training.processes import signal_on_parent_exit
 
 VIDEO = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
 AUDIO = ["-c:a", "aac", "-b:a", "192k"]
@@ -73,7 +73,7 @@ def _cut(ffmpeg: str, segmentation: Segmentation, scene: Scene, target: Path) ->
         text=True,
         errors="replace",
         check=False,
-        preexec_fn=tied_to_this_process(),
+        preexec_fn=signal_on_parent_exit(),
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bassl.console import counted, printable
+from bassl.console import pluralize, printable
 from bassl.segment.scenes import Segmentation
 from bassl.video import pyscenedetect
 
@@ -33,7 +33,7 @@ def write_edl(path: Path, segmentation: Segmentation) -> None:
         span = f"{scene.start.timecode} {scene.end.timecode}"
         lines.append(f"{scene.number:03d}  {REEL:8} V     C        {span} {span}")
         lines.append(f"* FROM CLIP NAME: {name}")
-        lines.append(f"* COMMENT: SCENE {scene.number}, {counted(scene.num_shots, 'shot').upper()}")
+        lines.append(f"* COMMENT: SCENE {scene.number}, {pluralize(scene.num_shots, 'shot').upper()}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

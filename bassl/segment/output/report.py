@@ -18,7 +18,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bassl import __version__
-from bassl.console import counted, printable
+from bassl.console import pluralize, printable
 from bassl.segment.scenes import FINETUNED, FOUND, MISSED, WRONG, Segmentation, Shot
 from bassl.video.timecode import short_clock
 
@@ -45,8 +45,8 @@ def write_report(path: Path, segmentation: Segmentation) -> None:
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=(FILES / "style.css").read_text(encoding="utf-8"),
         film=film_link(film.path, path.parent) if film.has_video else "",
-        num_scenes=counted(len(segmentation), "scene"),
-        num_shots=counted(len(segmentation.shots), "shot"),
+        num_scenes=pluralize(len(segmentation), "scene"),
+        num_shots=pluralize(len(segmentation.shots), "shot"),
         duration=short_clock(film.times.duration),
         facts=[(name, printable(text)) for name, text in _facts(segmentation)],
         curve=_curve(segmentation),
@@ -110,7 +110,7 @@ def _scenes(segmentation: Segmentation) -> list[dict[str, Any]]:
             "begin": short_clock(scene.start.seconds),
             "end": short_clock(scene.end.seconds),
             "length": short_clock(scene.seconds),
-            "num_shots": counted(scene.num_shots, "shot"),
+            "num_shots": pluralize(scene.num_shots, "shot"),
             "timecode": scene.start.timecode,
             "shots": [view(shot) for shot in scene.shots],
         }

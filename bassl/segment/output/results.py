@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bassl.errors import InputError
-from bassl.files import locked, remove_leftovers, write_atomically
+from bassl.files import lock_folder, remove_leftovers, write_atomically
 from bassl.segment.output.scenes_json import as_document
 from bassl.segment.scenes import Segmentation
 
@@ -100,32 +100,26 @@ def write_results(
         InputError: if another process writes there, the folder is another film's, or a clip cannot be cut.
         OSError: if the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder):
-            remove_leftovers(folder)
-            remove_leftovers(folder / CLIPS)
-            if is_another(segmentation.film.path, folder):
-                raise InputError(
-                    f"{folder} holds the results of {film_of(folder)}, not of {segmentation.film.path}; "
-                    "name another --output"
-                )
-            stale = _stale_files(segmentation, folder, formats, keep)
-            files = write_formats(segmentation, folder, formats)
-            for path in stale:
-                path.unlink(missing_ok=True)
-            if ffmpeg is not None:
-                from bassl.segment.output.clips import write_clips
+    with lock_folder(folder, f"another bassl segment is writing to {folder}; wait for it, or name another --output"):
+        remove_leftovers(folder)
+        remove_leftovers(folder / CLIPS)
+        if is_another(segmentation.film.path, folder):
+            raise InputError(
+                f"{folder} holds the results of {film_of(folder)}, not of {segmentation.film.path}; "
+                "name another --output"
+            )
+        stale = _stale_files(segmentation, folder, formats, keep)
+        files = write_formats(segmentation, folder, formats)
+        for path in stale:
+            path.unlink(missing_ok=True)
+        if ffmpeg is not None:
+            from bassl.segment.output.clips import write_clips
 
-                clips = write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
-                for path in (folder / CLIPS).glob("scene-*.mp4"):
-                    if CLIP.fullmatch(path.name) and path not in clips:
-                        path.unlink()
-                files += clips
-    except BlockingIOError as error:
-        raise InputError(
-            f"another bassl segment is writing to {folder}; wait for it, or name another --output"
-        ) from error
+            clips = write_clips(segmentation, folder / CLIPS, ffmpeg, show_progress)
+            for path in (folder / CLIPS).glob("scene-*.mp4"):
+                if CLIP.fullmatch(path.name) and path not in clips:
+                    path.unlink()
+            files += clips
     return files, [path.name for path in stale]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import bassl.files
 from bassl.errors import InputError
-from bassl.files import locked
+from bassl.files import lock_folder
 from bassl.segment.output.results import FORMATS, film_of, is_another, parse_formats, write_formats, write_results
 from tests.segment.models import segmentation
 
@@ -19,7 +19,7 @@ OTHER = (0.9, 0.1, 0.1, 0.1)  # probabilities that cut the film elsewhere
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def test_files_of_the_same_cut_stay_and_those_of_another_go(tmp_path):
@@ -62,7 +62,7 @@ def test_a_scenes_json_of_something_else_says_nothing(tmp_path, content):
 
 def test_a_second_process_waits_and_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(bassl.files, "LOCK_PATIENCE", 0.3)
-    with locked(tmp_path), pytest.raises(InputError, match="another bassl segment is writing"):
+    with lock_folder(tmp_path, "busy"), pytest.raises(InputError, match="another bassl segment is writing"):
         write_results(segmentation(), tmp_path, ("json",), ffmpeg="no-ffmpeg")
     assert names(tmp_path) == []
     write_results(segmentation(), tmp_path, ("json",))

@@ -1,0 +1,124 @@
+"""Evaluation on test without training: of a fine-tuned model, or of a pre-trained one by its pseudo-boundary head."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+
+from bassl.config.batches import scaled_lr
+from bassl.config.paths import data_paths, evaluated_checkpoint, pretrained_checkpoint
+from bassl.config.schema import Finetune
+from bassl.console import setup_logging
+from bassl.dataset.fingerprint import fingerprint
+from bassl.errors import InputError
+from bassl.finetune.inputs import Window, build_data, open_store, read_splits
+from bassl.finetune.module import FinetuneModule
+from bassl.finetune.report import FINETUNED, ZERO_SHOT, refuse_to_replace, report
+from bassl.finetune.scorer import build_zero_shot_scorer, check_fit, model_metadata
+from bassl.model.boundary_scorer import BoundaryScorer
+from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
+from bassl.model.loading import load_frozen_encoder, stored_scorer
+from bassl.training.device import choose_device
+from bassl.training.run_folder import archive_previous_run, record_run, run_folder
+from bassl.training.trainer import build_trainer
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: Finetune) -> None:
+    """Score the fine-tuned model `config.LOAD_FROM`."""
+    path = evaluated_checkpoint(config)
+    assert path is not None, "LOAD_FROM is required"
+    tuned = read_checkpoint(path)
+    stored = tuned.metadata.get("bassl", {})
+    if config.TEST.THRESHOLD == "val" and "threshold" not in stored:
+        raise InputError(
+            f"{tuned.path} stores no threshold, because its training did not score val: "
+            "give config.TEST.THRESHOLD=<number>, or fine-tune with config.TEST.SELECT_ON=val"
+        )
+    kept = {name: stored[name] for name in ("threshold", "val") if name in stored}
+
+    def build(dimension: int, window: Window) -> BoundaryScorer:
+        scorer = stored_scorer(tuned)
+        check_fit(scorer, tuned, dimension, window)
+        return scorer
+
+    _score(config, tuned, build, window=Window.of(config, stored), kind=FINETUNED, kept=kept)
+
+
+def zero_shot(config: Finetune) -> None:
+    """Score the pre-trained model `config.PRETRAINED_LOAD_FROM` by its pseudo-boundary head, which saw no label."""
+    path = pretrained_checkpoint(config)
+    assert path is not None, "PRETRAINED_LOAD_FROM is required"
+    pretrained = read_checkpoint(path)
+
+    def build(dimension: int, window: Window) -> BoundaryScorer:
+        return build_zero_shot_scorer(pretrained, dimension, window)
+
+    _score(config, pretrained, build, window=Window.of(config), kind=ZERO_SHOT, kept={})
+
+
+def _score(
+    config: Finetune,
+    source: Checkpoint,
+    build: Any,
+    *,
+    window: Window,
+    kind: str,
+    kept: Mapping[str, Any],
+) -> None:
+    """Score `source` on test and write the report.
+
+    Args:
+        build: Makes the scorer, of the feature dimension and the window.
+        kept: What the model stores about val.
+    """
+    # 1. Device, features and rows.
+    setup_logging()
+    run = run_folder(config, job="finetune")
+    refuse_to_replace(run)
+    if str(config.RESUME).lower() not in ("none", "false"):
+        log.warning("config.RESUME has no effect: an evaluation trains nothing")
+    device = choose_device(config, half=False)
+    path = pretrained_checkpoint(config)
+    pretrained = source if kind == ZERO_SHOT else read_checkpoint(path) if path else None
+    store = open_store(config, pretrained=pretrained, tuned=source if kind == FINETUNED else None)
+    splits, table = read_splits(config, ["test"], store, window)
+
+    # 2. Model.
+    seed = config.SEED or 0
+    pl.seed_everything(seed, verbose=False)
+    encoder = load_frozen_encoder(source)
+    dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
+    scorer = build(dimension, window)
+    tell_unused(source)
+    module = FinetuneModule(
+        scorer,
+        encoder,
+        table,
+        evaluations={"test": splits["test"]},
+        validated="test",
+        optimizer=config.TRAIN.OPTIMIZER,
+        lr=scaled_lr(config),
+        seed=seed,
+        metadata={**model_metadata(config, scorer, window, seed=seed, store=store), **kept},
+        threshold=config.TEST.THRESHOLD,
+        fps=config.TEST.FPS,
+        uncertain=config.TEST.UNCERTAIN_LABEL,
+        trained_epochs=(source.epoch or 0) + 1 if kind == FINETUNED else 0,
+    )
+
+    # 3. Scores, and what it takes to repeat them.
+    trainer = build_trainer(config, run, device=device, callbacks=[], title="evaluation")
+    data = build_data(config, splits["test"], seed, on_gpu=device.kind == "cuda")
+    trainer.test(module, datamodule=data, verbose=False)
+    if run.dry_run:
+        log.info("dry run: it works; nothing was written")
+    elif trainer.is_global_zero:
+        archive_previous_run(run)
+        read = fingerprint(data_paths(config).annotations, ["test"], splits["test"].keyframes, store)
+        record_run(run.logs, {**module.metadata["config"], "EXPR_NAME": run.name}, seed, read)
+        report(config, run, module, splits["test"], table, kind=kind, checkpoint=source.path)
