@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,20 +75,34 @@ def default_encoder() -> str:
     if cached.is_file():
         log.info("encoder: torchvision's ImageNet ResNet-50, found in %s; --encoder names another", cached.parent)
         return IMAGENET
-    try:
-        with urllib.request.urlopen(urllib.request.Request(IMAGENET_URL, method="HEAD"), timeout=PATIENCE):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        log.warning(
-            "encoder: colour histograms, because ImageNet weights are not in %s and cannot be downloaded (%s); "
-            "--encoder names another",
-            cached.parent,
-            reason,
-        )
-        return COLOUR
-    log.info("encoder: torchvision's ImageNet ResNet-50, downloaded to %s (98 MB)", cached.parent)
-    return IMAGENET
+    obstacle = _obstacle_to_download()
+    if obstacle is None:
+        log.info("encoder: torchvision's ImageNet ResNet-50, downloaded to %s (98 MB)", cached.parent)
+        return IMAGENET
+    log.warning(
+        "encoder: colour histograms, because ImageNet weights are not in %s and cannot be downloaded (%s); "
+        "--encoder names another",
+        cached.parent,
+        obstacle,
+    )
+    return COLOUR
+
+
+def _obstacle_to_download() -> str | None:
+    """Return why the ImageNet weights cannot be downloaded, after PATIENCE at most; None if they can."""
+    answers = ["no answer"]
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(IMAGENET_URL, method="HEAD"), timeout=PATIENCE):
+                answers.append("")
+        except (OSError, ValueError) as error:
+            answers.append(str(getattr(error, "reason", None) or error))
+
+    thread = threading.Thread(target=ask, daemon=True)  # looking up the address may take longer than any timeout
+    thread.start()
+    thread.join(PATIENCE)
+    return answers[-1] or None
 
 
 def _torch_cache() -> Path:

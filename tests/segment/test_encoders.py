@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -21,6 +22,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 3, 48, 64, 3), dtype=np.u
 
 def encode(encoder):
     return encoder.encode([[encoder.prepare(image) for image in shot] for shot in IMAGES])
+
+
+def never_answer(*_arguments, **_named):
+    threading.Event().wait(5)
+    raise OSError
 
 
 class MeanColour(nn.Module):
@@ -46,12 +52,16 @@ def test_colour_needs_no_torch(data_folder, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_default_is_imagenet_if_cached_else_colour_and_one_line_says_why(tmp_path, caplog):
+def test_the_default_is_imagenet_if_cached_else_colour_and_one_line_says_why(tmp_path, caplog, monkeypatch):
     with caplog.at_level(logging.INFO):
         assert default_encoder() == "colour"
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"encoder: colour histograms, because ImageNet weights are not in {tmp_path}")
     assert "(no network)" in line
+    monkeypatch.setattr("bassl.segment.encoders.PATIENCE", 0.01)
+    monkeypatch.setattr("urllib.request.urlopen", never_answer)
+    assert default_encoder() == "colour"
+    assert "(no answer)" in caplog.text
     weights = tmp_path / "torch" / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
     weights.parent.mkdir(parents=True)
     weights.touch()

@@ -10,9 +10,16 @@ from bassl.segment.main import main
 from tests.video.clips import write_clip, write_sound
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Shared by all calls, so that most of them load no model."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path, model_path, capsys, monkeypatch):
+def run(tmp_path, model_path, cache, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BASSL_CACHE", str(cache))
 
     def call(*arguments, model=True):
         status = main([*map(str, arguments), *(["--model", str(model_path), "--device", "cpu"] if model else [])])
@@ -76,7 +83,7 @@ def test_labels_without_a_boundary_leave_nothing_to_measure(run, film, tmp_path)
 def test_a_missing_library_is_reported_before_a_model_is_loaded(run, film, monkeypatch):
     monkeypatch.setattr("bassl.video.LIBRARIES", ("av", "no_such_library"))
     monkeypatch.setattr("bassl.segment.model.load_spec", None)
-    status, _, err = run(film)
+    status, _, err = run(film, "--no-cache")
     assert status == 2
     assert "video needs no_such_library, which is not installed" in err
 
@@ -221,3 +228,24 @@ def test_help_and_wrong_arguments_import_neither_torch_nor_pyav(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Cut films into scenes" in done.stdout
+
+
+def test_a_models_scores_can_be_decoded_by_the_scene_posterior(run, film, tmp_path):
+    plain = run(film)[1]
+    status, out, _ = run(film, "--decoder", "posterior")
+    assert status == 0
+    assert "chosen on the validation split" in plain
+    assert "  threshold " in out
+    assert "this film's mean score plus one standard deviation" in out
+    model = json.loads((tmp_path / "scenes" / "a_film" / "scenes.json").read_text())["model"]
+    assert (model["kind"], model["decoder"], model["scorer"]) == ("fine-tuned", "posterior", None)
+
+
+def test_without_a_model_a_film_is_scored_by_the_posterior_or_by_similarity(run, film, tmp_path):
+    scores = []
+    for scorer in ("posterior", "similarity"):
+        assert run(film, "--encoder", "colour", "--scorer", scorer, "--formats", "json", model=False)[0] == 0
+        document = json.loads((tmp_path / "scenes" / "a_film" / "scenes.json").read_text())
+        assert (document["model"]["name"], document["model"]["encoder"]) == (scorer, "colour histograms")
+        scores.append([shot["probability"] for shot in document["shots"]])
+    assert scores[0] != scores[1]
