@@ -13,7 +13,10 @@ COMMANDS = {
     "pretrain": ("bassl.pretrain.main", "pre-train a shot encoder and CRN on key-frames"),
     "extract": ("bassl.pretrain.extract_shot_repr", "extract shot features with a pre-trained model"),
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
-    "evaluate": ("bassl.finetune.main", "evaluate a model: config.LOAD_FROM=NAME"),
+    "evaluate": (
+        "bassl.finetune.main",
+        "evaluate a model (config.LOAD_FROM=) or features (config.FEATURE_PATH=)",
+    ),
     "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
     "segment": ("bassl.segment.main", "split films into scenes: bassl segment FILM.mp4"),
     "prepare": ("bassl.prepare.main", "make a training set from films, or from MovieNet's release"),
@@ -52,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{USAGE}error: there is no command {name!r}; {hint}\n")
         return 2
     if name == "evaluate" and not _asks_for_help(rest) and not _sets("LOAD_FROM", rest):
-        if not _sets("PRETRAINED_LOAD_FROM", rest):
+        if not (_sets("PRETRAINED_LOAD_FROM", rest) or _sets("FEATURE_PATH", rest)):
             sys.stderr.write(
-                "error: evaluate needs the model; give config.LOAD_FROM=NAME of a fine-tuned one, or "
-                "config.PRETRAINED_LOAD_FROM=NAME of a pre-trained one for its zero-shot scores\n"
+                "error: evaluate needs a model or features; give config.LOAD_FROM=NAME of a fine-tuned model, "
+                "config.PRETRAINED_LOAD_FROM=NAME of a pre-trained one, or config.FEATURE_PATH=FOLDER\n"
             )
             return 2
         rest = [*rest, "config.ZERO_SHOT=true"]

@@ -18,7 +18,7 @@ from bassl.dataset.features import FeatureStore
 from bassl.dataset.transform import decode_keyframe, normalize, resize_and_crop, stacked
 from bassl.finetune import main as finetune_main
 from bassl.model.checkpoint import read_checkpoint
-from bassl.model.loading import stored_encoder
+from bassl.model.loading import load_encoder
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.knn import same_scene_precision
@@ -122,7 +122,7 @@ def test_extracted_features_are_the_mean_over_key_frames(ran: Path, tiny_moviene
     assert dict(store.num_shots) == {"tt0000001": 40, "tt0000002": 31, "tt0000003": 24}
     checkpoint = read_checkpoint(ran / "pretrain" / "ckpt" / "devel")
     assert store.model == {"name": "devel", "sha256": checkpoint.sha256}
-    encoder = stored_encoder(checkpoint).eval()
+    encoder = load_encoder(checkpoint).eval()
     folder = tiny_movienet / "240P_frames" / "tt0000002"
     paths = [folder / f"shot_{shot:04d}_img_{k}.jpg" for shot in (0, 30) for k in range(3)]
     with torch.no_grad():

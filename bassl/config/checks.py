@@ -71,10 +71,10 @@ def _check_source(config: Finetune) -> None:
         raise InputError(
             "config.USE_RAW_SHOT=true needs the encoder of a run: set config.PRETRAINED_LOAD_FROM=<EXPR_NAME>"
         )
-    if config.ZERO_SHOT and (not named or config.LOAD_FROM):
+    if config.ZERO_SHOT and config.LOAD_FROM:
         raise InputError(
-            "config.ZERO_SHOT=true evaluates a pre-trained run: set config.PRETRAINED_LOAD_FROM=<its EXPR_NAME> "
-            "and leave config.LOAD_FROM out"
+            "config.ZERO_SHOT=true evaluates config.PRETRAINED_LOAD_FROM or config.FEATURE_PATH: leave "
+            "config.LOAD_FROM out"
         )
 
 

@@ -6,8 +6,9 @@ Every `enabled` key is null by default and then follows the method. A value that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from bassl.config.schema import Pretrain, PretrainLoss
+from bassl.config.schema import Pretrain, PretrainLoss, Trn
 from bassl.errors import InputError
 
 BOUNDARY_AWARE = ("bassl", "bassl+shotcol")
@@ -121,3 +122,15 @@ def _check_crn(method: Method, enabled: bool | None) -> None:
     if enabled is False and method.uses_crn:
         readers = [name for name, term in LOSS_TERMS.items() if term in method.terms and term != "ssm"]
         raise InputError(f"{key}=false, but it is read by {' and '.join(readers)}; leave it out or disable those")
+
+
+def crn_arguments(trn: Trn) -> dict[str, Any]:
+    """Return the arguments of `build_crn` that the configuration decides."""
+    return {
+        "hidden_dim": trn.hidden_size,
+        "num_layers": trn.num_hidden_layers,
+        "num_heads": trn.num_attention_heads,
+        "intermediate_dim": trn.intermediate_size,
+        "dropout": trn.hidden_dropout_prob,
+        "pooling": trn.pooling_method,
+    }

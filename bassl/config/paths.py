@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from bassl.config.schema import Config, Extract, Finetune, Pretrain, Run
 from bassl.errors import InputError
@@ -40,6 +40,15 @@ def data_paths(config: Config) -> DataPaths:
         keyframes=expand(config.IMG_PATH, root / "240P_frames"),
         shots=expand(getattr(config, "SHOT_PATH", None), root / "scene318" / "shot_movie318"),
     )
+
+
+def fault_options(config: Config, list_folder: Path | None) -> dict[str, Any]:
+    """Return the options of `open_keyframes` for corrupt key-frames; `list_folder` gets the list of them."""
+    return {
+        "strict": config.DATA_FAULTS.strict,
+        "max_fraction": config.DATA_FAULTS.max_share,
+        "list_file": list_folder / "broken_keyframes.txt" if list_folder else None,
+    }
 
 
 def output_folders(config: Run, job: str, name: str) -> tuple[Path, Path]:
@@ -77,7 +86,9 @@ def run_name(config: Pretrain | Finetune) -> str:
     """Return EXPR_NAME; an evaluation without one is named after its checkpoint."""
     if isinstance(config, Pretrain):
         return config.EXPR_NAME
-    evaluated = evaluated_checkpoint(config) or (pretrained_checkpoint(config) if config.ZERO_SHOT else None)
+    evaluated = evaluated_checkpoint(config)
+    if config.ZERO_SHOT:
+        evaluated = pretrained_checkpoint(config) or feature_folder(config)
     is_default = config.EXPR_NAME == "devel"
     return f"{store_name(evaluated)}_evaluation" if evaluated and is_default else config.EXPR_NAME
 

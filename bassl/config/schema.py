@@ -442,6 +442,7 @@ class FinetuneTest:
     BATCH_SIZE: BatchSize
     SELECT_ON: str = one_of("last", "val")
     THRESHOLD: int | float | str
+    DECODER: str = one_of("none", "posterior")
     UNCERTAIN_LABEL: str = one_of("positive", "masked")
     FPS: float = above(0)
 

@@ -20,12 +20,11 @@ from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import Keyframes
-from bassl.dataset.movienet import scene_numbers
 from bassl.errors import InputError
 from bassl.finetune.inputs import Window, open_store
 from bassl.finetune.metrics import ShotPredictions
+from bassl.model import BEST
 from bassl.model.checkpoint import Checkpoint, load_weights, read_checkpoint
-from bassl.model.checkpoint_names import BEST
 from bassl.model.heads import NCEHead
 from bassl.training.run_folder import RunFolder, run_folder
 
@@ -158,7 +157,7 @@ class FinishedRun:
         is_boundary = np.zeros(int(notes.num_shots[film]), dtype=bool)
         scene = np.full(len(is_boundary), -1, dtype=np.int64)
         is_boundary[notes.shot[rows]] = notes.label[rows] != 0
-        scene[notes.shot[rows]] = scene_numbers(notes)[rows]
+        scene[notes.shot[rows]] = notes.scene_numbers()[rows]
         return FilmLabels(notes.shot[rows].astype(np.int64), is_boundary, scene)
 
     @cached_property

@@ -1,9 +1,10 @@
-"""Evaluation on test without training: of a fine-tuned model, or of a pre-trained one by its pseudo-boundary head."""
+"""Evaluation on test without training: a fine-tuned model, a pre-trained one by its pseudo-boundary head, or none."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,15 +13,16 @@ from bassl.config.batches import scaled_lr
 from bassl.config.paths import data_paths, evaluated_checkpoint, pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.console import setup_logging
-from bassl.dataset.fingerprint import fingerprint
+from bassl.dataset.datamodule import fingerprint
 from bassl.errors import InputError
+from bassl.finetune.decoding import posterior_metrics, posterior_predictions
 from bassl.finetune.inputs import Window, build_data, open_store, read_splits
-from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import FINETUNED, ZERO_SHOT, refuse_to_replace, report
+from bassl.finetune.module import Evaluation, FinetuneModule
+from bassl.finetune.report import FINETUNED, TRAINING_FREE, ZERO_SHOT, Scored, refuse_to_replace, report
 from bassl.finetune.scorer import build_zero_shot_scorer, check_fit, model_metadata
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import load_frozen_encoder, stored_scorer
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_frozen_encoder, load_scorer
 from bassl.training.device import choose_device
 from bassl.training.run_folder import archive_previous_run, record_run, run_folder
 from bassl.training.trainer import build_trainer
@@ -42,7 +44,7 @@ def evaluate(config: Finetune) -> None:
     kept = {name: stored[name] for name in ("threshold", "val") if name in stored}
 
     def build(dimension: int, window: Window) -> BoundaryScorer:
-        scorer = stored_scorer(tuned)
+        scorer = load_scorer(tuned)
         check_fit(scorer, tuned, dimension, window)
         return scorer
 
@@ -59,6 +61,31 @@ def zero_shot(config: Finetune) -> None:
         return build_zero_shot_scorer(pretrained, dimension, window)
 
     _score(config, pretrained, build, window=Window.of(config), kind=ZERO_SHOT, kept={})
+
+
+def training_free(config: Finetune) -> None:
+    """Score the feature store `config.FEATURE_PATH` by the posterior over segmentations: no model, no label."""
+    # 1. Features and rows.
+    setup_logging()
+    run = run_folder(config, job="finetune")
+    refuse_to_replace(run)
+    store = open_store(config, pretrained=None)
+    splits, table = read_splits(config, ["test"], store, Window.of(config))
+    assert table is not None, "USE_RAW_SHOT is refused without a model"
+
+    # 2. Scores, and what it takes to repeat them.
+    predictions, thresholds = posterior_predictions(splits["test"], table)
+    results = posterior_metrics(
+        splits["test"], predictions, thresholds, fps=config.TEST.FPS, uncertain=config.TEST.UNCERTAIN_LABEL
+    )
+    if run.dry_run:
+        log.info("dry run: it works; nothing was written")
+        return
+    archive_previous_run(run)
+    read = fingerprint(data_paths(config).annotations, ["test"], None, store)
+    record_run(run.logs, {**asdict(config), "EXPR_NAME": run.name}, None, read)
+    scored = Scored(kind=TRAINING_FREE, evaluation=Evaluation(results, predictions), threshold=None)
+    report(config, run, splits["test"], table, scored)
 
 
 def _score(
@@ -94,7 +121,7 @@ def _score(
     encoder = load_frozen_encoder(source)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build(dimension, window)
-    tell_unused(source)
+    log_unused_keys(source)
     module = FinetuneModule(
         scorer,
         encoder,
@@ -121,4 +148,4 @@ def _score(
         archive_previous_run(run)
         read = fingerprint(data_paths(config).annotations, ["test"], splits["test"].keyframes, store)
         record_run(run.logs, {**module.metadata["config"], "EXPR_NAME": run.name}, seed, read)
-        report(config, run, module, splits["test"], table, kind=kind, checkpoint=source.path)
+        report(config, run, splits["test"], table, Scored.of(module, kind, source.path))

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from bassl.config.batches import eval_batch_size, num_processes
-from bassl.config.paths import DATA, PRETRAINED, data_paths, feature_folder, pretrained_checkpoint
+from bassl.config.paths import DATA, PRETRAINED, data_paths, fault_options, feature_folder, pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.dataset.datamodule import FinetuneData, usable_workers
+from bassl.dataset.datamodule import FinetuneData, LoaderSpec, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
-from bassl.dataset.keyframes import Keyframes
+from bassl.dataset.keyframes import Keyframes, open_keyframes
 from bassl.dataset.movienet import LabelledWindows, RawWindows
 from bassl.dataset.shot_files import read_known_shot_frames
+from bassl.dataset.window import WindowSpec
 from bassl.errors import InputError
 from bassl.model.checkpoint import Checkpoint
-from bassl.model.loading import open_keyframes
 from bassl.training.run_folder import run_folder
 
 log = logging.getLogger(__name__)
@@ -166,28 +166,27 @@ def build_data(
 ) -> FinetuneData:
     """Build the data module of one evaluated split, and of training samples if there are any."""
     per_node = config.DISTRIBUTED.NUM_PROC_PER_NODE
-    return FinetuneData(
-        train=train.windows if train else None,
-        evaluations=[evaluated.windows],
+    spec = LoaderSpec(
         batch_size=batch_size,
         eval_batch_size=eval_batch_size(config),
-        seed=seed,
-        num_workers=usable_workers(config.TRAIN.NUM_WORKERS, per_node),
         num_processes=processes or num_processes(config),
+        local_processes=per_node,
         accumulate=accumulate,
-        processes_here=per_node,
+        num_workers=usable_workers(config.TRAIN.NUM_WORKERS, per_node),
         pin_memory=on_gpu,
     )
+    return FinetuneData(train.windows if train else None, [evaluated.windows], spec, seed=seed)
 
 
 def _windows(
     config: Finetune, rows: Annotations, first: np.ndarray | None, window: Window
 ) -> LabelledWindows | RawWindows:
     if first is not None:
-        return LabelledWindows(rows, first, window.size, window.interval)
-    keyframes = open_keyframes(config, rows, None if config.DRY_RUN else run_folder(config, job="finetune").logs)
+        return LabelledWindows(rows, first, WindowSpec(window.size, window.interval))
+    list_folder = None if config.DRY_RUN else run_folder(config, job="finetune").logs
+    keyframes = open_keyframes(data_paths(config).keyframes, rows, **fault_options(config, list_folder))
     test = config.TRANSFORM.test
-    return RawWindows(rows, keyframes, test.resize, test.crop, window.size, window.interval)
+    return RawWindows(keyframes, resize=test.resize, crop=test.crop, window=WindowSpec(window.size, window.interval))
 
 
 def _frames(

@@ -27,13 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: Finetune) -> None:
-    """Fine-tune, or evaluate a fine-tuned or pre-trained model."""
+    """Fine-tune, or evaluate a fine-tuned model, a pre-trained model or features alone."""
     from bassl.finetune import evaluate, train  # torch is imported only for a valid configuration
 
     if config.LOAD_FROM:
         evaluate.evaluate(config)
-    elif config.ZERO_SHOT:
+    elif config.ZERO_SHOT and config.PRETRAINED_LOAD_FROM:
         evaluate.zero_shot(config)
+    elif config.ZERO_SHOT:
+        evaluate.training_free(config)
     else:
         train.finetune(config)
 

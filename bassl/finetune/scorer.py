@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
+from bassl.config.methods import crn_arguments
 from bassl.config.paths import pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.dataset.features import FeatureStore, FeatureTable
@@ -14,7 +15,7 @@ from bassl.finetune.inputs import Split, Window
 from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
 from bassl.model.checkpoint import Checkpoint
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.loading import architecture_of, build_crn_of, stored_crn, zero_shot_scorer
+from bassl.model.loading import architecture_of, build_crn, load_crn, zero_shot_scorer
 
 log = logging.getLogger(__name__)
 TRANSFER = "config.MODEL.contextual_relation_network.transfer"
@@ -112,8 +113,8 @@ def _build_crn(
         raise InputError(f"{TRANSFER}=true, but {where} has no CRN; leave it out to train one from scratch")
     if pretrained is None or not has_crn or wanted.transfer is False:
         log.info("CRN: from scratch, %d features per shot", dimension)
-        return build_crn_of(wanted.params.trn, dimension, window.num_shots)
-    crn = stored_crn(pretrained)
+        return build_crn(dimension, window.num_shots, **crn_arguments(wanted.params.trn))
+    crn = load_crn(pretrained)
     crn.set_dropout(wanted.params.trn.hidden_dropout_prob)
     crn.pooling = wanted.params.trn.pooling_method  # pre-training reads every token
     check_fit(crn, pretrained, dimension, window)

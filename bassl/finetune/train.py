@@ -11,14 +11,13 @@ from bassl.config.batches import num_processes, scaled_lr, train_batch_size
 from bassl.config.paths import data_paths, pretrained_checkpoint
 from bassl.config.schema import Finetune
 from bassl.console import setup_logging
-from bassl.dataset.datamodule import FinetuneData
-from bassl.dataset.fingerprint import fingerprint
+from bassl.dataset.datamodule import FinetuneData, fingerprint
 from bassl.finetune.inputs import Split, Window, build_data, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import FINETUNED, report
+from bassl.finetune.report import FINETUNED, Scored, report
 from bassl.finetune.scorer import build_scorer, model_metadata
-from bassl.model.checkpoint import read_checkpoint, refuse_other_model, tell_unused
-from bassl.model.checkpoint_names import BEST, LAST
+from bassl.model import BEST, LAST
+from bassl.model.checkpoint import check_compatible, log_unused_keys, read_checkpoint
 from bassl.model.loading import load_frozen_encoder
 from bassl.training.checkpointing import SaveBest, checkpoint_callbacks, find_resume, resume_position
 from bassl.training.device import choose_device
@@ -55,7 +54,7 @@ def finetune(config: Finetune) -> None:
     encoder = load_frozen_encoder(pretrained)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
     scorer = build_scorer(config, pretrained, dimension=dimension, window=window, train=splits["train"], table=table)
-    tell_unused(pretrained)
+    log_unused_keys(pretrained)
     validated = "val" if "val" in splits else "test"
     module = FinetuneModule(
         scorer,
@@ -76,7 +75,7 @@ def finetune(config: Finetune) -> None:
     # 3. Where a resumed run continues.
     resume: Path | None = None
     if resumed is not None:
-        refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        check_compatible(module, resumed, ignore=("shot_encoder.",))
         resume_position(resumed.metadata, data)
         warn_of_changes(resumed, module.metadata["config"])
         resume, resumed = resumed.path, None  # Lightning reads the weights again
@@ -104,7 +103,7 @@ def finetune(config: Finetune) -> None:
             test = build_data(config, splits["test"], seed, on_gpu=on_gpu)
             trainer.test(module, datamodule=test, verbose=False)
     if trainer.is_global_zero:
-        report(config, run, module, splits["test"], table, kind=FINETUNED, checkpoint=scored)
+        report(config, run, splits["test"], table, Scored.of(module, FINETUNED, scored))
 
 
 def _training_data(config: Finetune, train: Split, validated: Split, seed: int, *, on_gpu: bool) -> FinetuneData:

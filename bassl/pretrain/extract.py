@@ -17,21 +17,20 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bassl.config.batches import eval_batch_size, num_processes
-from bassl.config.paths import data_paths, feature_folder, pretrained_checkpoint
+from bassl.config.paths import data_paths, fault_options, feature_folder, pretrained_checkpoint
 from bassl.config.schema import Extract
 from bassl.console import setup_logging
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.dataset.datamodule import loader, usable_workers
+from bassl.dataset.datamodule import fingerprint, loader, usable_workers
 from bassl.dataset.features import FeatureWriter
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes, open_keyframes
 from bassl.dataset.movienet import FilmChunk, FilmChunks
 from bassl.dataset.sampler import balanced_shares
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import loaded, open_keyframes, stored_encoder
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_encoder, load_encoder_into
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
 from bassl.training.device import Device, choose_device
 from bassl.training.preemption import disable_lightning_signals
@@ -58,11 +57,13 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
     source, folder = pretrained_checkpoint(config), feature_folder(config)
     assert source is not None and folder is not None, "LOAD_FROM is required"
     checkpoint = read_checkpoint(source)
-    network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
+    network: Any = load_encoder(checkpoint) if encoder is None else load_encoder_into(encoder(), checkpoint)
     warn_of_other_transform(config, checkpoint)
-    tell_unused(checkpoint)
+    log_unused_keys(checkpoint)
     annotations = films_to_extract(config)
-    keyframes = open_keyframes(config, annotations, None if config.DRY_RUN else folder)
+    keyframes = open_keyframes(
+        data_paths(config).keyframes, annotations, **fault_options(config, None if config.DRY_RUN else folder)
+    )
     writer = FeatureWriter(folder, network.feature_dim, config.FEATURE_DTYPE, identity(config, checkpoint, device))
 
     # 2. The trainer shares the films out over the processes.
@@ -103,7 +104,7 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
         log.info("dry run: one batch worked; nothing was written")
         return
     if trainer.is_global_zero:
-        keyframes.faults.report()
+        keyframes.corrupt.report()
     log.info("features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), folder)
 
 
@@ -162,7 +163,6 @@ class ExtractData(pl.LightningDataModule):
                 log.info("%d of %d films are extracted already", len(stored), len(films))
             films = [film for film in films if film not in stored]
         chunks = FilmChunks(
-            annotations,
             self.keyframes,
             films,
             chunk_size=max(1, eval_batch_size(self.config) // NUM_KEYFRAMES),

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bassl.config.schema import PretrainOptimizer
+from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
-from bassl.dataset.view import apply_views
 from bassl.distributed import mean_over_ranks, share_buffers, sum_over_ranks
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
@@ -63,7 +63,7 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         """Sum of the loss terms of one batch."""
         generator = self._seeded(batch_idx)
-        features = self._encode(apply_views(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
+        features = self._encode(augment(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
         terms = self.loss(features, batch.mask, self.crn, generator)
         values = torch.stack(list(terms.values()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]

@@ -11,18 +11,18 @@ import pytorch_lightning as pl
 from torch import nn
 
 from bassl.config.batches import eval_batch_size, num_processes, scaled_lr, train_batch_size
-from bassl.config.methods import method_of
-from bassl.config.paths import data_paths
+from bassl.config.methods import crn_arguments, method_of
+from bassl.config.paths import data_paths, fault_options
 from bassl.config.schema import Pretrain
 from bassl.console import setup_logging
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.augmentation import AugmentationSettings
-from bassl.dataset.datamodule import PretrainData, usable_workers
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.keyframes import NUM_KEYFRAMES
+from bassl.dataset.datamodule import LoaderSpec, PretrainData, fingerprint, usable_workers
+from bassl.dataset.keyframes import NUM_KEYFRAMES, open_keyframes
 from bassl.dataset.movienet import PretrainShots
-from bassl.model.checkpoint import refuse_other_model
-from bassl.model.loading import build_crn_of, open_keyframes
+from bassl.dataset.window import WindowSpec
+from bassl.model.checkpoint import check_compatible
+from bassl.model.loading import build_crn
 from bassl.model.shot_encoder import ShotEncoder
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.objective import PretextObjective
@@ -67,7 +67,7 @@ def train(
     # 2. Where a resumed run continues.
     resume, first_step = None, 0
     if resumed is not None:
-        refuse_other_model(module, resumed)
+        check_compatible(module, resumed)
         resume_position(resumed.metadata, data)
         warn_of_changes(resumed, asdict(config))
         first_step = resumed.global_step or 0
@@ -113,39 +113,33 @@ def train(
 def build_data(config: Pretrain, run: RunFolder, seed: int, *, pin_memory: bool = False) -> PretrainData:
     """Build training samples and validation films; raise InputError if key-frames are missing."""
     paths, method = data_paths(config), method_of(config)
-    list_folder = None if run.dry_run else run.logs
+    faults = fault_options(config, None if run.dry_run else run.logs)
     annotations = read_annotations(paths.annotations / "anno.pretrain.ndjson")
     samples = PretrainShots(
-        annotations=annotations,
-        keyframes=open_keyframes(config, annotations, list_folder),
+        open_keyframes(paths.keyframes, annotations, **faults),
         settings=augmentation_settings(config),
         seed=seed,
         sampling=method.sampling,
         sparse=method.sparse,
-        neighbor_size=method.neighbor_size,
-        neighbor_interval=method.neighbor_interval,
+        window=WindowSpec(method.neighbor_size, method.neighbor_interval),
         masking_probability=config.LOSS.masked_shot_modeling.masking_prob,
     )
     validation, chunks = None, {}
     if config.TEST.KNN_VALIDATION:
-        validation = read_annotations(paths.annotations / "anno.test.ndjson")
+        validation = open_keyframes(paths.keyframes, read_annotations(paths.annotations / "anno.test.ndjson"), **faults)
         chunks = {
-            "keyframes": open_keyframes(config, validation, list_folder),
             "chunk_size": max(1, eval_batch_size(config) // NUM_KEYFRAMES),
             "resize": config.TRANSFORM.test.resize,
             "crop": config.TRANSFORM.test.crop,
         }
-    return PretrainData(
-        samples,
+    spec = LoaderSpec(
         batch_size=train_batch_size(config),
-        seed=seed,
-        num_workers=usable_workers(config.TRAIN.NUM_WORKERS, config.DISTRIBUTED.NUM_PROC_PER_NODE),
-        validation=validation,
         num_processes=num_processes(config),
         accumulate=config.TRAINER.accumulate_grad_batches,
+        num_workers=usable_workers(config.TRAIN.NUM_WORKERS, config.DISTRIBUTED.NUM_PROC_PER_NODE),
         pin_memory=pin_memory,
-        **chunks,
     )
+    return PretrainData(samples, spec, seed=seed, validation=validation, chunks=chunks)
 
 
 def augmentation_settings(config: Pretrain) -> AugmentationSettings:
@@ -183,7 +177,7 @@ def build_module(
         else ShotEncoder.build(resnet.depth, resnet.params.zero_init_residual, resnet.use_imagenet_pretrained)
     )
     trn = config.MODEL.contextual_relation_network.params.trn
-    crn = build_crn_of(trn, network.feature_dim, method.num_shots) if method.uses_crn else None
+    crn = build_crn(network.feature_dim, method.num_shots, **crn_arguments(trn)) if method.uses_crn else None
     if crn is not None and "msm" not in method.terms:
         crn.shot_embedding.mask_embedding.requires_grad_(False)  # never used, so it would never get a gradient
     loss = objective(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bassl.errors import InputError
-from bassl.model.checkpoint_names import NAMES
+from bassl.model import CHECKPOINT_NAMES
 from bassl.segment.encoders import COLOUR, IMAGENET, default_encoder, is_code
 from bassl.segment.scenes import POSTERIOR, SCORERS
 
@@ -102,7 +102,7 @@ def _find(given: str | Path, roots: tuple[Path, ...]) -> Path:
 
 
 def _checkpoint_in(folder: Path) -> Path:
-    for name in NAMES:
+    for name in CHECKPOINT_NAMES:
         if (folder / name).is_file():
             return (folder / name).resolve()
     from bassl.model.checkpoint import find_checkpoint  # reports what is wrong; needs torch

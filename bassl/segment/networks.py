@@ -21,8 +21,8 @@ from bassl.dataset.transform import IMAGENET_MEAN, IMAGENET_STD, TEST_CROP, TEST
 from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
-from bassl.model.loading import architecture_of, stored_encoder, stored_scorer, zero_shot_scorer
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import architecture_of, load_encoder, load_scorer, zero_shot_scorer
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.segment.encoders import COLOUR, IMAGENET, ColourEncoder, KeyframeEncoder, RgbImage
 from bassl.segment.model_files import DECODERS, ModelSpec
@@ -114,12 +114,12 @@ def load_networks(
     if source is not None:
         size = stored.get("transform") or {}
         transform = Transform(int(size.get("resize", TEST_RESIZE)), int(size.get("crop", TEST_CROP)))
-        encoder = NetworkEncoder(_name(source.path), stored_encoder(source), transform, device, dtype)
+        encoder = NetworkEncoder(_name(source.path), load_encoder(source), transform, device, dtype)
     else:
         encoder = _named_encoder(str(spec.encoder), device, dtype)
     # 2. the scorer
     scorer, kind = _stored_scorer(tuned)
-    tell_unused(tuned, source)
+    log_unused_keys(tuned, source)
     info = ModelInfo(
         name=spec.scorer if tuned is None else _name(tuned.path),
         kind=kind,
@@ -241,7 +241,7 @@ def _stored_scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | None
     if checkpoint is None:
         return None, TRAINING_FREE
     if {name.split(".")[0] for name in checkpoint.state_dict} & {"head_sbd", "similarity"}:
-        return stored_scorer(checkpoint), FINETUNED
+        return load_scorer(checkpoint), FINETUNED
     scorer = zero_shot_scorer(checkpoint)
     return scorer, TRAINING_FREE if scorer is None else ZERO_SHOT
 

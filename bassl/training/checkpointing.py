@@ -18,8 +18,8 @@ from bassl.config.schema import Finetune, Pretrain
 from bassl.dataset.datamodule import TrainingData
 from bassl.errors import InputError
 from bassl.files import write_atomically
+from bassl.model import BEST, LAST
 from bassl.model.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from bassl.model.checkpoint_names import BEST, LAST
 from bassl.training.nan_guard import check_weights
 from bassl.training.preemption import StopOnSignal, is_between_steps, may_agree
 from bassl.training.run_folder import RunFolder

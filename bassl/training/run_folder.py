@@ -22,8 +22,8 @@ from bassl.config.paths import output_folders, run_name
 from bassl.config.schema import Finetune, Pretrain
 from bassl.errors import InputError
 from bassl.files import lock_folder, remove_leftovers, write_json
+from bassl.model import BEST, LAST
 from bassl.model.checkpoint import Checkpoint, read_checkpoint
-from bassl.model.checkpoint_names import BEST, LAST
 
 log = logging.getLogger(__name__)
 RECORDS = ("config*.json", "environment*.json", "events.out.tfevents.*", "broken_keyframes.txt")

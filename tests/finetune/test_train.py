@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from bassl.config.load import load
 from bassl.config.plan import FinetunePlan
 from bassl.config.resolve import resolve_finetune
+
+from bassl.config.load import load
 from bassl.dataset.window import clipped_window
 from bassl.diagnostics.run import FinishedRun
 from bassl.files import sha256_of
@@ -23,7 +23,7 @@ from bassl.finetune import main as finetune_main
 from bassl.finetune.train import build_crn
 from bassl.model.checkpoint import read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.model.loading import stored_scorer
+from bassl.model.loading import load_scorer
 from tests.movienet import FILMS
 from tests.runs import SMALL_CRN, finetune_overrides
 
@@ -94,7 +94,7 @@ def test_the_scores_are_the_softmax_of_the_stored_model_on_the_clipped_windows(
     features: Path, tiny_movienet: Path, tmp_path: Path
 ) -> None:
     assert run(tiny_movienet, tmp_path, features) == 0
-    scorer = stored_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel")).eval()
+    scorer = load_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel")).eval()
     film, num_shots = list(FILMS.items())[2]
     shots = torch.from_numpy(np.stack([np.load(path) for path in sorted((features / film).iterdir())]))
     windows = torch.stack([shots[clipped_window(shot, num_shots)] for shot in range(num_shots - 1)])
@@ -117,7 +117,7 @@ def test_a_transferred_crn_keeps_its_heads_when_the_tuned_model_is_read_again(
     }  # fmt: skip
     assert finetune_main.main([*typed, "+config.LOAD_FROM=devel", "config.EXPR_NAME=again"]) == 0
     assert scores(tmp_path, "again") == scores(tmp_path)
-    scorer = stored_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel"))
+    scorer = load_scorer(read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel"))
     assert scorer.crn is not None
     assert scorer.crn.num_heads == scorer.crn.encoder.layer[0].attention["self"].num_heads == 4
 

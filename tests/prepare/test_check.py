@@ -122,7 +122,7 @@ FAULTS = {
     lose_film: ("films without key-frames", "d: has no folder"),
     lose_a_shot: ("rows past its key-frames", "a: anno.pretrain has a row for shot 4"),
     point_past_the_film: ("rows past its shot file", "a: anno.train has a row for shot 7, its shot file only 5"),
-    repeat_a_row: ("unreadable annotations", "line 5: shot 0 of film a stands already in line 1"),
+    repeat_a_row: ("unreadable annotations", "line 5: shot 0 of film a is already in line 1"),
     break_a_line: ("unreadable annotations", "line 5"),
     change_a_label: (
         "annotations and label files differ",

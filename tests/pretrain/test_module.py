@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bassl.config.resolve import resolve_pretrain
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_pretrain
-from bassl.dataset.augmentation import AugmentationSettings, draw_view, join_views, stack_views
+from bassl.dataset.augmentation import AugmentationSettings, concatenate_params, draw_params, stack_params
 from bassl.dataset.movienet import PretrainBatch
 from bassl.distributed import rank
 from bassl.pretrain.module import PretrainModule
@@ -84,9 +84,9 @@ def test_a_step_logs_tensors_alone() -> None:
 def small_batch() -> PretrainBatch:
     rng = np.random.default_rng(0)
     settings = AugmentationSettings(size=32)
-    draws = [join_views([draw_view(1, 40, 40, settings, rng) for _ in range(2)]) for _ in range(4)]
+    draws = [concatenate_params([draw_params(1, 40, 40, settings, rng) for _ in range(2)]) for _ in range(4)]
     pixels = torch.from_numpy(rng.integers(256, size=(4, 2, 3, 32, 32), dtype=np.uint8))
-    return PretrainBatch(pixels, stack_views(draws), torch.zeros(4, 1))
+    return PretrainBatch(pixels, stack_params(draws), torch.zeros(4, 1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

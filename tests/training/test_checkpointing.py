@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from bassl.config.load import load
-from bassl.dataset.datamodule import TrainingData
+from bassl.dataset.datamodule import LoaderSpec, TrainingData
 from bassl.errors import InputError
 from bassl.model.checkpoint import read_checkpoint
 from bassl.training.checkpointing import (
@@ -160,7 +160,8 @@ def stopped(batches: int, effective: int, accumulate: int, is_last: bool = False
 
 
 def training_data(effective: int, accumulate: int, processes: int = 1) -> TrainingData:
-    return TrainingData([], 100, effective // accumulate // processes, 0, 0, processes, accumulate)  # type: ignore[arg-type]
+    spec = LoaderSpec(effective // accumulate // processes, num_processes=processes, accumulate=accumulate)
+    return TrainingData(range(100), spec, seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_data_workers_list_a_broken_key_frame_once_and_another_start_lists_its_o
         assert pretrain_main.main([*pretrain_overrides(data, tmp_path), *more, "config.TEST.KNN_VALIDATION=false"]) == 0
         list_file = tmp_path / "pretrain" / "logs" / "devel" / "broken_keyframes.txt"
         starts.append(sorted(list_file.read_text().splitlines()))  # which worker comes first is chance
-        said = f"{len(starts[0])} key-frames were missing or broken and others stood in; they are listed in {list_file}"
+        said = f"{len(starts[0])} key-frames were missing or broken and were replaced; they are listed in {list_file}"
         assert capfd.readouterr().err.count(said) == 1
     assert starts[0] == starts[1], "the same seed draws the same key-frames"
     assert len(starts[0]) == len(set(starts[0])) > 1
@@ -282,7 +282,7 @@ def test_strict_mode_stops_at_the_first_and_a_shot_without_any_always_stops(
     shot = damaged(tiny_movienet, tmp_path / "shot", whole_shot=True)
     assert extraction(shot, encoder, tmp_path / "features", threads) == 2
     sentence = capsys.readouterr().err.strip().splitlines()[-1]
-    assert sentence.startswith("error: shot 5 of film tt0000002 has no key-frame that can be read")
+    assert sentence.startswith("error: shot 5 of film tt0000002 has no readable key-frame")
 
 
 def test_an_extraction_that_was_stopped_does_only_what_is_left_and_ends_with_the_same_bytes(
