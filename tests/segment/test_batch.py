@@ -85,15 +85,6 @@ def test_the_model_is_loaded_once(film, model_path, tmp_path, monkeypatch):
     assert len(loads) == 1
 
 
-def test_clips_are_cut_where_asked_for(film, model_path, tmp_path, monkeypatch):
-    def cut(segmentation, folder, ffmpeg, show_progress):
-        return [folder / f"{ffmpeg}-{scene.number}" for scene in segmentation.scenes]
-
-    monkeypatch.setattr("bassl.segment.output.clips.write_clips", cut)
-    outcome = run_film(options(film, model_path, tmp_path / "out", num_scenes=2, ffmpeg="ff"))
-    assert [path.name for path in outcome.files] == ["scenes.json", "scenes.edl", "ff-1", "ff-2"]
-
-
 @pytest.mark.slow
 def test_devices_share_the_films_and_give_what_one_gives(model_path, tmp_path):
     paths = [write_clip(tmp_path / f"{name}.mp4", (20 + 5 * n, 30)) for n, name in enumerate("abc")]

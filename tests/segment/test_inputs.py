@@ -28,12 +28,6 @@ def test_files_are_taken_whatever_their_name_and_once(tmp_path):
     assert find_films([*films, tmp_path / "." / "film", tmp_path], Path("scenes")) == films
 
 
-def test_clips_of_an_earlier_call_are_no_films(tmp_path):
-    touch(tmp_path, "a.mp4", "scenes/a/clips/scene-001.mp4")
-    assert [path.name for path in find_films([tmp_path], tmp_path / "scenes")] == ["a.mp4"]
-    assert [path.name for path in find_films([tmp_path], tmp_path)] == ["a.mp4", "scene-001.mp4"]
-
-
 def test_clips_beside_the_results_of_a_film_are_no_films_wherever_those_lie(tmp_path):
     touch(tmp_path, "a.mp4", "out/a/clips/scene-001.mp4", "out/a/clips/mine.mp4", "clips/scene-001.mp4")
     (tmp_path / "out" / "a" / "scenes.json").write_text('{"film": {"path": "/films/a.mp4"}}')

@@ -17,22 +17,19 @@ def counted_slowly(count: int, dropped: int):
             yield f"{hour:02d}:{minute:02d}:{second:02d}{';' if dropped else ':'}{frame:02d}"
 
 
-@pytest.mark.parametrize(
-    ("frame", "rate", "expected"),
-    [
-        (0, FILM, "00:00:00:00"),
-        (86400, FILM, "01:00:00:00"),  # 3603.6 s on the clock
-        (1799, VIDEO, "00:00:59;29"),
-        (1800, VIDEO, "00:01:00;02"),
-        (17981, VIDEO, "00:09:59;29"),
-        (17982, VIDEO, "00:10:00;00"),
-        (107892, VIDEO, "01:00:00;00"),
-        (3600, DOUBLE, "00:01:00;04"),
-        (35964, DOUBLE, "00:10:00;00"),
-        (25 * 3600 * 24, Fraction(25), "00:00:00:00"),
-        (250, Fraction(250), "00:00:01:000"),
-    ],
-)
+@pytest.mark.parametrize(("frame", "rate", "expected"), [
+    (0, FILM, "00:00:00:00"),
+    (86400, FILM, "01:00:00:00"),  # 3603.6 s on the clock
+    (1799, VIDEO, "00:00:59;29"),
+    (1800, VIDEO, "00:01:00;02"),
+    (17981, VIDEO, "00:09:59;29"),
+    (17982, VIDEO, "00:10:00;00"),
+    (107892, VIDEO, "01:00:00;00"),
+    (3600, DOUBLE, "00:01:00;04"),
+    (35964, DOUBLE, "00:10:00;00"),
+    (25 * 3600 * 24, Fraction(25), "00:00:00:00"),
+    (250, Fraction(250), "00:00:01:000"),
+])  # fmt: skip
 def test_timecode_is_what_editors_show(frame, rate, expected):
     assert timecode(frame, rate) == expected
 
@@ -50,18 +47,15 @@ def test_drop_frame_stays_with_the_clock_for_a_day():
         assert timecode(frame, VIDEO).startswith(f"{hour:02d}:00:00;0")
 
 
-@pytest.mark.parametrize(
-    ("tag", "rate", "first", "shown"),
-    [
-        ("01:00:00:00", Fraction(25), 90000, "01:00:00:00"),
-        ("01:00:00;00", VIDEO, 107892, "01:00:00;00"),
-        ("00:01:00;02", VIDEO, 1800, "00:01:00;02"),
-        ("01:00:00:00", VIDEO, 108000, "01:00:00:00"),
-        (None, VIDEO, 0, "00:00:00;00"),
-        ("garbage", FILM, 0, "00:00:00:00"),
-        ("00:00:00:24", FILM, 0, "00:00:00:00"),
-    ],
-)
+@pytest.mark.parametrize(("tag", "rate", "first", "shown"), [
+    ("01:00:00:00", Fraction(25), 90000, "01:00:00:00"),
+    ("01:00:00;00", VIDEO, 107892, "01:00:00;00"),
+    ("00:01:00;02", VIDEO, 1800, "00:01:00;02"),
+    ("01:00:00:00", VIDEO, 108000, "01:00:00:00"),
+    (None, VIDEO, 0, "00:00:00;00"),
+    ("garbage", FILM, 0, "00:00:00:00"),
+    ("00:00:00:24", FILM, 0, "00:00:00:00"),
+])  # fmt: skip
 def test_a_films_own_timecode_is_counted_on_from(tag, rate, first, shown):
     track = TimecodeTrack.of(rate, tag)
     assert (track.first, track.text(0)) == (first, shown)

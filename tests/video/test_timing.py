@@ -28,10 +28,6 @@ def test_a_wrong_guess_is_overruled_by_the_frames():
     assert (times.rate, times.is_variable) == (FILM, False)
 
 
-def test_without_a_guess_a_common_rate_is_found():
-    assert measure_times([n * 1001 for n in range(100)], Fraction(1, 30000), [None, Fraction(90000)]).rate == VIDEO
-
-
 def test_variable_rate_keeps_every_frames_own_time():
     ticks = np.cumsum([40, 40, 20, 60, 40, 100, 33]) - 40
     times = measure_times(ticks, MILLI, [Fraction(25)], start=Fraction(1, 2), last_ticks=50)
@@ -94,7 +90,3 @@ def test_a_film_without_frames_is_refused():
 def test_positions_in_an_editor_can_be_kept_apart(ticks, expected):
     times = FrameTimes(Fraction(25), Fraction(0), 6, np.array(ticks), Fraction(1, 1000), 40)
     assert list(times.distinct_positions(range(7)).values()) == expected
-
-
-def test_at_a_constant_rate_positions_are_frames():
-    assert FrameTimes(Fraction(25), Fraction(0), 6).distinct_positions([0, 2, 6]) == {0: 0, 2: 2, 6: 6}

@@ -62,10 +62,6 @@ def test_a_run_of_marked_frames_is_cut_in_its_middle(network):
     assert cuts(network, fade) == [42]  # frames 39 to 43 are marked
 
 
-def test_shots_shorter_than_allowed_are_not_cut(network):
-    assert cuts(network, images((50, 5, 60)), min_frames=10) == [50]
-
-
 def test_it_is_a_detector_as_the_others(network, tmp_path):
     settings = DetectorSettings("transnetv2", network=network)
     with FilmReader(write_clip(tmp_path / "a.mp4", (70, 150, 60))) as reader:

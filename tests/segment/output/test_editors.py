@@ -140,12 +140,6 @@ def test_edl_events_are_frame_exact_and_meet(tmp_path, rate, count, mode):
     assert all(event[2:4] == event[4:6] for event in events)
 
 
-def test_edl_sources_have_the_films_own_timecode(tmp_path):
-    lines = edl(tmp_path, segmentation(rate=Fraction(30000, 1001), timecode="01:00:00:00"))
-    assert lines[1] == "FCM: NON-DROP FRAME"
-    assert "01:00:03:10 01:00:07:10" in lines[6]
-
-
 @pytest.mark.parametrize("name", ["a\nFCM: DROP FRAME\n001.mp4", "x" * 200 + ".mp4", "ü\x1b[31m.mp4", "\udcff.mp4"])
 def test_no_file_name_can_add_a_line(tmp_path, name):
     lines = edl(tmp_path, segmentation(Path("/films") / name))
