@@ -1,4 +1,4 @@
-"""Windows of shot features to boundary logits: the CRN with its head, a similarity head for small data, or both."""
+"""Score windows of shot features: by the CRN with its head, by a similarity head for small data, or by both."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bassl.model.heads import boundary_head
 
 
 class SimilarityHead(nn.Module):
-    """Boundary logits from how similar the shots of a window are to one another, and from nothing else.
+    """Compute boundary logits from the similarities between the shots of a window alone.
 
-    The cosine similarities of all pairs of shots, features centred by `mean`, go through one hidden layer. It has a
-    few thousand parameters where a CRN has millions, and no way to remember what a film looks like, so a few labelled
-    films are enough to train it (docs/results.md). mean: (D,), the features' mean over the training films.
+    The cosine similarities of all pairs of shots go through one hidden layer. Features are centred by `mean` (D,),
+    their mean over the training films. The head has a few thousand parameters where a CRN has millions, and it cannot
+    memorise the look of a film. A few labelled films are therefore enough to train it (docs/results.md).
     """
 
     mean: Tensor
@@ -38,7 +38,7 @@ class SimilarityHead(nn.Module):
         return len(self.mean)
 
     def forward(self, shots: Tensor) -> Tensor:
-        """Logits (B, 2) of windows (B, S, D)."""
+        """Return logits (B, 2) of windows (B, S, D)."""
         assert shots.shape[1:] == (self.num_shots, self.input_dim), tuple(shots.shape)
         first, second = torch.triu_indices(self.num_shots, self.num_shots, 1, device=shots.device)
         with torch.autocast(shots.device.type, enabled=False):
@@ -48,10 +48,10 @@ class SimilarityHead(nn.Module):
 
 
 class BoundaryScorer(nn.Module):
-    """Logits (B, 2) of "a scene ends with the centre shot", of windows of shot features (B, S, D).
+    """Compute logits (B, 2) of "a scene ends with the centre shot" for windows of shot features (B, S, D).
 
-    State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), and `similarity.`. With both
-    parts the logits are added. Autocast reaches the CRN alone: logits of half precision would tie most windows.
+    State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), and `similarity.`. The logits
+    of two parts are added. Autocast affects the CRN alone: logits of half precision would tie most windows.
     """
 
     def __init__(self, crn: ContextualRelationNetwork | None, similarity: SimilarityHead | None = None) -> None:
@@ -80,7 +80,7 @@ class BoundaryScorer(nn.Module):
         return part
 
     def forward(self, shots: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         logits = []
         if self.crn is not None and self.head_sbd is not None:
             pooled = self.crn.pooled(shots)

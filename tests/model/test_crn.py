@@ -191,7 +191,7 @@ def test_pooling_by_hand(small: ContextualRelationNetwork) -> None:
 def test_other_windows_features_and_sizes_are_refused(small: ContextualRelationNetwork) -> None:
     with pytest.raises(InputError, match=r"windows of 4 shots .* of 5; set neighbor_size"):
         small(torch.zeros(2, 4, 6))
-    with pytest.raises(InputError, match=r"features of 7 numbers .* reads 6"):
+    with pytest.raises(InputError, match=r"features of 7 dimensions .* of 6"):
         small.pooled(torch.zeros(2, 5, 7))
     for wrong in ({"num_heads": 7}, {"num_layers": 0}, {"pooling": "centre"}):
         with pytest.raises(InputError):

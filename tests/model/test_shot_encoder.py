@@ -145,7 +145,7 @@ def test_imagenet_weights_are_read_from_torchs_cache(torch_home: Path) -> None:
 
 
 def test_imagenet_weights_without_a_network_are_one_clear_error(torch_home: Path) -> None:
-    with pytest.raises(InputError, match=r"ResNet-18 are not to be had .*no route") as refused:
+    with pytest.raises(InputError, match=r"ResNet-18 are not available .*no route") as refused:
         ShotEncoder.build(18, imagenet_pretrained=True)
     for remedy in ("https://", "resnet18-f37072fd.pth", str(torch_home), "use_imagenet_pretrained=false"):
         assert remedy in str(refused.value)
