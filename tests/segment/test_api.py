@@ -79,13 +79,6 @@ def test_results_can_be_written(film, model_path, tmp_path):
         write(found, tmp_path / "file" / "out")
 
 
-def test_mistakes_are_reported_before_the_film_is_read(film, model_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("bassl.segment.api.analyse", None)
-    for arguments in ({"shots": tmp_path / "none.csv"}, {"model": "no such model"}, {"labels": tmp_path / "none.csv"}):
-        with pytest.raises(InputError):
-            segment(film, **{"model": model_path, **arguments})
-
-
 def test_the_package_offers_what_it_lists():
     assert len(bassl.segment.__all__) == 10
     for name in bassl.segment.__all__:
@@ -124,16 +117,6 @@ def test_other_shots_are_another_analysis(film, model, tmp_path, settings, num_s
     loads: list[int] = []
     found, _ = analyse(options(film, model, tmp_path, shots=settings), lambda: loads.append(1) or model)
     assert (len(loads), len(found.frames)) == (1, num_shots)
-
-
-def test_a_film_that_cannot_be_read_leaves_nothing_in_the_cache(tmp_path, model):
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no film")
-    with pytest.raises(InputError, match="cannot be read as a video"):
-        analyse(options(bad, model, tmp_path / "cache"), lambda: model)
-    with pytest.raises(InputError, match="does not exist"):
-        analyse(options(tmp_path / "none.mp4", model, None), refuse)
-    assert not (tmp_path / "cache").exists()
 
 
 def test_a_known_film_needs_neither_torch_nor_pyav(film, model, tmp_path):

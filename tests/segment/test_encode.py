@@ -48,13 +48,6 @@ def test_thumbnails_show_the_middle_key_frame(film, model):
     assert [read_number(image) for image in images] == [a + 2 * ((b - a) // 4) for a, b in spans(LENGTHS)]
 
 
-@pytest.mark.parametrize("size", [1, 50])
-def test_batches_change_nothing(film, model, monkeypatch, size):
-    whole = encode_film(film, model.encoder, ShotSettings()).features
-    monkeypatch.setattr(model.encoder, "batch_size", size)
-    np.testing.assert_allclose(encode_film(film, model.encoder, ShotSettings()).features, whole, rtol=0.05, atol=0.02)
-
-
 def test_an_interrupt_ends_in_the_middle_of_a_shot(tmp_path, model, monkeypatch):
     """The film is not read to its end first, and nothing reads it any more."""
     path = write_clip(tmp_path / "a.mp4", (20, 900))

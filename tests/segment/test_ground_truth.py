@@ -66,13 +66,6 @@ def test_the_measures_are_the_benchmarks(tmp_path):
     assert half["AP"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_without_any_boundary_there_is_little_to_measure():
-    found = segmentation()
-    metrics = evaluate(np.array([0, 0, 0, 0, -2]), found.film, found.scores.probability, 0.5)
-    assert "AP" not in metrics
-    assert metrics["Accuracy"] == 0.5
-
-
 def test_at_a_variable_rate_seconds_are_those_of_the_clock():
     """A cut that is 4 s off and only 20 frames off (5 a second) is not within three seconds."""
     ticks = np.arange(100) * 200 + np.arange(100) % 2

@@ -74,12 +74,6 @@ def test_of_many_scenes_the_first_are_listed(run, film, tmp_path):
     assert "more in" not in run(*arguments, "11")[1]
 
 
-def test_labels_without_a_boundary_leave_nothing_to_measure(run, film, tmp_path):
-    (tmp_path / "one.csv").write_text("film,start,end\na film.mp4,0,159\n")
-    out = run(film, "--labels", tmp_path / "one.csv")[1]
-    assert "  model: nothing to measure: no boundary in the labels" in out
-
-
 def test_a_missing_library_is_reported_before_a_model_is_loaded(run, film, monkeypatch):
     monkeypatch.setattr("bassl.video.LIBRARIES", ("av", "no_such_library"))
     monkeypatch.setattr("bassl.segment.model.load_spec", None)
@@ -208,14 +202,6 @@ def test_no_file_name_can_upset_the_terminal(run, film, tmp_path, name):
     assert status == 1
     assert [line.partition(":")[0] for line in err.splitlines()] == ["model", "error"]
     assert all(line.isprintable() for line in err.splitlines())
-
-
-def test_an_interrupt_is_no_error_of_ours(run, film, monkeypatch):
-    def interrupt(*_arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("bassl.segment.main.segment_films", interrupt)
-    assert run(film)[::2] == (130, "interrupted\n")
 
 
 def test_help_and_wrong_arguments_import_neither_torch_nor_pyav(tmp_path):

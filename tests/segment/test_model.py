@@ -150,12 +150,6 @@ def test_a_model_without_encoder_needs_the_one_it_was_trained_with(tmp_path):
         load_model(path, encoder=save_encoder(tmp_path / "other" / "last.ckpt", seed=1), device="cpu")
 
 
-def test_a_second_encoder_is_refused(tmp_path):
-    path = save_finetuned(tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match="has its own encoder"):
-        load_model(path, encoder=path, device="cpu")
-
-
 def test_an_encoder_of_another_width_is_refused(tmp_path):
     state = {name: value for name, value in weights().items() if not name.startswith("crn")}
     crn = ContextualRelationNetwork(300, HIDDEN, num_layers=1, num_heads=8, intermediate_dim=64).state_dict()

@@ -5,26 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from bassl.segment.prefetch import Abandoned, prefetch
+from bassl.segment.prefetch import prefetch
 
 
 def test_items_keep_their_order():
     assert list(prefetch(iter(range(500)), 3)) == list(range(500))
-
-
-def test_an_endless_item_can_see_that_the_consumer_has_stopped():
-    is_wanted = threading.Event()
-
-    def items():
-        yield 0
-        while is_wanted.is_set():
-            pass
-        raise Abandoned
-
-    results = prefetch(items(), 3, is_wanted)
-    assert next(results) == 0
-    results.close()
-    assert not is_wanted.is_set()
 
 
 def test_an_error_in_the_thread_is_raised_after_the_items_before_it():

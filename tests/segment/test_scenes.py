@@ -41,12 +41,6 @@ def test_moments_are_exact_at_23_976():
     assert second.seconds == Fraction(25 * 1001, 24000)
 
 
-def test_moments_count_on_from_the_films_own_timecode():
-    found = segmentation(lengths=[50, 50], probability=(0.9,), rate=Fraction(25), timecode="10:00:00:00")
-    assert [scene.start.timecode for scene in found] == ["10:00:00:00", "10:00:02:00"]
-    assert found.scenes[1].start.seconds == 2
-
-
 def test_at_a_variable_rate_frames_seconds_and_positions_differ():
     ticks = np.array([0, 40, 80, 200, 240, 280])
     times = FrameTimes(Fraction(25), Fraction(1, 2), 6, ticks, Fraction(1, 1000), 40)

@@ -48,11 +48,6 @@ def test_where_nothing_stands_out_nothing_is_cut(scores):
     assert num_scenes(scores, choose_threshold(scores, is_calibrated=False)) == 1
 
 
-def test_two_shots_can_be_cut():
-    two = np.array([0.2, 0.9, np.nan])
-    assert num_scenes(two, choose_threshold(two, is_calibrated=False)) == 2
-
-
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"given": 1.5}, "between 0 and 1"),
     ({"given": float("nan")}, "between 0 and 1"),

@@ -3,10 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import bassl.files
@@ -75,12 +73,6 @@ def test_what_a_killed_call_left_half_written_goes(tmp_path):
     write_results(segmentation(), tmp_path, ("json",))
     assert names(tmp_path) == ["clips", "scenes.json"]
     assert names(tmp_path / "clips") == []
-
-
-def test_labels_alone_make_another_report(tmp_path):
-    write_results(segmentation(), tmp_path, ("json", "html"))
-    labelled = replace(segmentation(), labels=np.array([1, 0, 0, 0, -2], np.int8))
-    assert write_results(labelled, tmp_path, ("json",))[1] == ["report.html"]
 
 
 def test_every_format_is_written_under_its_own_name(tmp_path):

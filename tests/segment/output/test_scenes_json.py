@@ -78,8 +78,3 @@ def test_variable_frame_rates_have_exact_seconds_too(tmp_path):
     assert found["scenes"][1]["start"] == {
         "frame": 3, "seconds": 0.5, "exact_seconds": "1/2", "timecode": "00:00:00:15",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["ü 日本.mp4", 'a"b\\c\n.mp4', "\udcff.mp4"])
-def test_any_file_name_survives(tmp_path, name):
-    assert document(tmp_path, segmentation(Path("/films") / name))["film"]["name"] == name

@@ -39,15 +39,6 @@ def test_shots_are_read_back_as_they_were(tmp_path):
     assert [row["In Scene"] for row in rows(tmp_path / "shots.csv")] == ["1", "1", "2", "2", "3"]
 
 
-def test_shots_of_a_variable_rate_are_read_back_as_they_were(tmp_path):
-    rng = np.random.default_rng(0)
-    ticks = np.cumsum([0, *rng.integers(15, 60, 249)])
-    times = FrameTimes(Fraction(30), Fraction(1, 3), 250, ticks, Fraction(1, 1000), 40)
-    found = segmentation(times=times)
-    write_shots(tmp_path / "shots.csv", found)
-    np.testing.assert_array_equal(read_shot_list(tmp_path / "shots.csv").in_film(times), found.film.frames)
-
-
 def test_our_own_reader_takes_short_shots_at_a_variable_rate(tmp_path):
     for write in (write_scenes, write_shots):
         write(tmp_path / "list.csv", burst())
