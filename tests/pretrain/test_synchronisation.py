@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-
-from bassl.config.load import load
 from bassl.config.plan import PretrainPlan
 from bassl.config.resolve import resolve_pretrain
+
+from bassl.config.load import load
 from bassl.dataset.movienet import PretrainBatch
 from bassl.pretrain.knn import FilmwisePrecision
 from bassl.pretrain.train import build_data, build_module

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from bassl.config.resolve import resolve_pretrain
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_pretrain
 from bassl.model.checkpoint import read_checkpoint
 from bassl.plots.scalars import read_scalars
 from bassl.pretrain.train import build_module
