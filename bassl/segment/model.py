@@ -19,7 +19,7 @@ from bassl.segment.model_files import ModelSpec, find_model
 from bassl.segment.scenes import POSTERIOR, SIMILARITY, TRAINING_FREE, ModelInfo, Scores
 
 if TYPE_CHECKING:
-    from bassl.segment.networks import LearntScorer
+    from bassl.segment.networks import FilmScorer
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class SceneModel:
     info: ModelInfo
     spec: ModelSpec
     encoder: KeyframeEncoder
-    scorer: LearntScorer | None = None
+    scorer: FilmScorer | None = None
 
     def score(self, features: npt.NDArray[np.float32], shot_lengths: npt.NDArray[np.int64] | None = None) -> Scores:
         """Score the boundaries of a film from its features (num_shots, D) and shot lengths (num_shots,)."""
@@ -42,10 +42,11 @@ class SceneModel:
         if self.scorer is None:
             probability = training_free
         elif self.info.decoder == POSTERIOR:
-            unary = decoder_unary(self.scorer.logits(features))
+            unary = decoder_unary(self.scorer.logits(features, shot_lengths))
             probability = boundary_posterior(features, shot_lengths, unary=unary)
         else:
-            probability = self.scorer.probabilities(features)
+            probability = 1 / (1 + np.exp(-self.scorer.logits(features, shot_lengths)))
+            probability[-1:] = np.nan  # nothing follows the last shot
         return Scores(probability, training_free, self.info)
 
 

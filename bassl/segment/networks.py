@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,13 @@ from bassl.dataset.window import clipped_windows
 from bassl.errors import InputError
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
-from bassl.model.loading import architecture_of, load_encoder, load_scorer, zero_shot_scorer
+from bassl.model.loading import architecture_of, load_encoder, load_scorer, load_structure_scorer, zero_shot_scorer
+from bassl.model.relative_similarity import centered_features
 from bassl.model.shot_encoder import ShotEncoder, for_inference
+from bassl.model.structure import StructureScorer
 from bassl.segment.encoders import COLOUR, IMAGENET, ColourEncoder, KeyframeEncoder, RgbImage
 from bassl.segment.model_files import DECODERS, ModelSpec
-from bassl.segment.scenes import FINETUNED, TRAINING_FREE, ZERO_SHOT, ModelInfo
+from bassl.segment.scenes import FINETUNED, STRUCTURE, TRAINING_FREE, ZERO_SHOT, ModelInfo
 from bassl.training.device import DTYPES, fastest_precision
 
 log = logging.getLogger(__name__)
@@ -71,26 +73,33 @@ class NetworkEncoder:
         return features.unflatten(0, keyframes.shape[:2]).mean(dim=1).cpu().numpy()
 
 
-class LearntScorer:
-    """A boundary scorer over every window of a film."""
+class FilmScorer(Protocol):
+    """Scores every shot of a film."""
+
+    def logits(
+        self, features: npt.NDArray[np.float32], shot_lengths: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return (num_shots,) log odds that a scene ends with each shot."""
+
+
+class WindowScorer:
+    """A boundary scorer over every window of a film; shot lengths are ignored."""
 
     def __init__(self, scorer: BoundaryScorer, neighbor_interval: int, device: str) -> None:
         self._scorer = scorer.eval().requires_grad_(False).to(device)
         self._interval, self._device = neighbor_interval, device
 
-    def probabilities(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return (num_shots,) probabilities that a scene ends with each shot, NaN for the last."""
-        probability = self._window_logits(features).softmax(1)[:, 1].double().cpu().numpy()
-        probability[-1:] = np.nan
-        return probability
-
-    def logits(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return (num_shots,) log odds of the same."""
+    def logits(
+        self, features: npt.NDArray[np.float32], shot_lengths: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return (num_shots,) log odds that a scene ends with each shot."""
         logits = self._window_logits(features).double()
         return (logits[:, 1] - logits[:, 0]).cpu().numpy()
 
     @torch.inference_mode()
     def _window_logits(self, features: npt.NDArray[np.float32]) -> Tensor:
+        if self._scorer.centers_films:
+            features = centered_features(features).astype(np.float32)
         shots = torch.from_numpy(features).to(self._device)
         logits = []
         for start in range(0, len(shots), WINDOWS_AT_ONCE):
@@ -101,9 +110,7 @@ class LearntScorer:
         return torch.cat(logits)
 
 
-def load_networks(
-    spec: ModelSpec, device_name: str
-) -> tuple[ModelInfo, ModelSpec, KeyframeEncoder, LearntScorer | None]:
+def load_networks(spec: ModelSpec, device_name: str) -> tuple[ModelInfo, ModelSpec, KeyframeEncoder, FilmScorer | None]:
     """Load the parts of a `SceneModel`; errors as of `load_model`."""
     device, dtype = choose_device(device_name)
     # 1. the encoder, out of the model's checkpoint, another checkpoint, or elsewhere
@@ -129,6 +136,8 @@ def load_networks(
     )
     if scorer is None:
         return replace(info, scorer=spec.scorer), spec, encoder, None
+    if isinstance(scorer, StructureScorer):
+        return replace(info, scorer=STRUCTURE, decoder=spec.decoder or "none"), spec, encoder, scorer
     if scorer.input_dim != encoder.feature_dim:
         raise InputError(
             f"{spec.checkpoint} takes {scorer.input_dim} features per shot, the encoder returns "
@@ -142,7 +151,7 @@ def load_networks(
         threshold=threshold if kind == FINETUNED and _is_number(threshold) else None,
         decoder=decoder if decoder in DECODERS else "none",
     )
-    return info, spec, encoder, LearntScorer(scorer, int(stored.get("neighbor_interval", 1)), device)
+    return info, spec, encoder, WindowScorer(scorer, int(stored.get("neighbor_interval", 1)), device)
 
 
 def _encoder_checkpoint(spec: ModelSpec, tuned: Checkpoint | None) -> Checkpoint | None:
@@ -236,10 +245,13 @@ def _own_network(name: str) -> tuple[nn.Module, Transform]:
     return network, transform
 
 
-def _stored_scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | None, str]:
+def _stored_scorer(checkpoint: Checkpoint | None) -> tuple[BoundaryScorer | StructureScorer | None, str]:
     """Return a checkpoint's scorer, None if it holds an encoder alone, and the kind of scoring."""
     if checkpoint is None:
         return None, TRAINING_FREE
+    structure = load_structure_scorer(checkpoint)
+    if structure is not None:
+        return structure, FINETUNED
     if {name.split(".")[0] for name in checkpoint.state_dict} & {"head_sbd", "similarity"}:
         return load_scorer(checkpoint), FINETUNED
     scorer = zero_shot_scorer(checkpoint)

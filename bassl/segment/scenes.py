@@ -21,13 +21,14 @@ from bassl.video.timecode import TimecodeTrack, short_clock
 from bassl.video.timing import FrameTimes
 
 FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
-POSTERIOR, SIMILARITY = "posterior", "similarity"
+POSTERIOR, SIMILARITY, STRUCTURE = "posterior", "similarity", "structure"
 SCORERS = (POSTERIOR, SIMILARITY)
 """Training-free scorers, the default first."""
 ABOUT = {
     FINETUNED: "fine-tuned on labelled scenes",
     ZERO_SHOT: "zero-shot: pre-trained only, has never seen a scene label",
     POSTERIOR: "training-free: weighs all ways to cut the film into scenes of similar shots",
+    STRUCTURE: "fine-tuned on few films: a regression on how the film changes at each shot",
     SIMILARITY: "training-free: scores how little the shots before resemble those after",
 }
 FOUND, MISSED, WRONG = "hit", "missed", "false"
@@ -45,7 +46,7 @@ class ModelInfo:
         encoder_id: hash of the encoder's weights and settings.
         threshold: chosen on a validation split in fine-tuning, if any.
         decoder: POSTERIOR if the model's logits were decoded by the scene posterior, else "none".
-        scorer: one of SCORERS if training-free, else None.
+        scorer: one of SCORERS if training-free, STRUCTURE for the scorer of few labelled films, else None.
     """
 
     name: str
@@ -71,7 +72,7 @@ class ModelInfo:
     @property
     def is_calibrated(self) -> bool:
         """Whether scores are probabilities that a fixed threshold suits."""
-        return self.kind == FINETUNED and self.decoder == "none"
+        return self.kind == FINETUNED and self.decoder == "none" and self.scorer is None
 
 
 @dataclass(frozen=True, eq=False)
