@@ -4,13 +4,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
 from bassl.config.load import GROUPS, choices, known_keys, load
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from bassl.config.schema import JOBS
 from bassl.errors import InputError
 

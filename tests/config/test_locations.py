@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bassl.config.locations import checked_path, folder_name, located, store_name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bassl.config.locations import checked_path, folder_name, located, store_name
 from bassl.errors import InputError
 from bassl.files import LONGEST_NAME
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from bassl.config.plan import MethodPlan
+from bassl.config.resolve import resolve_pretrain
 
 from bassl.config.load import load
 from bassl.config.method import LOSS_TERMS, METHODS, resolve_method
-from bassl.config.plan import MethodPlan
-from bassl.config.resolve import resolve_pretrain
 from bassl.errors import InputError
 
 LOSSES = tuple(LOSS_TERMS)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bassl.config.compute import _shared_out
+from bassl.config.plan import CrnPlan, EncoderPlan, ExtractPlan, FinetunePlan, PretrainPlan
+from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 
 import bassl
 from bassl.config import plan as plans
-from bassl.config.compute import _shared_out
 from bassl.config.load import load
-from bassl.config.plan import CrnPlan, EncoderPlan, ExtractPlan, FinetunePlan, PretrainPlan
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from bassl.dataset.augmentation import AugmentationSettings
 from bassl.errors import InputError
 

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import pytest
+from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from omegaconf import DictConfig, OmegaConf
 
 from bassl.config.load import known_keys, load
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from bassl.config.schema import JOBS, shown
 from bassl.errors import InputError
 

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from bassl.config.resolve import resolve_extract, resolve_finetune
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_extract, resolve_finetune
 from bassl.errors import InputError
 from bassl.finetune.inputs import open_store
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bassl.config.resolve import resolve_extract
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_extract
 from bassl.dataset.features import FeatureStore, FeatureWriter
 from bassl.model.checkpoint import Checkpoint
 from bassl.pretrain import extract_shot_repr

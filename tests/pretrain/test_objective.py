@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from bassl.config.plan import MethodPlan
+from bassl.config.resolve import resolve_pretrain
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bassl.config.load import load
 from bassl.config.method import LOSS_TERMS, METHODS
-from bassl.config.plan import MethodPlan
-from bassl.config.resolve import resolve_pretrain
 from bassl.distributed import rank, world_size
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.pretrain import losses
