@@ -16,7 +16,7 @@ def read_shot_frames(path: Path) -> np.ndarray:
     Raises InputError with file and line for anything malformed.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError as error:
         raise InputError(
             f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it"
@@ -26,8 +26,6 @@ def read_shot_frames(path: Path) -> np.ndarray:
     frames = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
-        if not fields and number == len(lines):
-            break
         if len(fields) < 2 or not all(field.isdigit() and len(field) < 12 for field in fields):
             raise InputError(
                 f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames"

@@ -105,6 +105,7 @@ def fit(train: Split, table: FeatureTable, *, strength: float) -> StructureScore
     scorer = StructureScorer()
     scorer.weight.copy_(torch.from_numpy(weight))
     scorer.bias.fill_(bias)
+    scorer.uses_lengths.fill_(train.frames is not None)
     return scorer
 
 

@@ -14,7 +14,7 @@ from bassl.console import pluralize
 from bassl.errors import InputError
 from bassl.files import write_atomically
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
-from bassl.labels.tables import parse_whole, read_table
+from bassl.video.tables import parse_whole, read_table
 
 NO_LABEL = -2
 LABELS = ("0", "1", "-1")

@@ -15,7 +15,7 @@ from bassl.errors import InputError
 from bassl.labels.findings import Finding
 from bassl.labels.label_files import Labels
 from bassl.labels.snapping import PAST, labels_from_spans
-from bassl.labels.tables import TIMECODE, is_time, parse_number, parse_whole, read_table
+from bassl.video.tables import TIMECODE, is_time, parse_number, parse_whole, read_table
 from bassl.video.timecode import TimecodeTrack, frames_per_count, uses_drop_frame
 from bassl.video.timing import FrameTimes
 
@@ -125,7 +125,7 @@ def _find_unit(path: Path, unit: str, films: Iterable[list[SceneRow]]) -> str:
 def to_frame(text: str, unit: str, times: FrameTimes, track: TimecodeTrack | None = None) -> int:
     """Return the frame that starts nearest to a time of a scene list, extrapolated past the film's end.
 
-    Timecodes are `h:mm:ss` or `mm:ss`, with `.fraction` of a second, or with `:ff` frames pluralize at the rounded rate
+    Timecodes are `h:mm:ss` or `mm:ss`, with `.fraction` of a second, or with `:ff` frames counted at the rounded rate
     (`;ff`: drop-frame). At 23.976 frames a second, `1:00:00:00` is frame 86,400 at 3603.6 s.
 
     Args:

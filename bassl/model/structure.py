@@ -55,20 +55,25 @@ class StructureScorer(nn.Module):
     Attributes:
         weight: (F,), one per column.
         bias: Scalar.
+        uses_lengths: Whether it was fitted with shot lengths. Otherwise lengths are ignored, since their columns would
+            be new to it.
     """
 
     weight: Tensor
     bias: Tensor
+    uses_lengths: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("uses_lengths", torch.tensor(True))
         self.register_buffer("weight", torch.tensor(TRAINING_FREE_WEIGHTS))
         self.register_buffer("bias", torch.zeros(()))
 
     def logits(self, features: ArrayLike, shot_lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return (N,) logits of the shots of a film; arguments and errors as of `structure_inputs`."""
         weight, bias = self.weight.double().cpu().numpy(), float(self.bias)
-        return structure_inputs(features, shot_lengths) @ weight + bias
+        lengths = shot_lengths if self.uses_lengths else None
+        return structure_inputs(features, lengths) @ weight + bias
 
 
 def structure_inputs(features: ArrayLike, shot_lengths: ArrayLike | None = None) -> NDArray[np.float32]:

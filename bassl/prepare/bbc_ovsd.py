@@ -23,11 +23,11 @@ from bassl.labels.film_names import find_collisions, safe_film_name
 from bassl.labels.findings import ERROR, EXIT_STATUS, NOTE, Finding, run_and_report
 from bassl.labels.label_files import NO_LABEL, Labels, write_label_file
 from bassl.labels.snapping import SNAPS, IntArray, snap_to_shots
-from bassl.labels.tables import Row, parse_whole, read_table
 from bassl.prepare.layout import Layout, lock_target, write_shot_file
 from bassl.prepare.movienet import build_annotations
 from bassl.prepare.splits import add_split_options, choose_splits, write_split_file
 from bassl.video.shot_list import read_shot_list
+from bassl.video.tables import Row, parse_whole, read_table
 
 log = logging.getLogger(__name__)
 AGREEMENTS = ("single", "union", "majority")
@@ -263,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--form", choices=FORMS, default="auto", help="scene files list first or last shots, or frames")
     group = parser.add_argument_group("settings", "in place of the protocol's")
     group.add_argument("--agreement", choices=AGREEMENTS)
-    group.add_argument("--annotator", type=int, metavar="K", help="pluralize from 0")
+    group.add_argument("--annotator", type=int, metavar="K", help="counted from 0")
     group.add_argument("--min-annotators", type=int, metavar="N", help="that have to agree")
     group.add_argument("--snap", choices=SNAPS)
     group.add_argument("--mark", choices=MARKS)

@@ -65,7 +65,7 @@ def _from_films(arguments: argparse.Namespace) -> list[Finding]:
         import bassl.video.cuts
         import bassl.video.reader  # noqa: F401
     except ImportError as error:
-        from bassl.video.extras import missing_extra
+        from bassl.video import missing_extra
 
         raise missing_extra(error) from error
     from bassl.prepare.films import find_films, prepare_all, prepared_films, read_shot_lists, write_film_list

@@ -16,8 +16,8 @@ from bassl.errors import InputError
 from bassl.files import write_json
 from bassl.labels.film_names import find_film
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
-from bassl.labels.tables import read_table, read_text
 from bassl.prepare.layout import SPLIT_NAMES
+from bassl.video.tables import read_table, read_text
 
 SYNONYMS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SYNONYMS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")

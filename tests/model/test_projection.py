@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from bassl.errors import InputError
+from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.projection import (
     RotatedProjection,
     attend_to_similar_shots,
     draw_rotations,
     principal_directions,
 )
-from bassl.model.crn import ContextualRelationNetwork
 
 
 def seeded(seed: int = 0) -> torch.Generator:

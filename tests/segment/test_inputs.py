@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.films import find_films, result_folders
+from bassl.segment.inputs import find_films, result_folders, shots_for
 
 
 def touch(folder, *names):
@@ -28,12 +28,6 @@ def test_files_are_taken_whatever_their_name_and_once(tmp_path):
     assert find_films([*films, tmp_path / "." / "film", tmp_path], Path("scenes")) == films
 
 
-def test_clips_of_an_earlier_call_are_no_films(tmp_path):
-    touch(tmp_path, "a.mp4", "scenes/a/clips/scene-001.mp4")
-    assert [path.name for path in find_films([tmp_path], tmp_path / "scenes")] == ["a.mp4"]
-    assert [path.name for path in find_films([tmp_path], tmp_path)] == ["a.mp4", "scene-001.mp4"]
-
-
 def test_clips_beside_the_results_of_a_film_are_no_films_wherever_those_lie(tmp_path):
     touch(tmp_path, "a.mp4", "out/a/clips/scene-001.mp4", "out/a/clips/mine.mp4", "clips/scene-001.mp4")
     (tmp_path / "out" / "a" / "scenes.json").write_text('{"film": {"path": "/films/a.mp4"}}')
@@ -45,7 +39,7 @@ def test_clips_beside_the_results_of_a_film_are_no_films_wherever_those_lie(tmp_
 
 def test_a_pipe_is_no_film(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         find_films([tmp_path / "a.mp4"], Path("scenes"))
 
 
@@ -71,3 +65,17 @@ def test_no_file_name_leads_out_of_the_results_folder(name):
     assert folder.name.strip(".-~ ") == folder.name != ""
     assert folder.name.isprintable()
     assert len(folder.name.encode()) < 200
+
+
+def test_shots_are_those_of_the_file_named_after_the_film(tmp_path):
+    film = Path("/films/a film.mp4")
+    assert shots_for(None, film, 1) is None
+    (tmp_path / "a film.txt").write_text("0 79\n80 159\n")
+    shots = shots_for(tmp_path, film, 2)
+    assert shots is not None
+    assert shots.frames.tolist() == [[0, 79], [80, 159]]
+    assert shots_for(tmp_path / "a film.txt", film, 1).frames.tolist() == [[0, 79], [80, 159]]
+    with pytest.raises(InputError, match=r"holds no list for b\.mp4; call it b\.csv or b\.txt"):
+        shots_for(tmp_path, Path("b.mp4"), 2)
+    with pytest.raises(InputError, match="is one file for 2 films"):
+        shots_for(tmp_path / "a film.txt", film, 2)

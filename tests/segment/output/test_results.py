@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import bassl.files
 from bassl.errors import InputError
 from bassl.files import lock_folder
-from bassl.segment.results import film_of, is_another, write_results
+from bassl.segment.output.results import FORMATS, film_of, is_another, parse_formats, write_formats, write_results
 from tests.segment.models import segmentation
 
 OTHER = (0.9, 0.1, 0.1, 0.1)  # probabilities that cut the film elsewhere
@@ -24,22 +23,21 @@ def names(folder):
 def test_files_of_the_same_cut_stay_and_those_of_another_go(tmp_path):
     write_results(segmentation(), tmp_path, ("json", "edl", "vtt"))
     (tmp_path / "notes.txt").touch()
-    found = write_results(segmentation(), tmp_path, ("json", "edl"))
-    assert ([path.name for path in found.files], found.removed) == (["scenes.json", "scenes.edl"], ())
-    assert (tmp_path / "chapters.vtt").exists()
-    found = write_results(segmentation(probability=OTHER), tmp_path, ("json",))
-    assert found.removed == ("scenes.edl", "chapters.vtt")
+    _, removed = write_results(segmentation(), tmp_path, ("json", "edl"))
+    assert (names(tmp_path), removed) == (["chapters.vtt", "notes.txt", "scenes.edl", "scenes.json"], [])
+    _, removed = write_results(segmentation(probability=OTHER), tmp_path, ("json",))
+    assert removed == ["scenes.edl", "chapters.vtt"]
     assert names(tmp_path) == ["notes.txt", "scenes.json"]
-    found = write_results(segmentation(), tmp_path, ("edl",))
-    assert (names(tmp_path), found.removed) == (["notes.txt", "scenes.edl"], ("scenes.json",))
+    _, removed = write_results(segmentation(), tmp_path, ("edl",))
+    assert (names(tmp_path), removed) == (["notes.txt", "scenes.edl"], ["scenes.json"])
 
 
 def test_files_that_somebody_has_changed_or_needs_stay(tmp_path):
     write_results(segmentation(), tmp_path, ("json", "csv", "edl", "vtt"))
     written = (tmp_path / "scenes.json").stat().st_mtime
     os.utime(tmp_path / "scenes.edl", (written + 60, written + 60))
-    found = write_results(segmentation(probability=OTHER), tmp_path, ("json",), keep=[tmp_path / "scenes.csv"])
-    assert found.removed == ("chapters.vtt",)
+    _, removed = write_results(segmentation(probability=OTHER), tmp_path, ("json",), keep=[tmp_path / "scenes.csv"])
+    assert removed == ["chapters.vtt"]
     assert names(tmp_path) == ["scenes.csv", "scenes.edl", "scenes.json"]
 
 
@@ -52,7 +50,7 @@ def test_a_folder_belongs_to_one_film(tmp_path):
     assert names(tmp_path) == ["scenes.json"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"film": 3}', '{"film": {"path": 3}}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("content", ["", "[]", '{"film": {"path": 3}}', "[" * 100_000, "\udcff"])
 def test_a_scenes_json_of_something_else_says_nothing(tmp_path, content):
     (tmp_path / "scenes.json").write_bytes(content.encode(errors="surrogateescape"))
     assert film_of(tmp_path) is None
@@ -63,7 +61,7 @@ def test_a_scenes_json_of_something_else_says_nothing(tmp_path, content):
 def test_a_second_process_waits_and_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(bassl.files, "LOCK_PATIENCE", 0.3)
     with lock_folder(tmp_path, "busy"), pytest.raises(InputError, match="another bassl segment is writing"):
-        write_results(segmentation(), tmp_path, ("json",), "no-ffmpeg")
+        write_results(segmentation(), tmp_path, ("json",), ffmpeg="no-ffmpeg")
     assert names(tmp_path) == []
     write_results(segmentation(), tmp_path, ("json",))
 
@@ -77,7 +75,35 @@ def test_what_a_killed_call_left_half_written_goes(tmp_path):
     assert names(tmp_path / "clips") == []
 
 
-def test_labels_alone_make_another_report(tmp_path):
-    write_results(segmentation(), tmp_path, ("json", "html"))
-    labelled = replace(segmentation(), labels=np.array([1, 0, 0, 0, -2], np.int8))
-    assert write_results(labelled, tmp_path, ("json",)).removed == ("report.html",)
+def test_every_format_is_written_under_its_own_name(tmp_path):
+    written = write_formats(segmentation(), tmp_path / "new" / "folder", tuple(FORMATS))
+    assert len(written) == len(FORMATS) == 9
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {path.name for path in written}
+    assert all(path.stat().st_size > 50 for path in written)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    (" EDL, .otio,edl", ("edl", "otio")), ("json,all", tuple(FORMATS)),
+])  # fmt: skip
+def test_formats_are_named_in_a_list(text, expected):
+    assert parse_formats(text) == expected
+
+
+@pytest.mark.parametrize(("text", "message"), [("jsn", "'jsn' is unknown"), (",", "no format")])
+def test_an_unknown_format_names_the_known(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_formats(text)
+
+
+def test_a_full_disk_leaves_the_old_files_and_nothing_half_written(tmp_path, monkeypatch):
+    write_formats(segmentation(), tmp_path, ("json", "csv"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_path, _segmentation):
+        _path.write_text("half of i")
+        raise OSError(errno.ENOSPC, "No space left on device", str(_path))
+
+    monkeypatch.setattr("bassl.segment.output.scenes_json.write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_formats(segmentation(threshold=0.2), tmp_path, ("json", "csv"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

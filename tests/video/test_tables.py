@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bassl.errors import InputError
-from bassl.labels.tables import parse_number, parse_whole, read_table
+from bassl.video.tables import parse_number, parse_whole, read_table
 
 ROWS = [("film", "start", "end"), ("Amélie", "0", "9.5"), ("Dr. No", "9.5", "12")]
 TEXT = "film,start,end\nAmélie,0,9.5\nDr. No,9.5,12\n"

@@ -1,4 +1,4 @@
-"""`scenes.json`: everything that is known about a film's scenes. Its fields are documented in docs/video.md."""
+"""Write `scenes.json`, everything about a film's scenes. docs/video.md documents its fields."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bassl import __version__
-from bassl.labels.label_files import NO_LABEL
-from bassl.segment.scenes import KINDS, Moment, Segmentation
+from bassl.segment.scenes import Moment, Segmentation
 
 FORMAT, VERSION = "bassl-scenes", 1
-"""A reader of version 1 can read all later files of version 1: fields are only ever added to it."""
+"""Readers of version 1 can read all later files of version 1: fields are only ever added."""
+LABELS = (0, 1, -1)
 
 
 def as_document(segmentation: Segmentation) -> dict[str, Any]:
-    """The document as plain values."""
+    """Return the document as plain values."""
     film, times, threshold = segmentation.film, segmentation.times, segmentation.threshold
     labels = segmentation.labels
     scene_of = {shot.number: scene.number for scene in segmentation.scenes for shot in scene.shots}
@@ -36,11 +36,11 @@ def as_document(segmentation: Segmentation) -> dict[str, Any]:
             "seconds": float(times.duration),
             "timecode": segmentation.track.text(0),
         },
-        "model": {**asdict(segmentation.model), "about": KINDS[segmentation.model.kind]},
+        "model": {**asdict(segmentation.model), "about": segmentation.model.about},
         "settings": {
             "threshold": threshold.value,
             "threshold_origin": threshold.origin,
-            "shots": dict(segmentation.detector),
+            "shots": dict(film.detector),
         },
         "warnings": list(segmentation.warnings),
         "evaluation": {name: dict(values) for name, values in segmentation.evaluation.items()},
@@ -63,7 +63,7 @@ def as_document(segmentation: Segmentation) -> dict[str, Any]:
                 "end": _moment(shot.end),
                 "keyframes": list(shot.keyframes),
                 "probability": shot.probability,
-                "label": None if labels is None or labels[shot.number] == NO_LABEL else int(labels[shot.number]),
+                "label": None if labels is None or labels[shot.number] not in LABELS else int(labels[shot.number]),
             }
             for shot in segmentation.shots
         ],
@@ -71,7 +71,7 @@ def as_document(segmentation: Segmentation) -> dict[str, Any]:
 
 
 def write_json(path: Path, segmentation: Segmentation) -> None:
-    """Write the document; pure ASCII, so that no file name can spoil it."""
+    """Write the document in ASCII, so that no file name can spoil it."""
     path.write_text(json.dumps(as_document(segmentation), indent=1, allow_nan=False) + "\n", encoding="ascii")
 
 

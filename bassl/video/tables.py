@@ -20,7 +20,7 @@ MAX_NUMBER = 10**11  # above any frame number; bounds what `1e99` costs
 
 
 class Row(NamedTuple):
-    """A row of a table: its line in the file, pluralize from 1, and its fields without surrounding spaces."""
+    """A row of a table: its line in the file, counted from 1, and its fields without surrounding spaces."""
 
     line: int
     fields: tuple[str, ...]
