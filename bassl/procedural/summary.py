@@ -36,7 +36,7 @@ How well scene ends are found in 8 unseen drawn films (average precision, %):
 
 {table}
 
-Real film, cut by its colours without training: {found} of {labelled} labelled scene ends found, {cut + 1} scenes in all.
+Real film, cut by colour without training: {found} of {labelled} labelled scene ends found, {cut + 1} scenes in all.
 
   look at it   {folder / "scenes/big_buck_bunny/report.html"}
   scores       {folder / "finetune/logs/finetuned/all_score.json"}
