@@ -34,8 +34,8 @@ class LARS(Optimizer):
     """SGD with momentum and layer-wise adaptive rates: LARS (You et al., 2017).
 
     With weight decay d and trust coefficient t, the gradient g of a tensor w becomes
-    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); the factor is 1 if w is all zero, and 0 if g is. Parameter groups without
-    weight decay get neither decay nor scaling. Then v = momentum v + g, w = w - lr v.
+    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); the factor is 1 if w is all zero, and 0 if g is. Parameter
+    groups without weight decay get neither decay nor scaling. Then v = momentum v + g, w = w - lr v.
 
     A step takes seven multi-tensor operations per group, whatever the number of tensors, and never waits for the
     device.
