@@ -1,4 +1,4 @@
-"""The files of docs/extending.md, written as they stand there and run with tiny settings."""
+"""docs/extending.md: its files run with tiny settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from bassl.model.checkpoint import read_checkpoint
 from bassl.prepare import check
 from bassl.pretrain import main as pretrain
 from bassl.pretrain.losses import scene_embeddings
-from tests.documents import ROOT, fenced, table
 from tests.reference import data
-from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides, typed
+from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides, typed
 
-PAGE = "docs/extending.md"
-FILES = {re.match(r'"""([\w.]+): ', block)[1]: block for block in fenced(PAGE, "python")}  # type: ignore[index]
+TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = {block.split(":")[0].strip('"'): block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S)}
 ONE_EPOCH = ["config.TRAINER.max_epochs=1"]
 NO_VALIDATION = ["config.TEST.KNN_VALIDATION=false"]
 TWO_PROCESSES = ["config.DISTRIBUTED.NUM_PROC_PER_NODE=2", "config.TRAINER.accelerator=cpu"]
@@ -34,7 +33,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Calls a file of the page by its name, with arguments, in a folder where all of them lie."""
+    """Run a file of the page by its name, with arguments, in a folder that holds all of them."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -58,7 +57,8 @@ def test_the_table_counts_the_lines_of_each_file() -> None:
         name: sum(1 for line in text.splitlines() if line.strip() and not line.strip().startswith('"""'))
         for name, text in FILES.items()
     }
-    assert {file.strip("`"): int(lines) for _, file, lines in table(PAGE, "what")} == counted
+    rows = re.findall(r"^\| [^|]+ \| `([\w.]+)` \| (\d+) \|$", TEXT, re.MULTILINE)
+    assert {file: int(lines) for file, lines in rows} == counted
     assert len(counted) == 5
 
 
@@ -69,9 +69,9 @@ def test_the_loss_prefers_a_shots_own_side_and_has_its_value_by_hand() -> None:
     dense = torch.nn.functional.normalize(data(0, (3, 17, 5)), dim=-1)
     boundary = torch.tensor([0, 7, 15])
     scenes = scene_embeddings(dense, boundary)
-    likeness = scenes[:, 0].mul(scenes[:, 1]).sum(1).double() / 0.1  # of the two scenes of each window
-    own = 10 - torch.logaddexp(torch.full_like(likeness, 10.0), likeness)
-    torch.testing.assert_close(side_matching(scenes, dense, boundary, 0.1).double(), -own.mean(), rtol=1e-5, atol=1e-6)
+    similarity = scenes[:, 0].mul(scenes[:, 1]).sum(1).double() / 0.1  # of the two scenes of each window
+    expected = torch.logaddexp(torch.full_like(similarity, 10.0), similarity).mean() - 10
+    torch.testing.assert_close(side_matching(scenes, dense, boundary, 0.1).double(), expected, rtol=1e-5, atol=1e-6)
     swapped = side_matching(scenes.flip(1), dense, boundary, 0.1)
     assert swapped > side_matching(scenes, dense, boundary, 0.1)
 
@@ -90,7 +90,7 @@ def test_the_loss_is_trained_beside_the_others(run: Run, tiny_movienet: Path, tm
 
 
 @pytest.mark.slow
-def test_a_file_of_ones_own_runs_in_two_processes(run: Run, tiny_movienet: Path, tmp_path: Path) -> None:
+def test_a_file_runs_in_two_processes(run: Run, tiny_movienet: Path, tmp_path: Path) -> None:
     overrides = [*pretrain_overrides(tiny_movienet, tmp_path), *NO_VALIDATION, *TWO_PROCESSES]
     done = typed(["my_encoder.py", "pretrain", *overrides], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr[-2000:]
