@@ -6,8 +6,9 @@ CRN, heads, scene posterior), `finetune/` (from features to scores), `config/sch
 
 `segment/` and `prepare/` start from films, which `video/` and `labels/` read. `plots/` and `diagnostics/` draw
 pictures, `procedural/` draws films, `download/` fetches MovieNet, `sweep/` runs tables of experiments. All runs share
-`training/` (device, trainer, checkpoints, run folders). The modules beside this one serve everything: `cli.py` (the `bassl`
-command), `console.py` (logging, exit codes), `errors.py`, `files.py` (atomic writes, locks), `distributed.py` (ranks).
+`training/` (device, trainer, checkpoints, run folders). The modules beside this one serve everything: `cli.py` (the
+`bassl` command), `console.py` (logging, exit codes), `errors.py`, `files.py` (atomic writes, locks), `distributed.py`
+(ranks).
 
 Imports run one way: entry points, runs, modules, then losses, model and dataset. Below the runs nothing reads the
 configuration.

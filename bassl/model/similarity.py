@@ -60,7 +60,7 @@ def boundary_probabilities(features: Tensor, window: int = 8) -> Tensor:
 
 
 def _similarity_band(features: Tensor, width: int) -> Tensor:
-    """Return the cosine of each shot with each of the `width` after it, (num_shots, width); -inf past the film's end."""
+    """Return cosines of each shot with each of the `width` after it, (num_shots, width); -inf past the film's end."""
     num_shots = len(features)
     dtype = _precise(features.dtype)
     offset = torch.arange(1, width + 1, device=features.device)
