@@ -1,5 +1,4 @@
-"""The `bassl` command: finds the subcommand and hands it the rest of the line. Imports nothing that it does
-not run."""
+"""The `bassl` command: import the subcommand and pass it the rest of the line."""
 
 from __future__ import annotations
 
@@ -14,11 +13,14 @@ COMMANDS = {
     "pretrain": ("bassl.pretrain.main", "pre-train a shot encoder and CRN on key-frames"),
     "extract": ("bassl.pretrain.extract_shot_repr", "extract shot features with a pre-trained model"),
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
-    "evaluate": ("bassl.finetune.main", "evaluate a model: config.LOAD_FROM=NAME"),
+    "evaluate": (
+        "bassl.finetune.main",
+        "evaluate a trained model, or features without one",
+    ),
     "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
-    "segment": ("bassl.segment.main", "cut films into scenes: bassl segment FILM.mp4"),
-    "prepare": ("bassl.prepare.main", "make a training set of a folder of films, or of MovieNet's release"),
-    "check-data": ("bassl.prepare.check", "say what is wrong with a training set before a long run"),
+    "segment": ("bassl.segment.main", "split films into scenes: bassl segment FILM.mp4"),
+    "prepare": ("bassl.prepare.main", "make a training set from films, or from MovieNet's release"),
+    "check-data": ("bassl.prepare.check", "check a training set before a long run"),
 }
 USAGE = "usage: bassl COMMAND [...]\n"
 HELP = f"""\
@@ -26,7 +28,7 @@ BaSSL {__version__}: boundary-aware self-supervised learning for scene segmentat
 
 {USAGE}
 {"".join(f"  {name:11} {about}" + chr(10) for name, (_, about) in COMMANDS.items())}
-  bassl COMMAND --help      what a command takes
+  bassl COMMAND --help      options of a command
   bassl --version
 
 pretrain, extract, finetune and evaluate take config.KEY=VALUE, for example
@@ -35,7 +37,7 @@ pretrain, extract, finetune and evaluate take config.KEY=VALUE, for example
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status. `sys.argv` stays as it is: Lightning starts further processes with it."""
+    """Run a subcommand and return its exit code; leaves `sys.argv` to Lightning, which starts processes with it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         sys.stderr.write(HELP)
@@ -53,17 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{USAGE}error: there is no command {name!r}; {hint}\n")
         return 2
     if name == "evaluate" and not _asks_for_help(rest) and not _sets("LOAD_FROM", rest):
-        if not _sets("PRETRAINED_LOAD_FROM", rest):
+        if not (_sets("PRETRAINED_LOAD_FROM", rest) or _sets("FEATURE_PATH", rest)):
             sys.stderr.write(
-                "error: evaluate needs the model; give config.LOAD_FROM=NAME of a fine-tuned one, or "
-                "config.PRETRAINED_LOAD_FROM=NAME of a pre-trained one for its zero-shot scores\n"
+                "error: evaluate needs a model or features; give config.LOAD_FROM=NAME of a fine-tuned model, "
+                "config.PRETRAINED_LOAD_FROM=NAME of a pre-trained one, or config.FEATURE_PATH=FOLDER\n"
             )
             return 2
         rest = [*rest, "config.ZERO_SHOT=true"]
     try:
         run: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
         return run(rest)
-    except KeyboardInterrupt:  # before the command minds it, while its modules are read
+    except KeyboardInterrupt:  # while the subcommand is imported
         sys.stderr.write("interrupted\n")
         return 130
 

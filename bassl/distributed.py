@@ -1,7 +1,7 @@
-"""The processes of a run: who is this one, and tensors of all of them put together in rank order.
+"""Ranks, and tensors gathered over them in rank order.
 
-Everything here is an identity in a single process, so callers never ask whether a process group exists.
-Tensors lie where the backend wants them: CPU for gloo, the process's own GPU for NCCL.
+Every function is an identity in a single process. Tensors must be where the backend wants them: on the CPU for gloo,
+on the process's own GPU for NCCL.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ def _has_group() -> bool:
 
 
 def rank() -> int:
-    """Index of this process among all, 0 without a process group."""
+    """Return the index of this process, 0 without a process group."""
     return dist.get_rank() if _has_group() else 0
 
 
 def world_size() -> int:
-    """Number of processes, 1 without a process group."""
+    """Return the number of processes, 1 without a process group."""
     return dist.get_world_size() if _has_group() else 1
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that logs and writes."""
+    """Return whether this process is the one that logs and writes."""
     return rank() == 0
 
 
 def gather_with_grad(x: Tensor) -> Tensor:
-    """Rows of all ranks, in rank order and with gradient: (rows, ...) -> (world_size * rows, ...).
+    """Gather rows of all ranks with gradient: (rows, ...) -> (world_size * rows, ...).
 
-    Every rank must bring the same shape and dtype; that is not checked, because the check would wait for the
-    device. Backward gives each rank the gradient of its own rows summed over the ranks. When every rank
-    computes the same loss from the gathered rows, averaging parameter gradients as DDP does then yields the
-    gradient that one process with the whole batch would have.
+    Shape and dtype must be the same on all ranks; checking it would wait for the device. Backward gives each rank the
+    gradient of its own rows, summed over the ranks. If every rank computes the same loss from the gathered rows, DDP's
+    average of parameter gradients is then the gradient of one process with the whole batch.
     """
     assert x.ndim > 0, "gather_with_grad needs rows, got a scalar"
     return _Gather.apply(x) if world_size() > 1 else x
@@ -60,7 +59,7 @@ class _Gather(Function):
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """Sum of a tensor over the ranks, without gradient; of one shape on all. Does not wait for the device."""
+    """Sum a tensor of one shape over the ranks, without gradient. Does not wait for the device."""
     x = x.detach()
     if world_size() == 1:
         return x
@@ -70,19 +69,15 @@ def sum_over_ranks(x: Tensor) -> Tensor:
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Mean of a tensor over the ranks, as `sum_over_ranks`.
-
-    What a rank's share of the batch contributes to a loss becomes the loss of the whole batch, as DDP does with
-    gradients.
-    """
+    """Average a tensor over the ranks, as `sum_over_ranks`: per-rank losses become that of the whole batch."""
     return sum_over_ranks(x) / world_size() if world_size() > 1 else x.detach()
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give every rank rank zero's buffers, such as BatchNorm's running statistics, which only it saves.
+    """Copy rank zero's buffers, such as BatchNorm's running statistics, to all ranks.
 
-    To be called between training and validation by all ranks. DDP's own broadcast comes with each forward, also in
-    validation, where ranks with fewer films would be waited for without end.
+    All ranks call it between training and validation. DDP's own broadcast comes with each forward pass, and in
+    validation it would wait forever for ranks with fewer films.
     """
     if world_size() > 1:
         for buffer in module.buffers():
@@ -90,24 +85,23 @@ def share_buffers(module: nn.Module) -> None:
 
 
 def gather_uneven(x: Tensor) -> Tensor:
-    """Rows of all ranks, in rank order and without gradient: (own rows, ...) -> (rows of all ranks, ...).
+    """Gather rows of all ranks without gradient: (local rows, ...) -> (rows of all ranks, ...).
 
-    Ranks may hold different numbers of rows, also none, of any dtype. The sizes behind dim 0 and the dtype
-    must agree over the ranks, an empty rank's included. Waits for the device: meant for validation, not for
-    the training step.
+    Ranks may hold different numbers of rows, also none. The other sizes and the dtype must be the same on all. Waits
+    for the device: use it in validation, not in the training step.
     """
     assert x.ndim > 0, "gather_uneven needs rows, got a scalar"
     x = x.detach()
     if world_size() == 1:
         return x
     # As bytes, since backends differ in the dtypes that they take.
-    own = x.contiguous().flatten().view(torch.uint8)
-    sizes = torch.tensor([len(x), own.numel()], device=x.device)
+    local = x.contiguous().flatten().view(torch.uint8)
+    sizes = torch.tensor([len(x), local.numel()], device=x.device)
     num_rows, num_bytes = torch.stack(_all_gather(sizes)).T.tolist()
     if max(num_bytes) == 0:
         return x.new_empty(sum(num_rows), *x.shape[1:])
-    padded = own.new_zeros(max(num_bytes))
-    padded[: own.numel()] = own
+    padded = local.new_zeros(max(num_bytes))
+    padded[: local.numel()] = local
     parts = [part[:size] for part, size in zip(_all_gather(padded), num_bytes, strict=True)]
     return torch.cat(parts).view(x.dtype).reshape(sum(num_rows), *x.shape[1:])
 

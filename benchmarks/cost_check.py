@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from bassl.config.plan import PretrainPlan
+
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import normalize

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bassl.config.plan import ExtractPlan
+from bassl.config.resolve import resolve_extract
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bassl.config.load import load
-from bassl.config.plan import ExtractPlan
-from bassl.config.resolve import resolve_extract
 from bassl.dataset.features import FeatureStore
 from bassl.dataset.keyframes import NUM_KEYFRAMES
 from bassl.model.checkpoint import load_weights, read_checkpoint
 from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.pretrain.extract import extract
-from bassl.runtime import cpu_has_bfloat16
+from bassl.training.device import cpu_has_bfloat16
 from benchmarks import pictures_one_by_one
 from benchmarks.material import write_film_copies
 from benchmarks.measure import Row, Settings, compared, in_turns, timed

@@ -13,7 +13,7 @@ from bassl.dataset.annotation import Annotations
 from bassl.dataset.features import FeatureTable
 from bassl.dataset.movienet import LabelledWindows
 from bassl.dataset.sampler import EpochSampler, SampleKey
-from bassl.dataset.window import clipped_windows
+from bassl.dataset.window import WindowSpec, clipped_windows
 from benchmarks.material import film_sizes, write_annotations, write_shot_by_shot, write_store
 from benchmarks.measure import Row, Settings, compared, in_turns
 
@@ -28,7 +28,7 @@ def run(settings: Settings) -> list[Row]:
     files = write_shot_by_shot(settings.folder / "files", store)
     rows = write_annotations(settings.folder / "anno.ndjson", sizes).with_num_shots(sizes, "the store")
     table = store.table(list(sizes))
-    windows = LabelledWindows(rows, table.first, NEIGHBORS)
+    windows = LabelledWindows(rows, table.first, WindowSpec(NEIGHBORS))
     keys = list(EpochSampler(len(rows), batch_size, rank=0, world_size=1, seed=0))[:batch_size]
     room = torch.empty(batch_size, 2 * NEIGHBORS + 1, store.dimension)
     contiguous = torch.rand_like(room)

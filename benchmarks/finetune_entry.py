@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Sequence
 
 import torch
+from bassl.config.entry import plain
+from bassl.config.resolve import resolve_finetune
 
 from bassl.config.load import load
-from bassl.config.resolve import resolve_finetune
-from bassl.entry import plain
 from bassl.finetune.train import finetune
 from benchmarks.finetune_epoch import Material, epoch, prepared, scorer
 from benchmarks.material import write_annotations

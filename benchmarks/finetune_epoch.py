@@ -19,7 +19,7 @@ from bassl.finetune.losses import balanced_cross_entropy
 from bassl.finetune.module import on_device_if_it_fits
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.crn import ContextualRelationNetwork
-from bassl.runtime import cpu_has_bfloat16
+from bassl.training.device import cpu_has_bfloat16
 from benchmarks import relation_network_in_full
 from benchmarks.feeding import sample_from_files
 from benchmarks.material import DIMENSION, film_sizes, write_annotations, write_shot_by_shot, write_store

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bassl.console import speak
+from bassl.console import setup_logging
 from bassl.files import write_json
 from benchmarks.measure import Row, Settings, machine
 from benchmarks.table import table
@@ -40,7 +40,7 @@ NAMES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 where a goal was missed, never so in quick mode."""
     arguments = _parser().parse_args(argv)
-    speak()
+    setup_logging()
     logging.getLogger("bassl").setLevel(logging.ERROR)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         sys.stderr.write("error: there is no CUDA device on this machine; leave out --device cuda\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bassl.config.locations import PACKAGE
+from bassl.config.paths import PACKAGE
 from bassl.dataset.annotation import Annotations, read_annotations
 from bassl.dataset.features import FeatureStore, FeatureWriter
 from bassl.dataset.keyframes import Keyframes

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from bassl.dataset.augmentation import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewDraw, draw_view
+from bassl.dataset.augmentation import BRIGHTNESS, CONTRAST, HUE, SATURATION, AugmentParams, draw_params
 from bassl.dataset.movienet import PretrainShots
 from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import IMAGENET_MEAN, IMAGENET_STD
@@ -36,7 +36,7 @@ def opened(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def view(image: Image.Image, draw: ViewDraw, size: int) -> Tensor:
+def view(image: Image.Image, draw: AugmentParams, size: int) -> Tensor:
     """One augmented image, normalised, (3, size, size); `draw` holds the choices of this image alone."""
     top, left, height, width = draw.box.tolist()
     image = pillow.resized_crop(image, top, left, height, width, [size, size], InterpolationMode.BILINEAR)
@@ -55,7 +55,7 @@ def sample(data: PretrainShots, key: SampleKey) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng((data.seed, key.epoch, key.row))
     notes = data.annotations
     film, shot = int(notes.film[key.row]), int(notes.shot[key.row])
-    shots = pretrain_window(shot, int(notes.num_shots[film]), data.neighbor_size, data.neighbor_interval)
+    shots = pretrain_window(shot, int(notes.num_shots[film]), data.window.size, data.window.interval)
     picks = rng.integers(3, size=len(shots))
     images = [
         opened(data.keyframes.path(film, one, pick)) for one, pick in zip(shots.tolist(), picks.tolist(), strict=True)
@@ -63,9 +63,9 @@ def sample(data: PretrainShots, key: SampleKey) -> tuple[Tensor, Tensor]:
     views = []
     for sequence in ([images[position] for position in data.sparse], images):
         width, height = images[0].size
-        draws = draw_view(len(sequence), height, width, data.settings, rng)
+        draws = draw_params(len(sequence), height, width, data.settings, rng)
         for number, image in enumerate(sequence):
-            views.append(view(image, ViewDraw(*(field[number] for field in draws)), data.settings.size))
+            views.append(view(image, AugmentParams(*(field[number] for field in draws)), data.settings.size))
     return torch.stack(views), torch.from_numpy(draw_mask(len(shots), rng, data.masking_probability))
 
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
+from bassl.config.plan import PretrainPlan
+from bassl.config.resolve import resolve_pretrain
 from einops import rearrange
 from torch import Tensor
 from torch.optim import Optimizer
 
 from bassl.config.load import load
-from bassl.config.plan import PretrainPlan
-from bassl.config.resolve import resolve_pretrain
+from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import PretrainBatch
-from bassl.dataset.view import apply_views
-from bassl.optim import LARS, parameter_groups
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_data, build_module, train
-from bassl.runtime import cpu_has_bfloat16
+from bassl.training.device import cpu_has_bfloat16
+from bassl.training.optim import LARS, parameter_groups
 from benchmarks import warping
 from benchmarks.material import write_film_copies
 from benchmarks.measure import Row, Settings, in_turns
@@ -45,7 +45,7 @@ def run(settings: Settings) -> list[Row]:
     size, num_images, plan = case(settings)
     batch = first_batch(plan, settings)
     ours, theirs, bare = our_step(plan, settings), reference_step(plan, settings), our_step(plan, settings)
-    pictures = apply_views(batch.keyframes, batch.draws)
+    pictures = augment(batch.keyframes, batch.draws)
     flat = rearrange(pictures, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
     plain = pictures.float().contiguous()
     sides: dict[str, Callable[[], object]] = {
@@ -119,7 +119,7 @@ def take_step(step: Step, batch: PretrainBatch) -> Tensor:
     """Views, one pass of the encoder, losses, backward and optimiser; the sum of the losses."""
     module = step.module
     with autocast(step, batch.mask):
-        images = apply_views(batch.keyframes, batch.draws, dtype=step.precision)
+        images = augment(batch.keyframes, batch.draws, dtype=step.precision)
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
         total = sum_of_losses(module, features, batch.mask)

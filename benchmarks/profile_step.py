@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import PretrainBatch
-from bassl.dataset.view import apply_views
 from benchmarks.measure import Row, Settings, in_turns, timed
 from benchmarks.pretrain_step import Step, autocast, case, first_batch, our_step, sum_of_losses, take_step
 
@@ -61,7 +61,7 @@ def profiled_step(step: Step, batch: PretrainBatch) -> Tensor:
     """`take_step` in parts that the profiler can tell apart; the sum of the losses."""
     module = step.module
     with record_function(VIEWS), autocast(step, batch.mask):
-        images = apply_views(batch.keyframes, batch.draws)
+        images = augment(batch.keyframes, batch.draws)
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
     with record_function(FORWARD), autocast(step, batch.mask):
         features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from bassl.dataset.augmentation import AugmentationSettings
+from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import PretrainBatch, PretrainShots, collate_pretrain
 from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import decode_keyframe
-from bassl.dataset.view import apply_views
 from benchmarks import pictures_one_by_one
 from benchmarks.material import sample_film
 from benchmarks.measure import Row, Settings, compared, in_turns, timed
@@ -48,14 +48,14 @@ def run(settings: Settings) -> list[Row]:
 
 def dataset(size: int) -> PretrainShots:
     """Windows of the shipped film, as bassl samples them."""
-    annotations, keyframes = sample_film()
-    return PretrainShots(annotations, keyframes, AugmentationSettings(size=size), seed=0)
+    _, keyframes = sample_film()
+    return PretrainShots(keyframes, AugmentationSettings(size=size), seed=0)
 
 
 def whole_sample(data: PretrainShots, key: SampleKey) -> tuple[Tensor, Tensor]:
     """One sample, ready for the encoder: the views (V, 3, size, size) and the mask (S,)."""
     batch = collate_pretrain([data[key]])
-    return apply_views(batch.keyframes, batch.draws)[0], batch.mask[0]
+    return augment(batch.keyframes, batch.draws)[0], batch.mask[0]
 
 
 def decode_window(data: PretrainShots, key: SampleKey) -> list[Tensor]:
@@ -66,7 +66,7 @@ def decode_window(data: PretrainShots, key: SampleKey) -> list[Tensor]:
 def _on_device(data: PretrainShots, keys: list[SampleKey], settings: Settings) -> Row:
     batch = collate_pretrain([data[key] for key in keys] * 4)
     on_device = PretrainBatch(batch.keyframes.to(settings.device), batch.draws, batch.mask)
-    work = lambda: apply_views(on_device.keyframes, on_device.draws)  # noqa: E731
+    work = lambda: augment(on_device.keyframes, on_device.draws)  # noqa: E731
     work()
     seconds = timed(work, settings)
     note = "flip, jitter, blur and normalisation of a batch of 32 samples"

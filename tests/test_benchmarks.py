@@ -181,7 +181,7 @@ def test_a_training_step_has_the_loss_and_the_update_of_the_references_way(quick
     theirs = replace(pretrain_step.reference_step(plan, quick), precision=torch.float32)
     for step in (ours, theirs):
         step.module.eval()  # two passes have other batch statistics than one
-    images = pretrain_step.apply_views(batch.keyframes, batch.draws)
+    images = pretrain_step.augment(batch.keyframes, batch.draws)
     mine = pretrain_step.take_step(ours, batch)
     torch.testing.assert_close(
         mine, pretrain_step.take_reference_step(theirs, images, batch.mask), rtol=1e-4, atol=1e-4

@@ -1,10 +1,7 @@
-"""From the command line to a checked configuration: `load` composes it, `resolve` derives the plan of the job, with
-`compute` its processes, batches and length.
+"""From YAML files and a command line to one typed, checked object per job.
 
-Nothing below the entry points sees the configuration tree; nothing in here imports torch, so that a typo is answered
-at once.
+`pretrain.yaml`, `extract.yaml` and `finetune.yaml` show every key, its value and its meaning; `method/`, `preset/` and
+`experiment/` hold differences. `schema.py` has types and ranges, `checks.py` the rules between keys. Values that follow
+from others are functions: `methods.py` (losses), `batches.py` (batch sizes, learning rate), `paths.py` (folders).
+Nothing in here imports torch, so that a misspelt key is reported at once.
 """
-
-from bassl.config.load import load
-
-__all__ = ["load"]

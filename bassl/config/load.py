@@ -1,155 +1,144 @@
-"""Compose the configuration of a job from its YAML files and the command line, strictly.
+"""Compose and check the configuration of a job from its YAML files and the command line.
 
-Hydra's compose API puts the YAML files together (not `@hydra.main`, which does not get on with Lightning's
-relaunch of the script for each process) and its grammar reads the values. The keys are looked up here: Hydra
-would let an unknown one through behind `+`, and could not read those of `bassl+shotcol`. A `+` in front of a
-known key is accepted whether or not the key has a default.
+Hydra's compose API puts the YAML files together and its grammar reads the values. (`@hydra.main` does not work with
+Lightning, which starts the script again for each process.) The keys are looked up here, because Hydra lets unknown keys
+through behind `+` and cannot read those of `bassl+shotcol`.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
-from bassl.config.schema import JOBS, shown
+from bassl.config.checks import check_extract, check_finetune, check_pretrain
+from bassl.config.reference import FOLDER, GROUPS, Key, choices, known_keys
+from bassl.config.schema import JOBS, check_ranges
 from bassl.errors import InputError
 
-FOLDER = Path(__file__).parent
-GROUPS: dict[str, tuple[str, ...]] = {"pretrain": ("method",), "extract": (), "finetune": ("preset",)}
-SETTING = re.compile(r"(?P<sign>~|\+{0,2})(?P<name>[^=]*)=(?P<value>.*)", re.DOTALL)
-TEXT = ("str", "Optional[str]")
-PAIR = "list[float"  # of two, all of them
+OVERRIDE = re.compile(r"(?P<sign>~|\+{0,2})(?P<name>[^=]*)=(?P<value>.*)", re.DOTALL)
 EXPECTED = {
-    "bool": "true or false is",
-    "int": "a whole number is",
-    "float": "a number is",
-    "str": "a text is",
-    PAIR: "two numbers are",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "list": "two numbers",
+    "int | float | str": "a number from 0 to 1, or val",
 }
-SEVERAL = "bassl sweep EXPERIMENT --seeds 0,1,2"
+CHECKS: dict[str, Any] = {"pretrain": check_pretrain, "extract": check_extract, "finetune": check_finetune}
+SWEEP = "bassl sweep EXPERIMENT --seeds 0,1,2"
 
 
-def load(job: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The tree below `config.` of a job ("pretrain", "extract" or "finetune"), read-only.
+@dataclass(frozen=True)
+class Override:
+    """One `key=value` of a command line: `name` of a key or group, parsed `value`, and the text `typed` for it."""
 
-    Of a key or group that is set twice the last counts, so that what is appended to a command wins. Raises
-    InputError for a malformed override, an unknown key or group choice, and a value that is missing or of the
-    wrong type.
+    name: str
+    value: Any
+    typed: str
+
+
+def load(job: str, overrides: Sequence[str] = (), *, recorded: Mapping[str, Any] | None = None) -> Any:
+    """Return the checked configuration of a job ("pretrain", "extract" or "finetune").
+
+    The result is a `Pretrain`, `Extract` or `Finetune` of `bassl.config.schema`. If a key is set twice, the last
+    value wins, so that overrides can be appended to a command.
+
+    Args:
+        recorded: Configuration of an earlier run (its config.json) to start from instead of the YAML files.
+
+    Raises:
+        InputError: An override is malformed, a key is unknown, a value has the wrong type or is out of range, or
+            values contradict each other.
     """
-    known = known_keys(job)
-    settings = {name: (value, typed) for name, value, typed in (_setting(job, known, text) for text in overrides)}
-    groups = tuple(f"+{name}={value}" for name, (value, _) in settings.items() if name not in known)
+    given = {override.name: override for override in (parse_override(job, text) for text in overrides)}
+    keys = known_keys(job)
+    groups = tuple(f"+{name}={override.value}" for name, override in given.items() if name not in keys)
     try:
-        composed = copy.deepcopy(_composed(job, groups))
-        for name, (value, _) in settings.items():
-            if name in known:
-                OmegaConf.update(composed, name, value)
+        composed = copy.deepcopy(_compose(job, groups))
+        if recorded is not None:
+            composed.merge_with({"config": dict(recorded)})
+        for name, override in given.items():
+            if name in keys:
+                OmegaConf.update(composed, name, override.value)
         for name in OmegaConf.missing_keys(composed):
-            raise InputError(f"{name}=??? is no value; give it one or leave it out")
-        OmegaConf.resolve(composed)
+            raise InputError(f"{name}=??? is not a value; set one or leave it out")
+        config = OmegaConf.to_object(composed.config)
     except (HydraException, OmegaConfBaseException) as error:
         name = str(getattr(error, "full_key", None)).split("[")[0]
-        if name in settings and name in known:
-            raise InputError(_misfit(name, settings[name][1], known[name], error)) from error
+        if name in given and name in keys:
+            raise InputError(_describe_mismatch(given[name], keys[name], error)) from error
         raise InputError(_first_sentence(error)) from error
-    config = composed.config
-    assert OmegaConf.get_type(config) is JOBS[job]
-    OmegaConf.set_readonly(config, True)
+    assert isinstance(config, JOBS[job])
+    check_ranges(config)
+    CHECKS[job](config)
     return config
 
 
 @cache
-def _composed(job: str, groups: tuple[str, ...]) -> DictConfig:
-    """What the YAML files say."""
-    ConfigStore.instance().store(name=f"{job}_keys", node={"config": JOBS[job]})
+def _compose(job: str, groups: tuple[str, ...]) -> DictConfig:
+    """Merge the YAML files of a job into its schema, which refuses unknown keys and wrong types."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
-        return compose(job, overrides=list(groups))
+        composed = compose(job, overrides=list(groups))
+    merged = OmegaConf.create({"config": JOBS[job]})
+    merged.merge_with(composed)
+    return merged
 
 
-def known_keys(job: str) -> dict[str, dataclasses.Field[Any]]:
-    """Every key of a job by its full name, such as `config.TRAINER.max_epochs`, with its schema field."""
-    return dict(_walk(JOBS[job], "config"))
-
-
-def choices(job: str, group: str) -> list[str]:
-    """What can stand behind `+<group>=`."""
-    assert group in GROUPS[job], group
-    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
-
-
-def _walk(kind: Any, prefix: str) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    hints = get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
-        name, hint = f"{prefix}.{entry.name}", hints[entry.name]
-        if get_origin(hint) is dict:
-            assert callable(entry.default_factory)
-            for choice, value in entry.default_factory().items():
-                yield from _walk(type(value), f"{name}.{choice}")
-        elif dataclasses.is_dataclass(hint):
-            yield from _walk(hint, name)
-        else:
-            yield name, entry
-
-
-def _setting(job: str, known: dict[str, dataclasses.Field[Any]], text: str) -> tuple[str, Any, str]:
-    """Full name and value of what was typed, and the value as typed."""
+def parse_override(job: str, text: str) -> Override:
+    """Split and parse one `key=value`; raise InputError if it is malformed or names an unknown key."""
     if text in ("-m", "--multirun"):
-        raise InputError(f"{text} is an option of Hydra's that is not there; {SEVERAL} runs several")
-    match = SETTING.fullmatch(text)
+        raise InputError(f"{text} is an option of Hydra that is not available; run several by {SWEEP}")
+    match = OVERRIDE.fullmatch(text)
     if match is None:
-        raise InputError(f"{text!r} is no setting; write key=value, such as config.EXPR_NAME=devel")
-    name = match["name"]
+        raise InputError(f"{text!r} is not a setting; write key=value, such as config.EXPR_NAME=devel")
+    name, typed, keys = match["name"], match["value"], known_keys(job)
     if match["sign"] == "~":
         raise InputError(f"{text!r} would delete a key; set a value instead")
-    if name not in known and name not in GROUPS[job]:
-        raise InputError(_unknown(name, known, job))
-    if not match["value"].strip():
-        raise InputError(f"{name} is given no value; write {name}=<value> or leave it out")
-    if name in known:
-        return name, _value(text, match["value"], known[name].type in TEXT), match["value"]
-    return name, _choice(job, name, str(_value(text, match["value"], True))), match["value"]
+    if name not in keys and name not in GROUPS[job]:
+        raise InputError(_describe_unknown(name, job))
+    if not typed.strip():
+        raise InputError(f"{name} has no value; write {name}=<value> or leave it out")
+    if name in keys:
+        return Override(name, _parse_value(text, typed, is_text=keys[name].is_text), typed)
+    return Override(name, _group_choice(job, name, str(_parse_value(text, typed, is_text=True))), typed)
 
 
-def _value(line: str, text: str, is_text: bool) -> Any:
-    """What was typed, read by Hydra's grammar; a text stays as typed where that would make a number of it.
+def _parse_value(line: str, typed: str, is_text: bool) -> Any:
+    """Parse a value by Hydra's grammar; text stays as typed if the grammar would read it as a number.
 
-    A path may also hold what the grammar has other uses for, such as `epoch=9-step=100.ckpt` or `~/movienet`.
+    Paths may hold what the grammar uses otherwise, such as `epoch=9-step=100.ckpt` or `~/movienet`.
     """
     try:
-        parsed = OverridesParser.create().parse_override(f"key={text}")
+        parsed = OverridesParser.create().parse_override(f"key={typed}")
         value = parsed.value()
     except (HydraException, ValueError, RecursionError) as error:
         if is_text:
-            return text.strip()
+            return typed.strip()
         raise InputError(f"{line!r} cannot be read: {_first_sentence(error)}") from error
     if parsed.is_sweep_override():
         name = line.partition("=")[0].lstrip("+")
-        if is_text and name.startswith("config.") and re.fullmatch(r"[^()]*,[^()]*", text):
-            raise InputError(
-                f"{line!r} asks for several runs; where the comma is part of it, write '{name}=\"{text}\"'"
-            )
-        how = SEVERAL if name == "config.SEED" else "one run per value"
+        if is_text and name.startswith("config.") and re.fullmatch(r"[^()]*,[^()]*", typed):
+            raise InputError(f"{line!r} asks for several runs; if the comma is part of it, write '{name}=\"{typed}\"'")
+        how = SWEEP if name == "config.SEED" else "one run per value"
         raise InputError(f"{line!r} asks for several runs; start {how}")
-    return text.strip() if is_text and isinstance(value, int | float) else value
+    return typed.strip() if is_text and isinstance(value, int | float) else value
 
 
-def _choice(job: str, group: str, typed: str) -> str:
-    """Name of the file of a group; the public name `bassl+shotcol` is accepted for its own."""
+def _group_choice(job: str, group: str, typed: str) -> str:
+    """Return the file of a group; the public name `bassl+shotcol` is accepted for `bassl_shotcol`."""
     known = choices(job, group)
     if typed.replace("+", "_") in known:
         return typed.replace("+", "_")
@@ -158,20 +147,21 @@ def _choice(job: str, group: str, typed: str) -> str:
     raise InputError(f"{group}={typed} is unknown; {hint}")
 
 
-def _misfit(name: str, typed: str, entry: dataclasses.Field[Any], error: Exception) -> str:
-    """What is wrong with the value of a key: of another type, or it refers to what is not there."""
+def _describe_mismatch(override: Override, key: Key, error: Exception) -> str:
+    """Describe a value of the wrong type, or a reference to a missing key."""
+    where = f"{override.name}={override.typed}"
     if isinstance(error, InterpolationResolutionError):
         return (
-            f"{name}={typed} cannot be filled in ({_first_sentence(error).removeprefix(f'{name}: ')}); write "
-            "${config.KEY} for another key, ${oc.env:NAME} for a variable of the environment"
+            f"{where} cannot be resolved; write ${{KEY}} for another key, ${{oc.env:NAME}} for an environment variable"
         )
-    kind = str(entry.type).removeprefix("Optional[").rstrip("]")
-    if not isinstance(error, ValidationError) or kind not in EXPECTED:
+    if not isinstance(error, ValidationError):
         return _first_sentence(error)
-    return f"{name}={typed}: {EXPECTED[kind]} expected" + (f", such as {shown(entry)}" if kind == PAIR else "")
+    example = "" if key.default == "null" else f", such as {key.default}"
+    return f"{where}: expected {EXPECTED[key.kind]}{example}"
 
 
-def _unknown(name: str, keys: dict[str, Any], job: str) -> str:
+def _describe_unknown(name: str, job: str) -> str:
+    keys = known_keys(job)
     below = [key for key in keys if key.startswith(f"{name}.")]
     if below:
         return f"{name} holds several keys; set one of them, such as {below[0]}"
@@ -186,11 +176,11 @@ def _unknown(name: str, keys: dict[str, Any], job: str) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    """The cause in one line: Hydra wraps what OmegaConf said, and appends the node's address over several lines."""
-    causes = [error]
+    """Return the cause in one line, without the address that OmegaConf appends over several lines."""
+    causes: list[BaseException] = [error]
     while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
-    said = next((cause for cause in reversed(causes) if isinstance(cause, OmegaConfBaseException)), error)
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+        causes.append(causes[-1].__cause__)
+    cause = next((cause for cause in reversed(causes) if isinstance(cause, OmegaConfBaseException)), error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     where = next((line for line in lines if line.startswith("full_key:")), "").removeprefix("full_key:").strip()
     return f"{where}: {lines[0]}" if where else lines[0]

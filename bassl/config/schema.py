@@ -1,422 +1,525 @@
-"""Every public key: type, default and meaning. The command line and the YAML files set these and no others.
+"""Types and ranges of every public key, as dataclasses that mirror the YAML files.
 
-`Pretrain`, `Extract` and `Finetune` are the trees below `config.` of the three jobs. A default of None behind
-an `Optional` type means "follow what the rest of the configuration implies"; `bassl.config.resolve` decides.
+The values and their meanings stand in `pretrain.yaml`, `extract.yaml` and `finetune.yaml`. `bassl.config.load`
+fills these classes from YAML and command line, so that a run receives one typed and checked object: `Pretrain`,
+`Extract` or `Finetune`. A type `X | None` marks a key that may be `null`: it then follows from other keys.
 """
 
+# ruff: noqa: RUF009 (fields are declared by functions)
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field
-from typing import Any, Optional  # OmegaConf reads the annotations at run time
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any
 
-# ruff: noqa: UP045 (Optional[...] is what OmegaConf understands on every Python version)
-# ruff: noqa: RUF009 (key and tree make fields)
-# ruff: noqa: E501 (a key and its meaning share a line)
-# fmt: off
+from bassl.errors import InputError
 
-
-def key(default: Any, meaning: str) -> Any:
-    """A field with its meaning, which `--help` and docs/config.md print."""
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: default.copy(), metadata={"meaning": meaning})
-    return field(default=default, metadata={"meaning": meaning})
+# --- ranges ---------------------------------------------------------------------------------------------------------
 
 
-def shown(entry: Field[Any]) -> str:
-    """The default of a key as one would type it."""
-    default = entry.default_factory() if callable(entry.default_factory) else entry.default
-    if default is None:
-        return "unset"
-    return str(default).lower() if isinstance(default, bool) else str(default).replace(" ", "")
+def between(low: float, high: float = math.inf) -> Any:
+    """Declare a finite number from `low` to `high`, both included."""
+    return field(metadata={"low": low, "high": high})
 
 
-def tree(kind: type) -> Any:
-    """A field that holds a sub-tree."""
-    return field(default_factory=kind)
+def above(low: float) -> Any:
+    """Declare a finite number greater than `low`."""
+    return field(metadata={"above": low})
 
 
-@dataclass
+def one_of(*choices: Any) -> Any:
+    """Declare a value out of a list."""
+    return field(metadata={"choices": choices})
+
+
+def interval() -> Any:
+    """Declare two positive numbers, the smaller first."""
+    return field(metadata={"interval": True})
+
+
+def check_ranges(config: Any, prefix: str = "config") -> None:
+    """Raise InputError for the first value outside its range, by its full key."""
+    for entry in fields(config):
+        name, value = f"{prefix}.{entry.name}", getattr(config, entry.name)
+        if is_dataclass(value):
+            check_ranges(value, name)
+        elif isinstance(value, Mapping):
+            for key, below in value.items():
+                check_ranges(below, f"{name}.{key}")
+        elif value is not None:
+            _check(name, value, entry)
+
+
+def _check(name: str, value: Any, entry: Field[Any]) -> None:
+    allowed = entry.metadata
+    if "choices" in allowed and value not in allowed["choices"]:
+        raise InputError(f"{name}={value} is unknown; choose one of {', '.join(map(str, allowed['choices']))}")
+    if "above" in allowed and not allowed["above"] < value < math.inf:
+        raise InputError(f"{name}={value} must be a number above {allowed['above']:g}")
+    if "low" in allowed and not (allowed["low"] <= value <= allowed["high"] and math.isfinite(value)):
+        limit = "" if allowed["high"] == math.inf else f" and at most {allowed['high']}"
+        raise InputError(f"{name}={value} must be at least {allowed['low']}{limit}")
+    if "interval" in allowed and (len(value) != 2 or not 0 < value[0] <= value[1] < math.inf):
+        raise InputError(f"{name}={value} must be two numbers above 0, the smaller first")
+
+
+# --- sections that several jobs share -------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
 class Distributed:
-    NUM_NODES: int = key(1, "machines that take part; start the command on each (torchrun, SLURM)")
-    NUM_PROC_PER_NODE: int = key(1, "processes on each machine, one GPU each (on CPU: processes over gloo)")
+    """Processes."""
+
+    NUM_NODES: int = between(1)
+    NUM_PROC_PER_NODE: int = between(1)
 
 
-@dataclass
-class PretrainDistributed(Distributed):
-    NUM_PROC_PER_NODE: int = key(8, "processes on each machine, one GPU each (on CPU: processes over gloo)")
-
-
-@dataclass
-class Trainer:
-    max_epochs: int = key(10, "passes over the training shots")
-    max_steps: Optional[int] = key(None, "stop after this many optimiser steps, or max_epochs, whichever comes first; the schedule ends there")
-    accelerator: str = key("auto", "auto (CUDA where there is a GPU, else CPU), cuda or cpu")
-    precision: str = key("auto", "auto (the half precision that the device computes in, else 32), 32, bf16 or fp16")
-    accumulate_grad_batches: int = key(1, "micro-batches per optimiser step; the effective batch is shared out over them too, and an epoch drops what fills no whole step")
-    gradient_clip_val: Optional[float] = key(None, "largest gradient norm; unset: no clipping, as in the reference")
-    log_every_n_steps: int = key(10, "steps between two TensorBoard points")
-    limit_train_batches: Optional[int] = key(None, "training batches per epoch at most; unset: all")
-    limit_val_batches: Optional[int] = key(None, "validation batches at most; unset: all")
-    checkpoint_every_n_steps: Optional[int] = key(None, "also save last.ckpt every so many steps, beside the end of each epoch")
-    checkpoint_every_n_minutes: Optional[float] = key(None, "also save last.ckpt every so many minutes")
-    progress_bar: bool = key(True, "show progress bars")
-
-
-@dataclass
-class PretrainTrainer(Trainer):
-    max_epochs: int = key(10, "passes over the training shots; 0: validate and save the untrained weights, as a baseline")
-    compile: bool = key(False, "torch.compile the shot encoder (pays off on CUDA in long runs)")
-
-
-@dataclass
-class FinetuneTrainer(Trainer):
-    max_epochs: int = key(20, "passes over the labelled training shots")
-    precision: str = key("auto", "auto (32 on every device, as the reference), 32, bf16 or fp16")
-
-
-@dataclass
+@dataclass(kw_only=True)
 class BatchSize:
-    effective_batch_size: int = key(256, "samples per optimiser step over all processes and accumulated micro-batches")
+    """Samples over all processes."""
+
+    effective_batch_size: int = between(1)
 
 
-@dataclass
-class LargeBatchSize:
-    effective_batch_size: int = key(1024, "samples per optimiser step over all processes and accumulated micro-batches")
+@dataclass(kw_only=True)
+class CorruptKeyframes:
+    """Missing and broken key-frames."""
+
+    strict: bool
+    max_share: float = between(0, 1)
 
 
-@dataclass
-class KeyframeBatchSize:
-    effective_batch_size: int = key(256, "key-frames that are encoded at a time, over all processes")
+@dataclass(kw_only=True)
+class TestSize:
+    """Resize and centre crop at test time."""
+
+    resize: int = between(1)
+    crop: int = between(1)
 
 
-@dataclass
-class WindowBatchSize:
-    effective_batch_size: int = key(1024, "windows that are scored at a time, over all processes")
-
-
-@dataclass
-class PretrainLearningRate:
-    base_lr: float = key(0.3, "learning rate for 256 samples; scaled by effective_batch_size / 256")
-
-
-@dataclass
-class FinetuneLearningRate:
-    base_lr: float = key(2.5e-06, "learning rate for 256 samples; scaled by effective_batch_size / 256 (bassl 2.5e-6, shot-level methods 2.5e-5)")
-
-
-@dataclass
-class Scheduler:
-    warmup: float = key(0.1, "share of all steps during which the learning rate rises linearly from zero")
-
-
-@dataclass
-class FinetuneScheduler(Scheduler):
-    warmup: float = key(0.0, "share of all steps during which the learning rate rises linearly from zero")
-
-
-@dataclass
-class PretrainOptimizer:
-    name: str = key("lars", "lars or sgd")
-    momentum: float = key(0.9, "momentum of lars and sgd")
-    weight_decay: float = key(1e-6, "weight decay of every parameter whose name contains neither bn nor bias")
-    trust_coefficient: float = key(0.001, "layer-wise trust coefficient of lars")
-    eps: float = key(1e-8, "added to the denominator of the lars trust ratio")
-    lr: PretrainLearningRate = tree(PretrainLearningRate)
-    scheduler: Scheduler = tree(Scheduler)
-
-
-@dataclass
-class FinetuneOptimizer:
-    name: str = key("adam", "adam or adamw")
-    weight_decay: float = key(0.0, "weight decay of adam (L2) or adamw (decoupled)")
-    lr: FinetuneLearningRate = tree(FinetuneLearningRate)
-    scheduler: FinetuneScheduler = tree(FinetuneScheduler)
-
-
-@dataclass
-class PretrainTrain:
-    BATCH_SIZE: BatchSize = tree(BatchSize)
-    NUM_WORKERS: int = key(8, "data workers per process; capped at the cores there are")
-    OPTIMIZER: PretrainOptimizer = tree(PretrainOptimizer)
-
-
-@dataclass
-class FinetuneTrain:
-    BATCH_SIZE: LargeBatchSize = tree(LargeBatchSize)
-    NUM_WORKERS: int = key(8, "data workers per process when key-frames are read (USE_RAW_SHOT), capped at the cores there are and at the batches that memory holds; features need none")
-    OPTIMIZER: FinetuneOptimizer = tree(FinetuneOptimizer)
-
-
-@dataclass
-class PretrainTest:
-    KNN_VALIDATION: bool = key(True, "validate with the k-NN precision of same-scene shots on the test rows")
-    VAL_FREQ: int = key(1, "epochs between two validations")
-    VAL_FIRST: bool = key(False, "also validate before the first step; always done with max_epochs=0")
-    BATCH_SIZE: KeyframeBatchSize = tree(KeyframeBatchSize)
-
-
-@dataclass
-class FinetuneTest:
-    VAL_FREQ: int = key(1, "epochs between two evaluations")
-    BATCH_SIZE: WindowBatchSize = tree(WindowBatchSize)
-    SELECT_ON: str = key("last", "last: report the last epoch on test, as the reference; val: keep the epoch with the best AP on val, then test once")
-    THRESHOLD: Any = key(0.5, "probability from which a shot counts as a boundary, for F1, Recall and mIoU; val: the best F1 on val, with SELECT_ON=val")
-    UNCERTAIN_LABEL: str = key("positive", "label -1: positive (counts as 1, the benchmark's rule) or masked (left out of loss and metrics)")
-    FPS: float = key(24.0, "frames per second, for Recall@3s")
-
-
-@dataclass
-class ResNetParams:
-    zero_init_residual: bool = key(True, "start each residual branch at zero")
-
-
-@dataclass
-class ResNet:
-    depth: int = key(50, "18, 34, 50, 101 or 152")
-    use_imagenet_pretrained: bool = key(False, "start from torchvision's ImageNet weights instead of from scratch")
-    params: ResNetParams = tree(ResNetParams)
-
-
-@dataclass
-class ShotEncoderConfig:
-    resnet: ResNet = tree(ResNet)
-
-
-@dataclass
-class Trn:
-    hidden_size: int = key(768, "width of the tokens")
-    num_hidden_layers: int = key(2, "transformer layers")
-    num_attention_heads: int = key(8, "attention heads")
-    intermediate_size: int = key(3072, "width of the feed-forward layers")
-    hidden_dropout_prob: float = key(0.1, "dropout after the embedding, on attention and after each output layer")
-    pooling_method: str = key("center", "token that stands for the window: center, cls, avg or max")
-
-
-@dataclass
-class CrnParams:
-    trn: Trn = tree(Trn)
-
-
-@dataclass
-class Crn:
-    enabled: Optional[bool] = key(None, "train the contextual relation network; unset: when a loss uses it")
-    name: str = key("trn", "trn, a transformer (the only one)")
-    params: CrnParams = tree(CrnParams)
-
-
-@dataclass
-class Model:
-    use_sync_bn: bool = key(True, "batch statistics over all processes")
-    shot_encoder: ShotEncoderConfig = tree(ShotEncoderConfig)
-    contextual_relation_network: Crn = tree(Crn)
-
-
-@dataclass
-class Neighbors:
-    neighbor_size: int = key(8, "shots on either side of the centre")
-    neighbor_interval: int = key(1, "shots from one position of the window to the next")
-
-
-@dataclass
-class SamplingMethod:
-    name: str = key("bassl", "bassl, bassl+shotcol, shotcol, temporal or instance")
-    params: dict[str, Neighbors] = field(
-        default_factory=lambda: {
-            name: Neighbors() for name in ("bassl", "bassl+shotcol", "shotcol", "temporal", "instance")
-        },
-        metadata={"meaning": "neighbourhood of each method, by its name"},
-    )
-
-
-@dataclass
-class ShotSceneMatching:
-    enabled: Optional[bool] = key(None, "contrast each edge shot with its scene; unset: on for bassl and bassl+shotcol")
-    temperature: float = key(0.1, "temperature of NT-Xent, also of the shotcol term")
-
-
-@dataclass
-class ContextualGroupMatching:
-    enabled: Optional[bool] = key(None, "does a shot belong to the centre's group; unset: on for bassl and bassl+shotcol")
-
-
-@dataclass
-class PseudoBoundaryPrediction:
-    enabled: Optional[bool] = key(None, "is a shot the pseudo-boundary; unset: on for bassl and bassl+shotcol")
-    num_neg_sample: int = key(1, "other shots drawn per window as negatives")
-
-
-@dataclass
-class MaskedShotModeling:
-    enabled: Optional[bool] = key(None, "rebuild masked shots; unset: on for bassl and bassl+shotcol")
-    masking_prob: float = key(0.15, "probability that a shot is masked (at least one is)")
-
-
-@dataclass
-class SimClr:
-    enabled: Optional[bool] = key(None, "contrast two views; unset: on for instance, temporal and shotcol")
-    temperature: float = key(0.1, "temperature of NT-Xent")
-
-
-@dataclass
-class Loss:
-    sampling_method: SamplingMethod = tree(SamplingMethod)
-    shot_scene_matching: ShotSceneMatching = tree(ShotSceneMatching)
-    contextual_group_matching: ContextualGroupMatching = tree(ContextualGroupMatching)
-    pseudo_boundary_prediction: PseudoBoundaryPrediction = tree(PseudoBoundaryPrediction)
-    masked_shot_modeling: MaskedShotModeling = tree(MaskedShotModeling)
-    simclr: SimClr = tree(SimClr)
-
-
-@dataclass
-class ColorJitter:
-    p: float = key(0.8, "probability for a sequence")
-    brightness: float = key(0.2, "strength")
-    contrast: float = key(0.2, "strength")
-    saturation: float = key(0.2, "strength")
-    hue: float = key(0.05, "strength, in turns of the colour circle")
-    consistent: bool = key(True, "one draw for the sequence (what the reference's code did); false: one draw an image")
-
-
-@dataclass
-class Augmentation:
-    scale: list[float] = key([0.14, 1.0], "share of the picture's area that a crop covers")
-    ratio: list[float] = key([0.75, 1.3333333333333333], "aspect ratio of a crop")
-    flip: float = key(0.5, "probability of a horizontal flip of a sequence")
-    color_jitter: ColorJitter = tree(ColorJitter)
-    blur: float = key(0.5, "probability of a Gaussian blur of a sequence")
-    blur_sigma: list[float] = key([0.1, 2.0], "radius of the blur in pixels, drawn per image")
-
-
-@dataclass
+@dataclass(kw_only=True)
 class TestTransform:
-    resize: int = key(256, "short side of a key-frame before the centre crop, in pixels")
-    crop: int = key(224, "side of the centre crop, in pixels")
+    """Transforms of a job that does not augment."""
+
+    test: TestSize
 
 
-@dataclass
+@dataclass(kw_only=True)
+class Data:
+    """Where data and checkpoints lie."""
+
+    DATA_PATH: str | None
+    ANNO_PATH: str | None
+    IMG_PATH: str | None
+    CKPT_PATH: str | None
+    DATA_FAULTS: CorruptKeyframes
+
+
+@dataclass(kw_only=True)
+class Run(Data):
+    """A training run."""
+
+    LOG_PATH: str | None
+    EXPR_NAME: str
+    SEED: int | None = between(0, 2**32 - 1)
+    DRY_RUN: bool
+    RESUME: str | None
+    SAVE_OPTIMIZER: bool
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the job scores a model without training."""
+        return False
+
+
+@dataclass(kw_only=True)
+class Device:
+    """What a job computes on."""
+
+    accelerator: str = one_of("auto", "cuda", "cpu")
+    precision: str = one_of("auto", "32", "bf16", "fp16")
+    progress_bar: bool
+
+
+@dataclass(kw_only=True)
+class Trainer(Device):
+    """The training loop."""
+
+    max_epochs: int = between(0)
+    max_steps: int | None = between(1)
+    accumulate_grad_batches: int = between(1)
+    gradient_clip_val: float | None = above(0)
+    log_every_n_steps: int = between(1)
+    limit_train_batches: int | None = between(1)
+    limit_val_batches: int | None = between(1)
+    checkpoint_every_n_steps: int | None = between(1)
+    checkpoint_every_n_minutes: float | None = above(0)
+
+
+@dataclass(kw_only=True)
+class LearningRate:
+    """Learning rate for 256 samples."""
+
+    base_lr: float = above(0)
+
+
+@dataclass(kw_only=True)
+class Scheduler:
+    """Linear warm-up, then cosine decay."""
+
+    warmup: float = between(0, 1)
+
+
+@dataclass(kw_only=True)
+class Neighbors:
+    """Window of shots."""
+
+    neighbor_size: int = between(1)
+    neighbor_interval: int = between(1)
+
+
+@dataclass(kw_only=True)
+class Trn:
+    """The transformer of the contextual relation network."""
+
+    hidden_size: int = between(1)
+    num_hidden_layers: int = between(1)
+    num_attention_heads: int = between(1)
+    intermediate_size: int = between(1)
+    hidden_dropout_prob: float = between(0, 1)
+    pooling_method: str = one_of("center", "cls", "avg", "max")
+
+
+@dataclass(kw_only=True)
+class TrnParams:
+    """Parameters by the network's name."""
+
+    trn: Trn
+
+
+# --- pre-training ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class PretrainTrainer(Trainer):
+    """The training loop of pre-training."""
+
+    compile: bool
+
+
+@dataclass(kw_only=True)
+class PretrainOptimizer:
+    """LARS or SGD."""
+
+    name: str = one_of("lars", "sgd")
+    momentum: float = between(0, 1)
+    weight_decay: float = between(0)
+    trust_coefficient: float = above(0)
+    eps: float = between(0)
+    lr: LearningRate
+    scheduler: Scheduler
+
+
+@dataclass(kw_only=True)
+class PretrainTrain:
+    """Training samples and optimiser."""
+
+    BATCH_SIZE: BatchSize
+    NUM_WORKERS: int = between(0)
+    OPTIMIZER: PretrainOptimizer
+
+
+@dataclass(kw_only=True)
+class PretrainTest:
+    """Validation."""
+
+    KNN_VALIDATION: bool
+    VAL_FREQ: int = between(1)
+    VAL_FIRST: bool
+    BATCH_SIZE: BatchSize
+
+
+@dataclass(kw_only=True)
+class ResNetParams:
+    """Initialisation."""
+
+    zero_init_residual: bool
+
+
+@dataclass(kw_only=True)
+class ResNet:
+    """The shot encoder's backbone."""
+
+    depth: int = one_of(18, 34, 50, 101, 152)
+    use_imagenet_pretrained: bool
+    params: ResNetParams
+
+
+@dataclass(kw_only=True)
+class ShotEncoder:
+    """The shot encoder."""
+
+    resnet: ResNet
+
+
+@dataclass(kw_only=True)
+class Crn:
+    """The contextual relation network."""
+
+    enabled: bool | None
+    name: str = one_of("trn")
+    params: TrnParams
+
+
+@dataclass(kw_only=True)
+class PretrainModel:
+    """Networks."""
+
+    use_sync_bn: bool
+    shot_encoder: ShotEncoder
+    contextual_relation_network: Crn
+
+
+@dataclass(kw_only=True)
+class SamplingMethod:
+    """The pre-training method, and the window of each."""
+
+    name: str = one_of("bassl", "bassl+shotcol", "shotcol", "temporal", "instance")
+    params: dict[str, Neighbors]
+
+
+@dataclass(kw_only=True)
+class ContrastiveLoss:
+    """SSM, or the contrastive loss of a shot-level method."""
+
+    enabled: bool | None
+    temperature: float = above(0)
+
+
+@dataclass(kw_only=True)
+class GroupMatchingLoss:
+    """CGM."""
+
+    enabled: bool | None
+
+
+@dataclass(kw_only=True)
+class BoundaryLoss:
+    """PP."""
+
+    enabled: bool | None
+    num_neg_sample: int = between(1)
+
+
+@dataclass(kw_only=True)
+class MaskedShotLoss:
+    """MSM."""
+
+    enabled: bool | None
+    masking_prob: float = between(0, 1)
+
+
+@dataclass(kw_only=True)
+class PretrainLoss:
+    """Loss terms."""
+
+    sampling_method: SamplingMethod
+    shot_scene_matching: ContrastiveLoss
+    contextual_group_matching: GroupMatchingLoss
+    pseudo_boundary_prediction: BoundaryLoss
+    masked_shot_modeling: MaskedShotLoss
+    simclr: ContrastiveLoss
+
+
+@dataclass(kw_only=True)
+class ColorJitter:
+    """Random colour jitter."""
+
+    p: float = between(0, 1)
+    brightness: float = between(0, 1)
+    contrast: float = between(0, 1)
+    saturation: float = between(0, 1)
+    hue: float = between(0, 0.5)
+    consistent: bool
+
+
+@dataclass(kw_only=True)
+class Augmentation:
+    """Augmentation of a sequence of key-frames."""
+
+    scale: list[float] = interval()
+    ratio: list[float] = interval()
+    flip: float = between(0, 1)
+    color_jitter: ColorJitter
+    blur: float = between(0, 1)
+    blur_sigma: list[float] = interval()
+
+
+@dataclass(kw_only=True)
 class PretrainTransform:
-    size: int = key(224, "side of an augmented key-frame, in pixels")
-    train: Augmentation = tree(Augmentation)
-    test: TestTransform = tree(TestTransform)
+    """Augmentation, and the test-time transform of validation."""
+
+    size: int = between(1)
+    train: Augmentation
+    test: TestSize
 
 
-@dataclass
-class ExtractTransform:
-    test: TestTransform = tree(TestTransform)
+@dataclass(kw_only=True)
+class Pretrain(Run):
+    """One pre-training run."""
+
+    DISTRIBUTED: Distributed
+    TRAINER: PretrainTrainer
+    TRAIN: PretrainTrain
+    TEST: PretrainTest
+    MODEL: PretrainModel
+    LOSS: PretrainLoss
+    TRANSFORM: PretrainTransform
 
 
-@dataclass
-class DataFaults:
-    strict: bool = key(False, "end at the first missing or broken key-frame; false: another one of its shot stands in")
-    max_share: float = key(0.001, "end when more than this share of the key-frames that a data worker has read is missing or broken; up to ten are borne, unless it is 0")
+# --- extraction -----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Paths:
-    DATA_PATH: Optional[str] = key(None, "folder in MovieNet's layout; unset: bassl/data/movienet")
-    ANNO_PATH: Optional[str] = key(None, "folder of the annotations; unset: <DATA_PATH>/anno")
-    IMG_PATH: Optional[str] = key(None, "folder of the key-frames; unset: <DATA_PATH>/240P_frames")
-    CKPT_PATH: Optional[str] = key(None, "folder of this job's checkpoints; unset: bassl/pretrain/ckpt or bassl/finetune/ckpt")
-    DATA_FAULTS: DataFaults = tree(DataFaults)
+@dataclass(kw_only=True)
+class Workers:
+    """Data workers."""
+
+    NUM_WORKERS: int = between(0)
 
 
-@dataclass
-class Common(Paths):
-    LOG_PATH: Optional[str] = key(None, "folder of this job's logs; unset: bassl/pretrain/logs or bassl/finetune/logs")
-    EXPR_NAME: str = key("devel", "name of the run: the folder of its checkpoints and logs")
-    SEED: Optional[int] = key(None, "seed of every random draw, 0 included; unset: drawn, logged and stored")
-    DRY_RUN: bool = key(False, "two training steps and one validation batch on the real data, then stop; nothing is written")
-    RESUME: Optional[str] = key(None, "true: go on from the run's last.ckpt if there is one; a path: go on from that checkpoint")
-
-
-@dataclass
-class Pretrain(Common):
-    DISTRIBUTED: PretrainDistributed = tree(PretrainDistributed)
-    TRAINER: PretrainTrainer = tree(PretrainTrainer)
-    TRAIN: PretrainTrain = tree(PretrainTrain)
-    TEST: PretrainTest = tree(PretrainTest)
-    MODEL: Model = tree(Model)
-    LOSS: Loss = tree(Loss)
-    TRANSFORM: PretrainTransform = tree(PretrainTransform)
-
-
-@dataclass
-class ExtractTrainer:
-    accelerator: str = key("auto", "auto (CUDA where there is a GPU, else CPU), cuda or cpu")
-    precision: str = key("auto", "auto (the half precision that the device computes in, else 32), 32, bf16 or fp16")
-    progress_bar: bool = key(True, "show progress bars")
-
-
-@dataclass
-class ExtractTrain:
-    NUM_WORKERS: int = key(8, "data workers per process, which read and resize key-frames; capped at the cores there are")
-
-
-@dataclass
+@dataclass(kw_only=True)
 class ExtractTest:
-    BATCH_SIZE: KeyframeBatchSize = tree(KeyframeBatchSize)
+    """Key-frames at a time."""
+
+    BATCH_SIZE: BatchSize
 
 
-@dataclass
-class Extract(Paths):
-    LOAD_FROM: Optional[str] = key(None, "pre-trained run (a folder of CKPT_PATH) or a checkpoint's path")
-    FEATURE_PATH: Optional[str] = key(None, "where the features go; unset: <DATA_PATH>/features/<LOAD_FROM>")
-    SHOT_PATH: Optional[str] = key(None, "folder of the shot files, which tell how many shots a film has; unset: <DATA_PATH>/scene318/shot_movie318")
-    SPLIT: str = key("trainvaltest", "annotation file whose films are extracted: trainvaltest, pretrain, train, val or test")
-    FEATURE_DTYPE: str = key("float32", "float32 or float16: what is stored")
-    DRY_RUN: bool = key(False, "one film, nothing is written")
-    DISTRIBUTED: Distributed = tree(Distributed)
-    TRAINER: ExtractTrainer = tree(ExtractTrainer)
-    TRAIN: ExtractTrain = tree(ExtractTrain)
-    TEST: ExtractTest = tree(ExtractTest)
-    TRANSFORM: ExtractTransform = tree(ExtractTransform)
+@dataclass(kw_only=True)
+class Extract(Data):
+    """One extraction of shot features."""
+
+    LOAD_FROM: str | None
+    FEATURE_PATH: str | None
+    SHOT_PATH: str | None
+    SPLIT: str = one_of("pretrain", "trainvaltest", "train", "val", "test")
+    FEATURE_DTYPE: str = one_of("float32", "float16")
+    DRY_RUN: bool
+    DISTRIBUTED: Distributed
+    TRAINER: Device
+    TRAIN: Workers
+    TEST: ExtractTest
+    TRANSFORM: TestTransform
 
 
-@dataclass
-class FinetuneCrn:
-    transfer: Optional[bool] = key(None, "start from the pre-trained CRN; unset: when pre-training learnt one")
-    params: CrnParams = tree(CrnParams)
+# --- fine-tuning and evaluation -------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(kw_only=True)
+class FinetuneOptimizer:
+    """Adam or AdamW."""
+
+    name: str = one_of("adam", "adamw")
+    weight_decay: float = between(0)
+    lr: LearningRate
+    scheduler: Scheduler
+
+
+@dataclass(kw_only=True)
+class FinetuneTrain:
+    """Labelled samples and optimiser."""
+
+    NUM_FILMS: int | None = between(1)
+    BATCH_SIZE: BatchSize
+    NUM_WORKERS: int = between(0)
+    OPTIMIZER: FinetuneOptimizer
+
+
+@dataclass(kw_only=True)
+class FinetuneTest:
+    """Evaluation."""
+
+    VAL_FREQ: int = between(1)
+    BATCH_SIZE: BatchSize
+    SELECT_ON: str = one_of("last", "val")
+    THRESHOLD: int | float | str
+    DECODER: str = one_of("none", "posterior")
+    UNCERTAIN_LABEL: str = one_of("positive", "masked")
+    FPS: float = above(0)
+
+
+@dataclass(kw_only=True)
 class Similarity:
-    hidden_size: int = key(64, "width of the similarity head's hidden layer")
-    dropout: float = key(0.3, "dropout of the similarity head")
+    """The similarity head."""
+
+    hidden_size: int = between(1)
+    dropout: float = between(0, 1)
 
 
-@dataclass
+@dataclass(kw_only=True)
+class Structure:
+    """The structure scorer."""
+
+    strength: float = above(0)
+
+
+@dataclass(kw_only=True)
+class FinetuneCrn:
+    """The contextual relation network of fine-tuning."""
+
+    projection: int | None = between(1)
+    transfer: bool | None
+    params: TrnParams
+
+
+@dataclass(kw_only=True)
 class FinetuneModel:
-    scorer: str = key("crn", "what scores a window: crn, similarity (for a few labelled films) or crn+similarity")
-    similarity: Similarity = tree(Similarity)
-    contextual_relation_network: FinetuneCrn = tree(FinetuneCrn)
+    """What scores a window."""
+
+    scorer: str = one_of("crn", "similarity", "crn+similarity", "structure")
+    similarity: Similarity
+    structure: Structure
+    contextual_relation_network: FinetuneCrn
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FinetuneSampling:
-    params: Neighbors = tree(Neighbors)
+    """Window of shots."""
+
+    params: Neighbors
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FinetuneLoss:
-    sampling_method: FinetuneSampling = tree(FinetuneSampling)
+    """Named as in pre-training."""
+
+    sampling_method: FinetuneSampling
 
 
-@dataclass
-class Finetune(Common):
-    PRETRAINED_LOAD_FROM: Optional[str] = key(None, "pre-trained run whose features (and CRN, if it learnt one) are fine-tuned")
-    LOAD_FROM: Optional[str] = key(None, "fine-tuned run or checkpoint to evaluate; nothing is trained; EXPR_NAME is then <its name>_evaluation")
-    ZERO_SHOT: bool = key(False, "evaluate PRETRAINED_LOAD_FROM by the pseudo-boundary head of its pre-training; nothing is trained, no label is seen")
-    PRETRAINED_CKPT_PATH: Optional[str] = key(None, "folder of the pre-trained checkpoints; unset: bassl/pretrain/ckpt")
-    FEATURE_PATH: Optional[str] = key(None, "feature store; unset: <DATA_PATH>/features/<PRETRAINED_LOAD_FROM>")
-    SHOT_PATH: Optional[str] = key(None, "folder of the shot files (frame numbers); unset: <DATA_PATH>/scene318/shot_movie318")
-    USE_RAW_SHOT: bool = key(False, "read key-frames through the frozen encoder instead of stored features")
-    DISTRIBUTED: Distributed = tree(Distributed)
-    TRAINER: FinetuneTrainer = tree(FinetuneTrainer)
-    TRAIN: FinetuneTrain = tree(FinetuneTrain)
-    TEST: FinetuneTest = tree(FinetuneTest)
-    MODEL: FinetuneModel = tree(FinetuneModel)
-    LOSS: FinetuneLoss = tree(FinetuneLoss)
-    TRANSFORM: ExtractTransform = tree(ExtractTransform)
+@dataclass(kw_only=True)
+class Finetune(Run):
+    """One fine-tuning run or evaluation."""
+
+    PRETRAINED_LOAD_FROM: str | None
+    LOAD_FROM: str | None
+    ZERO_SHOT: bool
+    PRETRAINED_CKPT_PATH: str | None
+    FEATURE_PATH: str | None
+    SHOT_PATH: str | None
+    USE_RAW_SHOT: bool
+    DISTRIBUTED: Distributed
+    TRAINER: Trainer
+    TRAIN: FinetuneTrain
+    TEST: FinetuneTest
+    MODEL: FinetuneModel
+    LOSS: FinetuneLoss
+    TRANSFORM: TestTransform
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the job scores a model without training."""
+        return bool(self.LOAD_FROM) or self.ZERO_SHOT
 
 
+Config = Pretrain | Extract | Finetune
 JOBS: dict[str, type] = {"pretrain": Pretrain, "extract": Extract, "finetune": Finetune}

@@ -1,7 +1,7 @@
-"""Annotation files (`anno.*.ndjson`, one JSON object a shot) read into checked columns.
+"""Annotation files: `anno.<split>.ndjson`, one JSON object per shot, as checked NumPy columns.
 
-`num_shot` of a row is the index of the last shot in the published files and the number of shots in files of other
-tools, so it never decides how long a film is: rows, shot files or the feature store do.
+Do not trust `num_shot` for the length of a film: it is the index of the last shot in the published files and the
+number of shots in files of other tools. The rows, the shot files or the feature store decide.
 """
 
 from __future__ import annotations
@@ -26,11 +26,16 @@ UNKNOWN_SCENE = -1
 
 @dataclass(frozen=True)
 class Annotations:
-    """The rows of an annotation file, R shots of F films, sorted as in the file.
+    """The R rows of an annotation file on F films, in the order of the file.
 
-    films: F names. film: (R,) index into films. shot: (R,) shot number in its film. label: (R,) 1 a scene ends with
-    this shot, 0 not, -1 uncertain. scene: (R,) number of the shot's scene in its film, -1 unknown. num_shots: (F,)
-    shots a film has, at least those of the rows. digits: (F,) characters of a shot id, for file names.
+    Attributes:
+        films: names of the films, F.
+        film: index into films, (R,).
+        shot: number of the shot in its film, (R,).
+        label: 1 if a scene ends with this shot, 0 if not, -1 if uncertain, (R,).
+        scene: number of the shot's scene in its film, UNKNOWN_SCENE if not annotated, (R,).
+        num_shots: shots per film, at least those with a row, (F,).
+        digits: characters of a shot id in the names of files, (F,).
     """
 
     films: tuple[str, ...]
@@ -45,134 +50,133 @@ class Annotations:
         return len(self.film)
 
     def shot_id(self, film: int, shot: int) -> str:
-        """Zero-padded number of a shot, as in its key-frames' file names."""
+        """Return the zero-padded number of a shot, as in the names of its key-frames."""
         return f"{shot:0{self.digits[film]}d}"
 
     def select(self, rows: np.ndarray) -> Annotations:
-        """Some of the rows, by mask or index; films and their lengths stay."""
+        """Keep some of the rows, by mask or index; the films and their lengths stay."""
         return replace(self, film=self.film[rows], shot=self.shot[rows], label=self.label[rows], scene=self.scene[rows])
 
+    def first_films(self, number: int) -> Annotations:
+        """Keep the rows of the first films, in the order in which films appear."""
+        kept = self.select(self.film < number)
+        return replace(kept, films=self.films[:number], num_shots=self.num_shots[:number], digits=self.digits[:number])
+
     def with_num_shots(self, num_shots: Mapping[str, int], source: str) -> Annotations:
-        """The same rows with film lengths from a better source (shot files, feature store), where it knows a film.
+        """Replace the lengths of the films that a better source knows (shot files, feature store).
 
         Raises InputError where a row lies past the end of its film.
         """
         lengths = self.num_shots.copy()
         for index, name in enumerate(self.films):
-            if name in num_shots:
-                if num_shots[name] < lengths[index]:
-                    raise InputError(
-                        f"film {name} has a row for shot {lengths[index] - 1}, but {source} holds only "
-                        f"{num_shots[name]} shots (0 to {num_shots[name] - 1}); annotations and data do not "
-                        "belong together"
-                    )
-                lengths[index] = num_shots[name]
+            known = num_shots.get(name, lengths[index])
+            if known < lengths[index]:
+                raise InputError(
+                    f"film {name} has a row for shot {lengths[index] - 1}, but {source} holds only {known} shots "
+                    f"(0 to {known - 1}); use annotations and data of the same release"
+                )
+            lengths[index] = known
         return replace(self, num_shots=lengths)
+
+    def scene_numbers(self) -> np.ndarray:
+        """Return the scene of each row in its film, (R,).
+
+        Films without annotated scenes are counted from their boundary labels, where -1 counts as a boundary.
+        """
+        scenes = self.scene.copy()
+        for film in np.unique(self.film[scenes == UNKNOWN_SCENE]):
+            rows = np.flatnonzero(self.film == film)
+            rows = rows[np.argsort(self.shot[rows])]
+            ends = np.abs(self.label[rows])
+            scenes[rows] = np.cumsum(ends) - ends
+        return scenes
+
+
+def is_film_name(name: object) -> TypeGuard[str]:
+    """Return whether a name can safely name a folder and a file."""
+    if not isinstance(name, str) or ".." in name or len(name.encode(errors="replace")) > LONGEST_NAME:
+        return False
+    return FILM_NAME.fullmatch(name) is not None
 
 
 def read_annotations(path: Path) -> Annotations:
     """Read and check an annotation file.
 
-    Raises InputError with file, line and field for anything malformed, for a shot listed twice and for a missing or
-    empty file.
+    Raises InputError for a missing or empty file, and with line and field for a malformed row or a shot listed twice.
     """
     if not path.is_file():
         raise InputError(
             f"annotation file {path} does not exist; set config.DATA_PATH to a folder that holds anno/{path.name}, or "
             "get MovieNet's with scripts/download_movienet_data.sh"
         )
-    columns = _Columns(path)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                columns.add(_row(line, path, number), number)
-    return columns.finished()
+    film_index: dict[str, int] = {}
+    digits: list[int] = []
+    last_index: list[int] = []  # num_shot of each film's first row
+    rows: list[tuple[int, int, int, int, int]] = []
+    with path.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            row = _parse_row(text, f"{path}, line {line}")
+            film = film_index.setdefault(row["video_id"], len(film_index))
+            if film == len(digits):
+                digits.append(len(row["shot_id"]))
+                last_index.append(row["num_shot"])
+            digits[film] = min(digits[film], len(row["shot_id"]))  # ids without padding differ in length
+            scene = row.get("invideo_scene_id", UNKNOWN_SCENE)
+            rows.append((film, int(row["shot_id"]), int(row["boundary_label"]), scene, line))
+    if not rows:
+        raise InputError(f"annotation file {path} holds no rows; make it again")
+    films = tuple(film_index)
+    film_column, shot, label, scene_column, line_column = np.asarray(rows, dtype=np.int32).T
+    _check_duplicates(path, films, film_column, shot, line_column)
+    num_shots = np.zeros(len(films), np.int64)
+    np.maximum.at(num_shots, film_column, shot + 1)
+    if past := [f"{films[i]} ({n})" for i, n in enumerate(last_index) if num_shots[i] > n + 1]:
+        log.warning("%s: num_shot is below the listed shots in %d films, such as %s; ignored", path, len(past), past[0])
+    return Annotations(
+        films=films,
+        film=film_column,
+        shot=shot,
+        label=label.astype(np.int8),
+        scene=scene_column,
+        num_shots=num_shots,
+        digits=np.asarray(digits),
+    )
 
 
-def _row(line: bytes, path: Path, number: int) -> Any:
+def _parse_row(text: bytes, where: str) -> dict[str, Any]:
     try:
-        return json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not UTF-8 text ({error.reason}); convert the file") from error
-    except (ValueError, RecursionError) as error:
-        said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{path}, line {number}: not a JSON object ({said}); mend or remove it") from error
+        row = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise InputError(f"{where}: not a JSON object in UTF-8 ({error}); correct or remove it") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a row must be a JSON object, not {type(row).__name__}")
+    shot_id, label = row.get("shot_id"), row.get("boundary_label")
+    is_shot_id = isinstance(shot_id, str) and shot_id.isascii() and shot_id.isdigit() and len(shot_id) <= 9
+    checks = {
+        "video_id": (is_film_name(row.get("video_id")), "a string that can name a folder"),
+        "shot_id": (is_shot_id, "a string of digits such as '0007'"),
+        "boundary_label": (not isinstance(label, bool) and label in (-1, 0, 1), "0, 1 or -1"),
+        "invideo_scene_id": (_is_int(row.get("invideo_scene_id", UNKNOWN_SCENE), -1), "an integer of at least -1"),
+        "num_shot": (_is_int(row.get("num_shot"), 0), "an integer of at least 0"),
+    }
+    for field, (is_valid, expected) in checks.items():
+        if not is_valid:
+            raise InputError(f"{where}: {field} {row.get(field)!r} must be {expected}")
+    return row
 
 
-class _Columns:
-    """Rows on their way to columns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.index: dict[str, int] = {}
-        self.digits: list[int] = []
-        self.last_index: list[int] = []
-        self.rows: list[tuple[int, int, int, int, int]] = []
-
-    def add(self, row: Any, line: int) -> None:
-        if not isinstance(row, dict):
-            raise self._wrong(line, f"a row must be a JSON object, not {type(row).__name__}")
-        name, shot_id = row.get("video_id"), row.get("shot_id")
-        if not is_film_name(name):
-            raise self._wrong(line, f"video_id {name!r} must be a text that can name a folder")
-        if not isinstance(shot_id, str) or not shot_id.isascii() or not shot_id.isdigit() or len(shot_id) > 9:
-            raise self._wrong(line, f"shot_id {shot_id!r} must be a text of digits such as '0007'")
-        label = row.get("boundary_label")
-        if isinstance(label, bool) or label not in (-1, 0, 1):
-            raise self._wrong(line, f"boundary_label {label!r} must be 0, 1 or -1")
-        scene = row.get("invideo_scene_id", UNKNOWN_SCENE)
-        if isinstance(scene, bool) or not isinstance(scene, int) or not -1 <= scene < 2**31:
-            raise self._wrong(line, f"invideo_scene_id {scene!r} must be a whole number")
-        count = row.get("num_shot")
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise self._wrong(line, f"num_shot {count!r} must be a whole number")
-        film = self.index.setdefault(name, len(self.index))
-        if film == len(self.digits):
-            self.digits.append(len(shot_id))
-            self.last_index.append(count)
-        self.digits[film] = min(self.digits[film], len(shot_id))  # ids without padding differ in length
-        self.rows.append((film, int(shot_id), int(label), scene, line))
-
-    def _wrong(self, line: int, what: str) -> InputError:
-        return InputError(f"{self.path}, line {line}: {what}")
-
-    def finished(self) -> Annotations:
-        if not self.rows:
-            raise InputError(f"annotation file {self.path} holds no rows; make it again")
-        film, shot, label, scene, line = np.asarray(self.rows, dtype=np.int32).T
-        films = tuple(self.index)
-        _refuse_duplicates(self.path, films, film, shot, line)
-        num_shots = np.zeros(len(films), np.int64)
-        np.maximum.at(num_shots, film, shot + 1)
-        past = [f"{films[i]} ({n})" for i, n in enumerate(self.last_index) if num_shots[i] > n + 1]
-        if past:
-            log.warning(
-                "%s: num_shot lies below the shots listed in %d films, such as %s; the rows count",
-                self.path,
-                len(past),
-                past[0],
-            )
-        return Annotations(films, film, shot, label.astype(np.int8), scene, num_shots, np.asarray(self.digits))
+def _is_int(value: object, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < 2**31
 
 
-def _refuse_duplicates(
-    path: Path, films: tuple[str, ...], film: np.ndarray, shot: np.ndarray, line: np.ndarray
-) -> None:
+def _check_duplicates(path: Path, films: tuple[str, ...], film: np.ndarray, shot: np.ndarray, line: np.ndarray) -> None:
     order = np.lexsort((shot, film))
-    same = (np.diff(film[order]) == 0) & (np.diff(shot[order]) == 0)
-    if same.any():
-        first, second = np.sort(order[np.flatnonzero(same)[0] :][:2])
+    repeated = (np.diff(film[order]) == 0) & (np.diff(shot[order]) == 0)
+    if repeated.any():
+        first, second = np.sort(order[np.flatnonzero(repeated)[0] :][:2])
         raise InputError(
-            f"{path}, line {line[second]}: shot {shot[second]} of film {films[film[second]]} stands already in line "
+            f"{path}, line {line[second]}: shot {shot[second]} of film {films[film[second]]} is already in line "
             f"{line[first]}; remove one"
         )
-
-
-def is_film_name(name: object) -> TypeGuard[str]:
-    """Whether a film's name can safely name a folder and a file."""
-    return (
-        isinstance(name, str)
-        and FILM_NAME.fullmatch(name) is not None
-        and ".." not in name
-        and len(name.encode()) <= LONGEST_NAME
-    )

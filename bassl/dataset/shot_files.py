@@ -1,4 +1,4 @@
-"""MovieNet's shot files: a line a shot with its first frame, its last frame and three key-frame numbers."""
+"""Shot files of MovieNet: one line per shot with its first frame, last frame and three key-frame numbers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from bassl.errors import InputError
 
 
 def read_shot_frames(path: Path) -> np.ndarray:
-    """First and last frame of every shot of a film, (num_shots, 2) int64.
+    """Return the first and last frame of every shot of a film, (num_shots, 2) int64.
 
     Raises InputError with file and line for anything malformed.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError as error:
-        message = f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it"
-        raise InputError(message) from error
+        raise InputError(
+            f"shot file {path} does not exist; set config.SHOT_PATH to the folder that holds it"
+        ) from error
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"shot file {path} cannot be read ({error})") from error
     frames = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
-        if not fields and number == len(lines):
-            break
         if len(fields) < 2 or not all(field.isdigit() and len(field) < 12 for field in fields):
-            message = f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames"
-            raise InputError(message)
+            raise InputError(
+                f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames"
+            )
         first, last = int(fields[0]), int(fields[1])
         if last < first:
             raise InputError(f"{path}, line {number}: the shot ends (frame {last}) before it starts (frame {first})")
@@ -40,14 +40,14 @@ def read_shot_frames(path: Path) -> np.ndarray:
 
 
 def read_known_shot_frames(folder: Path, films: Iterable[str]) -> dict[str, np.ndarray]:
-    """`read_shot_frames` of each film that has a shot file in `folder`, by name."""
+    """Return `read_shot_frames` by name for each film that has a shot file in a folder."""
     return {film: read_shot_frames(folder / f"{film}.txt") for film in films if (folder / f"{film}.txt").is_file()}
 
 
 def keyframe_numbers(first: int, last: int) -> tuple[int, int, int]:
-    """Key-frames of a shot, at its quarters: first + k * ((last - first) // 4), k = 1, 2, 3.
+    """Return the key-frame numbers of a shot: first + k * ((last - first) // 4) for k = 1, 2, 3.
 
-    So lie 99.3 % of MovieNet's. A shot of fewer than five frames has its first frame three times.
+    99.3 % of MovieNet's key-frames lie there. A shot of fewer than five frames has its first frame three times.
     """
     quarter = (last - first) // 4
     return first + quarter, first + 2 * quarter, first + 3 * quarter

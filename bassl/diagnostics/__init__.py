@@ -1,1 +1,1 @@
-"""`python3 -m bassl.diagnostics.main --run FOLDER`: the pictures that a researcher looks at after a run."""
+"""Draw a finished run: `python -m bassl.diagnostics.main --help`. `run.py` reads it, `pictures.py` draws it."""

@@ -1,1 +1,4 @@
-"""Fetching MovieNet: `python3 -m bassl.download.main`. Standard library only: it runs before torch is there."""
+"""Download MovieNet: `python3 -m bassl.download.main`. Standard library only, as it runs before torch is installed.
+
+Reading order: `sources` (what to download), `fetch` (one file over HTTP), `archive` (unpack it), `main`.
+"""

@@ -1,4 +1,4 @@
-"""What fine-tuning reads: labelled rows, shot features and frame numbers, checked to belong together."""
+"""Read the inputs of fine-tuning: labelled rows, shot features and frame numbers, checked to belong together."""
 
 from __future__ import annotations
 
@@ -7,28 +7,59 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from bassl.builders import keyframes_of
-from bassl.config.locations import DATA, PRETRAINED
-from bassl.config.plan import FinetunePlan
+from bassl.config.batches import eval_batch_size, num_processes
+from bassl.config.paths import DATA, PRETRAINED, data_paths, fault_options, feature_folder, pretrained_checkpoint
+from bassl.config.schema import Finetune
 from bassl.dataset.annotation import Annotations, read_annotations
+from bassl.dataset.datamodule import FinetuneData, LoaderSpec, usable_workers
 from bassl.dataset.features import FeatureStore, FeatureTable
+from bassl.dataset.keyframes import Keyframes, open_keyframes
 from bassl.dataset.movienet import LabelledWindows, RawWindows
 from bassl.dataset.shot_files import read_known_shot_frames
+from bassl.dataset.window import WindowSpec
 from bassl.errors import InputError
 from bassl.model.checkpoint import Checkpoint
+from bassl.model.relative_similarity import centered_features
+from bassl.training.run_folder import run_folder
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Rows of an annotation file with the data they point into.
+class Window:
+    """Window of shots around the one that is scored: `size` shots on either side, every `interval`-th."""
 
-    windows: its samples. frames: first and last frame of every shot, by film index; None where a shot file lacks.
-    first: first row of each film in the feature table; None with raw key-frames.
+    size: int
+    interval: int
+
+    @classmethod
+    def of(cls, config: Finetune, stored: Mapping[str, Any] | None = None) -> Window:
+        """Return the configured window, or that of a fine-tuned model's metadata."""
+        neighbors, stored = config.LOSS.sampling_method.params, stored or {}
+        return cls(
+            size=stored.get("neighbor_size", neighbors.neighbor_size),
+            interval=stored.get("neighbor_interval", neighbors.neighbor_interval),
+        )
+
+    @property
+    def num_shots(self) -> int:
+        """Length in shots."""
+        return 2 * self.size + 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of an annotation file with the data they point to.
+
+    Attributes:
+        windows: Samples.
+        frames: First and last frame of every shot, by film index; None if a shot file is missing.
+        first: First row of each film in the feature table; None with raw key-frames.
     """
 
     name: str
@@ -37,84 +68,147 @@ class Split:
     frames: Mapping[int, np.ndarray] | None
     first: np.ndarray | None
 
+    @property
+    def keyframes(self) -> Keyframes | None:
+        """Key-frames that the samples read, if they do."""
+        return self.windows.keyframes if isinstance(self.windows, RawWindows) else None
 
-def open_store(plan: FinetunePlan, tuned: Checkpoint | None, pretrained: Checkpoint | None) -> FeatureStore | None:
-    """The feature store of the run, None where key-frames are read.
 
-    Raises InputError where the store was made by another checkpoint than the run's, unless its path was given.
+def open_store(
+    config: Finetune, *, pretrained: Checkpoint | None, tuned: Checkpoint | None = None
+) -> FeatureStore | None:
+    """Open the feature store of a run; return None if key-frames are read.
+
+    Raises:
+        InputError: The store was made by another checkpoint, unless `config.FEATURE_PATH` names it.
     """
-    if plan.raw:
+    if config.USE_RAW_SHOT:
         return None
     stored = tuned.metadata.get("bassl", {}) if tuned is not None else {}
-    folder = plan.features
+    folder = feature_folder(config)
     if folder is None:
         if not stored.get("features"):
-            raise InputError("which features belong to the model? Set config.FEATURE_PATH=<feature store>")
-        folder = plan.data.root / "features" / stored["features"]
-    store = FeatureStore.open(folder, extraction(plan, folder))
+            raise InputError("the model names no feature store; set config.FEATURE_PATH=<feature store>")
+        folder = data_paths(config).root / "features" / stored["features"]
+    store = FeatureStore.open(folder, extract_command(config, folder))
     expected = stored.get("feature_model") or ({"sha256": pretrained.sha256} if pretrained is not None else None)
     if store.model and expected and store.model.get("sha256") != expected.get("sha256"):
         message = (
             f"the features in {folder} were made by another checkpoint ({store.model.get('name')}, sha256 "
-            f"{str(store.model.get('sha256'))[:12]}...) than the one to be used ({str(expected.get('sha256'))[:12]}...)"
+            f"{str(store.model.get('sha256'))[:12]}...) than the one in use ({str(expected.get('sha256'))[:12]}...)"
         )
-        if not plan.own_features:
+        if config.FEATURE_PATH is None:
             raise InputError(
-                f"{message}; remove that folder and extract again, or name it by config.FEATURE_PATH to use it anyway"
+                f"{message}; remove that folder and extract again, or set config.FEATURE_PATH to use it anyway"
             )
-        log.warning("%s; used all the same, as config.FEATURE_PATH names them", message)
+        log.warning("%s; used anyway, because config.FEATURE_PATH names them", message)
     return store
 
 
-def extraction(plan: FinetunePlan, folder: Path) -> str:
-    """The command that makes a run's features, as one would type it."""
-    model, data = plan.pretrained, plan.data
+def extract_command(config: Finetune, folder: Path) -> str:
+    """Return the command that extracts the features of a run."""
+    model, paths = pretrained_checkpoint(config), data_paths(config)
     is_file = model is not None and model.suffix == ".ckpt"
     places = {
         "CKPT_PATH": (model.parent if model is not None and not is_file else PRETRAINED, PRETRAINED),
-        "DATA_PATH": (data.root, DATA),
-        "ANNO_PATH": (data.annotations, data.root / "anno"),
-        "IMG_PATH": (data.keyframes, data.root / "240P_frames"),
-        "FEATURE_PATH": (folder, None if plan.own_features else folder),
+        "DATA_PATH": (paths.root, DATA),
+        "ANNO_PATH": (paths.annotations, paths.root / "anno"),
+        "IMG_PATH": (paths.keyframes, paths.root / "240P_frames"),
+        "FEATURE_PATH": (folder, None if config.FEATURE_PATH is not None else folder),
     }
     name = "<EXPR_NAME of the pre-training run>" if model is None else model if is_file else model.name
-    own = [f"config.{key}={value}" for key, (value, default) in places.items() if value != default]
-    return shlex.join(["bassl", "extract", f"config.LOAD_FROM={name}", *own])
+    overrides = [f"config.{key}={value}" for key, (value, default) in places.items() if value != default]
+    return shlex.join(["bassl", "extract", f"config.LOAD_FROM={name}", *overrides])
 
 
 def read_splits(
-    plan: FinetunePlan, names: Sequence[str], store: FeatureStore | None
+    config: Finetune, names: Sequence[str], store: FeatureStore | None, window: Window
 ) -> tuple[dict[str, Split], FeatureTable | None]:
-    """The named splits, and one table with the features of all their films (None with raw key-frames)."""
-    rows = {name: read_annotations(plan.data.annotations / f"anno.{name}.ndjson") for name in names}
-    films = sorted({film for notes in rows.values() for film in notes.films})
-    frames = read_known_shot_frames(plan.shots, films)
+    """Read the named splits, and one table with the features of all their films (None with raw key-frames)."""
+    paths, masks = data_paths(config), config.TEST.UNCERTAIN_LABEL == "masked"
+    rows = {name: read_annotations(paths.annotations / f"anno.{name}.ndjson") for name in names}
+    films = sorted({film for annotations in rows.values() for film in annotations.films})
+    frames = read_known_shot_frames(paths.shots, films)
     if store is None:
-        table, lengths, source = None, {film: len(shots) for film, shots in frames.items()}, str(plan.shots)
+        table, lengths, source = None, {film: len(shots) for film, shots in frames.items()}, str(paths.shots)
     else:
-        table = store.table(films, plan.loop.progress_bar)
+        table = store.table(films, config.TRAINER.progress_bar)
         lengths, source = dict(zip(films, table.num_shots.tolist(), strict=True)), f"the feature store {store.folder}"
     splits = {}
-    for name, notes in rows.items():
-        notes = notes.with_num_shots(lengths, source)
-        if name == "val" and not (notes.label == 1 if plan.uncertain == "masked" else notes.label != 0).any():
+    for name, loaded in rows.items():
+        labelled = loaded.with_num_shots(lengths, source)
+        if name == "val" and not (labelled.label == 1 if masks else labelled.label != 0).any():
             raise InputError(
-                f"{plan.data.annotations / 'anno.val.ndjson'} has no scene end, so it can choose no epoch; "
+                f"{paths.annotations / 'anno.val.ndjson'} has no scene end, so no epoch can be selected on it; "
                 "set config.TEST.SELECT_ON=last"
             )
-        if name == "train" and plan.uncertain == "masked":
-            notes = notes.select(notes.label >= 0)
-        first = None if table is None else table.first[[films.index(film) for film in notes.films]]
-        splits[name] = Split(name, notes, _windows(plan, notes, first), _frames(name, notes, frames, plan.shots), first)
+        if name == "train" and config.TRAIN.NUM_FILMS is not None:
+            labelled = _first_films(labelled, config.TRAIN.NUM_FILMS)
+        if name == "train" and masks:
+            labelled = labelled.select(labelled.label >= 0)
+        first = None if table is None else table.first[[films.index(film) for film in labelled.films]]
+        splits[name] = Split(
+            name=name,
+            annotations=labelled,
+            windows=_windows(config, labelled, first, window),
+            frames=_frames(name, labelled, frames, paths.shots),
+            first=first,
+        )
     return splits, table
 
 
-def _windows(plan: FinetunePlan, rows: Annotations, first: np.ndarray | None) -> LabelledWindows | RawWindows:
+def centered_table(table: FeatureTable) -> FeatureTable:
+    """Return the features of a table, those of each film centred on it."""
+    values = torch.empty(table.values.shape, dtype=torch.float32)
+    for first, count in zip(table.first.tolist(), table.num_shots.tolist(), strict=True):
+        rows = slice(first, first + count)
+        values[rows] = torch.from_numpy(centered_features(table.values[rows].float().numpy()))
+    return FeatureTable(values, table.first, table.num_shots)
+
+
+def _first_films(annotations: Annotations, number: int) -> Annotations:
+    """Return the rows of the first films; film indices count in order of appearance."""
+    if number > len(annotations.films):
+        raise InputError(
+            f"config.TRAIN.NUM_FILMS={number}, but anno.train has only {len(annotations.films)} films; set it lower"
+        )
+    return annotations.first_films(number)
+
+
+def build_data(
+    config: Finetune,
+    evaluated: Split,
+    seed: int,
+    *,
+    on_gpu: bool,
+    train: Split | None = None,
+    batch_size: int = 1,
+    accumulate: int = 1,
+    processes: int | None = None,
+) -> FinetuneData:
+    """Build the data module of one evaluated split, and of training samples if there are any."""
+    per_node = config.DISTRIBUTED.NUM_PROC_PER_NODE
+    spec = LoaderSpec(
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size(config),
+        num_processes=processes or num_processes(config),
+        local_processes=per_node,
+        accumulate=accumulate,
+        num_workers=usable_workers(config.TRAIN.NUM_WORKERS, per_node),
+        pin_memory=on_gpu,
+    )
+    return FinetuneData(train.windows if train else None, [evaluated.windows], spec, seed=seed)
+
+
+def _windows(
+    config: Finetune, rows: Annotations, first: np.ndarray | None, window: Window
+) -> LabelledWindows | RawWindows:
     if first is not None:
-        return LabelledWindows(rows, first, plan.neighbor_size, plan.neighbor_interval)
-    folder = None if plan.run.dry_run else plan.run.log_folder
-    keyframes, size = keyframes_of(plan.data, rows, folder), plan.test_transform
-    return RawWindows(rows, keyframes, size.resize, size.crop, plan.neighbor_size, plan.neighbor_interval)
+        return LabelledWindows(rows, first, WindowSpec(window.size, window.interval))
+    list_folder = None if config.DRY_RUN else run_folder(config, job="finetune").logs
+    keyframes = open_keyframes(data_paths(config).keyframes, rows, **fault_options(config, list_folder))
+    test = config.TRANSFORM.test
+    return RawWindows(keyframes, resize=test.resize, crop=test.crop, window=WindowSpec(window.size, window.interval))
 
 
 def _frames(
@@ -123,7 +217,7 @@ def _frames(
     missing = [film for film in rows.films if film not in frames]
     if missing and name != "train":
         log.warning(
-            "%s: no shot file for %d films, such as %s, so Recall@3s and mIoU are left out; set config.SHOT_PATH",
+            "%s: no shot file for %d films, such as %s, so Recall@3s and mIoU are omitted; set config.SHOT_PATH",
             name, len(missing), missing[0],
         )  # fmt: skip
     if missing:
@@ -134,6 +228,6 @@ def _frames(
         if shot >= len(frames[film]):
             raise InputError(
                 f"film {film} has a row for shot {shot}, but the shot file {folder / film}.txt holds only "
-                f"{len(frames[film])} shots (0 to {len(frames[film]) - 1}); mend it or set config.SHOT_PATH"
+                f"{len(frames[film])} shots (0 to {len(frames[film]) - 1}); correct it or set config.SHOT_PATH"
             )
     return {index: frames[film] for index, film in enumerate(rows.films)}

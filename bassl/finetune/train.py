@@ -1,300 +1,149 @@
-"""A fine-tuning run or an evaluation alone, from its plan: check the inputs, build, fit, report."""
+"""Fine-tune: build data, model and trainer, fit, then score test (BaSSL, section 4.2)."""
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
-from bassl.builders import architecture_of, fresh_crn, stored_crn, stored_encoder, stored_scorer, zero_shot_scorer
-from bassl.checkpointing import SaveBest, checkpoint_callbacks, owned, resume_position, resumed_checkpoint, run_seed
-from bassl.config.plan import FinetunePlan
-from bassl.dataset.datamodule import FinetuneData, usable_workers
-from bassl.dataset.features import FeatureStore, FeatureTable
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.movienet import RawWindows
-from bassl.earlier import keep_earlier
-from bassl.errors import InputError
-from bassl.finetune.inputs import Split, open_store, read_splits
+from bassl.config.batches import num_processes, scaled_lr, train_batch_size
+from bassl.config.paths import data_paths, pretrained_checkpoint
+from bassl.config.schema import Finetune
+from bassl.console import setup_logging
+from bassl.dataset.datamodule import FinetuneData, fingerprint
+from bassl.finetune.inputs import Split, Window, build_data, centered_table, open_store, read_splits
 from bassl.finetune.module import FinetuneModule
-from bassl.finetune.report import (
-    FINETUNED,
-    ZERO_SHOT,
-    draw_timelines,
-    refuse_to_replace,
-    similarity_results,
-    write_report,
+from bassl.finetune.report import FINETUNED, Scored, report
+from bassl.finetune.scorer import build_scorer, model_metadata
+from bassl.model import BEST, LAST
+from bassl.model.checkpoint import check_compatible, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_frozen_encoder
+from bassl.training.checkpointing import SaveBest, checkpoint_callbacks, find_resume, resume_position
+from bassl.training.device import choose_device
+from bassl.training.run_folder import (
+    RunFolder,
+    archive_previous_run,
+    lock_run,
+    record_run,
+    run_folder,
+    warn_of_changes,
 )
-from bassl.model.boundary_scorer import BoundaryScorer, SimilarityHead
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, refuse_other_model, tell_unused
-from bassl.model.checkpoint_names import BEST, LAST
-from bassl.model.crn import ContextualRelationNetwork
-from bassl.records import record_run, warn_of_changes
-from bassl.runtime import build_trainer, choose_device, draw_seed, set_up_logging
+from bassl.training.trainer import build_trainer, choose_seed
 
 log = logging.getLogger(__name__)
-TRANSFER = "config.MODEL.contextual_relation_network.transfer"
+FEW_FILMS = 20
 
 
-def finetune(plan: FinetunePlan, config: Mapping[str, Any]) -> None:
-    """Fine-tune and evaluate, or only evaluate where the plan names a fine-tuned model, or is zero-shot."""
-    set_up_logging()
-    evaluates = plan.evaluate is not None or plan.zero_shot
-    if evaluates:
-        refuse_to_replace(plan.run)
-        if plan.run.resume is not False:
-            log.warning("config.RESUME has no effect: this is an evaluation, nothing is trained")
-    device = choose_device(plan.compute, half=False)
-    tuned = read_checkpoint(plan.evaluate) if plan.evaluate else None
-    pretrained = read_checkpoint(plan.pretrained) if plan.pretrained else None
-    if tuned is not None:
-        plan = with_stored_window(plan, tuned)
-        if plan.threshold is None and "threshold" not in tuned.metadata.get("bassl", {}):
-            raise InputError(
-                f"{tuned.path} stores no threshold, because its training did not score val: "
-                "give config.TEST.THRESHOLD=<number>, or fine-tune with config.TEST.SELECT_ON=val"
-            )
-    store = open_store(plan, tuned, pretrained)
-    names = ["test"] if evaluates else ["train", "val", "test"] if plan.select_on == "val" else ["train", "test"]
-    splits, table = read_splits(plan, names, store)
-    resumed = None if evaluates else resumed_checkpoint(plan.run)
-    seed = plan.run.seed or 0 if evaluates else draw_seed(run_seed(plan.run, resumed), plan.compute)
+def finetune(config: Finetune) -> None:
+    """Train a boundary scorer on frozen shot features, then score it on test."""
+    # 1. Device, features and labelled rows.
+    setup_logging()
+    run = run_folder(config, job="finetune")
+    device = choose_device(config, half=False)
+    source = pretrained_checkpoint(config)
+    pretrained = read_checkpoint(source) if source else None
+    store = open_store(config, pretrained=pretrained)
+    window = Window.of(config)
+    names = ["train", "val", "test"] if config.TEST.SELECT_ON == "val" else ["train", "test"]
+    splits, table = read_splits(config, names, store, window)
+    recommend_presets(config, splits["train"])
+    resumed = find_resume(config, run)
+    seed = choose_seed(config, resumed)
 
+    # 2. The scorer; the frozen encoder is stored with it, so that a checkpoint is a whole model.
     pl.seed_everything(seed, verbose=False)
-    source = tuned or pretrained
-    encoder = stored_encoder(source) if source is not None and architecture_of(source).encoder_depth else None
+    encoder = load_frozen_encoder(pretrained)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0
-    scorer = build_scorer(plan, pretrained, tuned, dimension, splits.get("train"), table)
-    tell_unused(source)
-    config = as_built(config, scorer, plan)
-    metadata = {
-        "config": config,
-        "seed": seed,
-        "neighbor_size": plan.neighbor_size,
-        "neighbor_interval": plan.neighbor_interval,
-        "features": store.folder.name if store else None,
-        "feature_model": dict(store.model) if store and store.model else None,
-        "transform": {"resize": plan.test_transform.resize, "crop": plan.test_transform.crop},
-    }
+    is_projected = config.MODEL.contextual_relation_network.projection is not None and "crn" in config.MODEL.scorer
+    read = centered_table(table) if is_projected and table is not None else table
+    scorer = build_scorer(config, pretrained, dimension=dimension, window=window, train=splits["train"], table=read)
+    log_unused_keys(pretrained)
+    validated = "val" if "val" in splits else "test"
     module = FinetuneModule(
-        scorer, encoder, table, plan.optimizer, seed, metadata, plan.threshold, plan.fps, plan.uncertain
+        scorer,
+        encoder,
+        read,
+        evaluations={name: split for name, split in splits.items() if name != "train"},
+        validated=validated,
+        optimizer=config.TRAIN.OPTIMIZER,
+        lr=scaled_lr(config),
+        seed=seed,
+        metadata=model_metadata(config, scorer, window, seed=seed, store=store),
+        threshold=config.TEST.THRESHOLD,
+        fps=config.TEST.FPS,
+        uncertain=config.TEST.UNCERTAIN_LABEL,
     )
-    module.evaluations = [splits["val" if "val" in splits else "test"]]
-    data = _data(plan, splits.get("train"), module.evaluations, seed, device.kind == "cuda")
-    resume = None
+    data = _training_data(config, splits["train"], splits[validated], seed, on_gpu=device.kind == "cuda")
+
+    # 3. Where a resumed run continues.
+    resume: Path | None = None
     if resumed is not None:
-        refuse_other_model(module, resumed, ignore=("shot_encoder.",))
+        check_compatible(module, resumed, ignore=("shot_encoder.",))
         resume_position(resumed.metadata, data)
-        warn_of_changes(resumed, config)
-        resume, resumed = resumed.path, None  # Lightning reads its weights again
-    callbacks = [] if evaluates else _callbacks(plan)
-    trainer = build_trainer(plan.run, plan.compute, plan.loop, device, callbacks, "fine-tuning")
-    scored = source.path if source is not None else None
-    if evaluates:
-        if tuned is not None:
-            stored = tuned.metadata.get("bassl", {})
-            module.metadata |= {name: stored[name] for name in ("threshold", "val") if name in stored}
-            module.trained_epochs = (tuned.epoch or 0) + 1
-        trainer.test(module, datamodule=data, verbose=False)
-    else:
-        with owned(plan.run, trainer.is_global_zero):
-            if trainer.is_global_zero and not plan.run.dry_run:
-                keep_earlier(plan.run, resume)
-                windows = splits["train"].windows
-                keyframes = windows.keyframes if isinstance(windows, RawWindows) else None
-                for folder in (plan.run.checkpoint_folder, plan.run.log_folder):
-                    record_run(folder, config, seed, fingerprint(plan.data.annotations, names, keyframes, store))
-            trainer.fit(module, datamodule=data, ckpt_path=resume)
-            if not plan.run.dry_run:
-                scored = _finish(plan, module, trainer, splits["test"], seed, resume)
-    if plan.run.dry_run:
-        log.info("dry run: it works; nothing was written")
-    elif trainer.is_global_zero:
-        baseline = similarity_results(table, splits["test"], plan) if table is not None else {}
-        kind = ZERO_SHOT if plan.zero_shot else FINETUNED
-        if evaluates:
-            _record_evaluation(plan, config, seed, splits["test"], store)
-        write_report(plan.run.log_folder, module, splits["test"], baseline, kind, scored)
-        draw_timelines(plan.run.log_folder, module, splits["test"], plan)
+        warn_of_changes(resumed, module.metadata["config"])
+        resume, resumed = resumed.path, None  # Lightning reads the weights again
+
+    # 4. Fit.
+    callbacks = [] if run.dry_run else checkpoint_callbacks(config, run)
+    if config.TEST.SELECT_ON == "val" and not run.dry_run:
+        callbacks = [SaveBest(run.checkpoints, "val/AP"), *callbacks]
+    trainer = build_trainer(config, run, device=device, callbacks=callbacks, title="fine-tuning")
+    with lock_run(run, is_writer=trainer.is_global_zero):
+        if trainer.is_global_zero and not run.dry_run:
+            archive_previous_run(run, resume)
+            data_read = fingerprint(data_paths(config).annotations, names, splits["train"].keyframes, store)
+            for folder in (run.checkpoints, run.logs):
+                record_run(folder, module.metadata["config"], seed, data_read)
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
+        if run.dry_run:
+            log.info("dry run: it works; nothing was written")
+            return
+
+        # 5. Score test with the weights that count: the best on val, or the last.
+        scored, is_scored = _select(config, run, trainer, module, resume)
+        if not is_scored:
+            on_gpu = trainer.strategy.root_device.type == "cuda"
+            test = build_data(config, splits["test"], seed, on_gpu=on_gpu)
+            trainer.test(module, datamodule=test, verbose=False)
+    if trainer.is_global_zero:
+        report(config, run, splits["test"], table, Scored.of(module, FINETUNED, scored))
 
 
-def with_stored_window(plan: FinetunePlan, tuned: Checkpoint) -> FinetunePlan:
-    """The plan with the window that a fine-tuned model was trained on."""
-    stored = tuned.metadata.get("bassl", {})
-    names = ("neighbor_size", "neighbor_interval")
-    return replace(plan, **{name: stored[name] for name in names if name in stored})
-
-
-def build_scorer(
-    plan: FinetunePlan,
-    pretrained: Checkpoint | None,
-    tuned: Checkpoint | None,
-    dimension: int,
-    train: Split | None,
-    table: FeatureTable | None,
-) -> BoundaryScorer:
-    """The fine-tuned scorer, or a new one for shots of `dimension` features with the parts that the plan names.
-
-    The similarity head takes the mean of the training films' features off, where there is a table of them.
-    """
-    num_shots = 2 * plan.neighbor_size + 1
-    if tuned is not None:
-        scorer = stored_scorer(tuned)
-        _check_fit(scorer, tuned, dimension, num_shots)
-        return scorer
-    if plan.zero_shot:
-        assert pretrained is not None
-        return build_zero_shot_scorer(pretrained, dimension, num_shots)
-    crn = build_crn(plan, pretrained, dimension, num_shots) if "crn" in plan.scorer else None
-    similarity = None
-    if "similarity" in plan.scorer:
-        similarity = SimilarityHead(dimension, num_shots, plan.similarity_hidden_dim, plan.similarity_dropout)
-        if table is not None and train is not None and train.first is not None:
-            similarity.mean.copy_(table.mean(train.first, train.annotations.num_shots))
-    return BoundaryScorer(crn, similarity)
-
-
-def build_zero_shot_scorer(pretrained: Checkpoint, dimension: int, num_shots: int) -> BoundaryScorer:
-    """The pre-trained CRN with the pseudo-boundary head of pre-training. Raises InputError where it has none."""
-    scorer = zero_shot_scorer(pretrained)
-    if scorer is None:
-        raise InputError(
-            f"{pretrained.path} has no pseudo-boundary head to score with (shot-level pre-training, or "
-            "pseudo_boundary_prediction was off); fine-tune it instead: leave config.ZERO_SHOT out"
-        )
-    _check_fit(scorer, pretrained, dimension, num_shots)
-    log.info("zero-shot: the pseudo-boundary head of %s, which has seen no label", pretrained.path)
-    return scorer
-
-
-def build_crn(
-    plan: FinetunePlan, pretrained: Checkpoint | None, dimension: int, num_shots: int
-) -> ContextualRelationNetwork:
-    """The CRN of the pre-trained checkpoint where it has one that fits, else a fresh one."""
-    has_crn = pretrained is not None and architecture_of(pretrained).crn is not None
-    if plan.transfer and not has_crn:
-        where = plan.pretrained or "the feature store"
-        raise InputError(f"{TRANSFER}=true, but {where} has no CRN; leave it out to train one from scratch")
-    if pretrained is None or not has_crn or plan.transfer is False:
-        log.info("CRN: from scratch, %d features a shot", dimension)
-        return fresh_crn(plan.crn, dimension, num_shots)
-    crn = stored_crn(pretrained)
-    crn.set_dropout(plan.crn.dropout)
-    crn.pooling = plan.crn.pooling  # pre-training reads every token
-    _check_fit(crn, pretrained, dimension, num_shots)
-    log.info("CRN: from %s, with its sizes %s", pretrained.path, crn_sizes(crn))
-    return crn
-
-
-def crn_sizes(crn: ContextualRelationNetwork) -> dict[str, int]:
-    """What a CRN's size keys (`params.trn` of the configuration) would have to be for it."""
-    return {
-        "hidden_size": crn.hidden_dim,
-        "num_hidden_layers": crn.num_layers,
-        "num_attention_heads": crn.num_heads,
-        "intermediate_size": crn.intermediate_dim,
-    }
-
-
-def as_built(config: Mapping[str, Any], scorer: BoundaryScorer, plan: FinetunePlan) -> dict[str, Any]:
-    """The configuration with the sizes of the scorer's CRN, which a transferred one brings along, and the window.
-
-    It is stored with the weights, from which nobody could tell the number of attention heads.
-    """
-    built = copy.deepcopy(dict(config))
-    window = {"neighbor_size": plan.neighbor_size, "neighbor_interval": plan.neighbor_interval}
-    built["LOSS"]["sampling_method"]["params"] |= window
-    if scorer.crn is not None:
-        built["MODEL"]["contextual_relation_network"]["params"]["trn"] |= crn_sizes(scorer.crn)
-    return built
-
-
-def _check_fit(
-    part: ContextualRelationNetwork | BoundaryScorer, source: Checkpoint, dimension: int, num_shots: int
-) -> None:
-    if (part.input_dim, part.num_shots) != (dimension, num_shots):
-        raise InputError(
-            f"{source.path} is made for windows of {part.num_shots} shots with {part.input_dim} features each, "
-            f"the run has {num_shots} with {dimension}; use its own features and "
-            f"config.LOSS.sampling_method.params.neighbor_size={part.num_shots // 2}, or set {TRANSFER}=false"
+def recommend_presets(config: Finetune, train: Split) -> None:
+    """Log the presets for few labelled films if the training set is small and the recipe is the paper's."""
+    num_films = len(train.annotations.films)
+    crn = config.MODEL.contextual_relation_network
+    if num_films < FEW_FILMS and config.MODEL.scorer == "crn" and crn.projection is None:
+        log.info(
+            "%d labelled films are few for a CRN; +preset=small_data and +preset=crn_small_data are made for them",
+            num_films,
         )
 
 
-def _callbacks(plan: FinetunePlan) -> list[pl.Callback]:
-    if plan.run.dry_run:
-        return []
-    best = [SaveBest(plan.run.checkpoint_folder, "val/AP")] if plan.select_on == "val" else []
-    return [*best, *checkpoint_callbacks(plan.run, plan.loop)]
+def _training_data(config: Finetune, train: Split, validated: Split, seed: int, *, on_gpu: bool) -> FinetuneData:
+    return build_data(
+        config, validated, seed, on_gpu=on_gpu, train=train, batch_size=train_batch_size(config),
+        accumulate=config.TRAINER.accumulate_grad_batches, processes=num_processes(config),
+    )  # fmt: skip
 
 
-def _data(plan: FinetunePlan, train: Split | None, scored: list[Split], seed: int, on_gpu: bool) -> FinetuneData:
-    return FinetuneData(
-        train.windows if train else None,
-        [split.windows for split in scored],
-        plan.compute.batch_size,
-        plan.compute.eval_batch_size,
-        seed,
-        usable_workers(plan.compute.num_workers, plan.compute.num_processes),
-        plan.compute.world_size,
-        plan.compute.accumulate,
-        plan.compute.num_processes,
-        on_gpu,
-    )
+def _select(
+    config: Finetune, run: RunFolder, trainer: pl.Trainer, module: FinetuneModule, resume: Path | None
+) -> tuple[Path, bool]:
+    """Return the checkpoint to report, with its weights in the module, and whether test is scored with them already.
 
-
-def _record_evaluation(
-    plan: FinetunePlan, config: Mapping[str, Any], seed: int, test: Split, store: FeatureStore | None
-) -> None:
-    """Write beside the report what it takes to repeat an evaluation alone; the records of an earlier one are kept."""
-    keep_earlier(plan.run)
-    keyframes = test.windows.keyframes if isinstance(test.windows, RawWindows) else None
-    data = fingerprint(plan.data.annotations, ["test"], keyframes, store)
-    record_run(plan.run.log_folder, {**config, "EXPR_NAME": plan.run.name}, seed, data)
-
-
-def _finish(
-    plan: FinetunePlan, module: FinetuneModule, trainer: pl.Trainer, test: Split, seed: int, resume: Path | None
-) -> Path:
-    """Score test with the weights that count: the best on val, or the last, which VAL_FREQ may have passed over.
-
-    Returns the checkpoint that holds them: `resume` where nothing was left to train and none is in the run's folder.
+    It is `resume` if nothing was left to train and the run's own folder is empty.
     """
-    scored = plan.run.checkpoint_folder / LAST
-    if not module.trained_epochs and resume is not None:
-        log.info("nothing was left to train: %s is of the end of its run", resume)
-        module.trained_epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        scored = scored if scored.is_file() else resume
-    if plan.select_on == "val":
-        best = plan.run.checkpoint_folder / BEST
-        if best.is_file() and ("val" in module.results or resume is not None):
-            _load_best(plan, module)
-            scored = best
-        else:
-            log.warning(
-                "%s; the last weights are scored instead of the best",
-                "val has no AP, as no boundary is among the scored rows"
-                if "val" in module.results
-                else "the run ended before val was scored",
-            )
-    elif module.scored_step == trainer.global_step:
-        return scored
-    module.evaluations = [test]
-    on_gpu = trainer.strategy.root_device.type == "cuda"
-    trainer.test(module, datamodule=_data(plan, None, [test], seed, on_gpu), verbose=False)
-    return scored
-
-
-def _load_best(plan: FinetunePlan, module: FinetuneModule) -> None:
-    """The weights of the epoch that val chose, and the threshold that was best there."""
-    best = torch.load(plan.run.checkpoint_folder / BEST, map_location="cpu", weights_only=True)
-    weights = {name: value for name, value in best["state_dict"].items() if not name.startswith("shot_encoder.")}
-    module.load_state_dict(weights)
-    module.metadata |= best["bassl"]
-    module.trained_epochs = int(best["epoch"]) + 1
-    log.info("best on val: epoch %d, AP %.4f", module.trained_epochs, best["bassl"]["val"]["AP"])
+    last, best = run.checkpoints / LAST, run.checkpoints / BEST
+    if resume is not None and not module.has_trained:
+        log.info("nothing was left to train: %s is the end of its run", resume)
+        last = last if last.is_file() else resume
+    if config.TEST.SELECT_ON == "last":
+        return last, module.scored_step == trainer.global_step
+    if best.is_file() and ("val" in module.evaluations or resume is not None):
+        module.restore(best)
+        return best, False
+    reason = "val has no boundary, so no AP" if "val" in module.evaluations else "the run ended before val was scored"
+    log.warning("%s; the last weights are scored instead of the best", reason)
+    return last, False

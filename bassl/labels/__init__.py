@@ -1,6 +1,5 @@
-"""Scene labels of films, from whatever form people have them in.
+"""Scene labels of films, in whatever form people have them.
 
-Reading order: `label_files` (a label a shot), `scene_lists` (scenes by frames, seconds or timecode), `scene_ends`
-(snaps those to shots), `protocols` (several annotators into one), `film_names` (which list belongs to which film),
-`findings` (what was odd).
+Reading order: `tables` (text tables), `label_files` (one label per shot), `scene_lists` (scenes in frames, seconds or
+timecodes), `snapping` (scene ends to shots), `film_names` (which label belongs to which film), `findings` (reports).
 """

@@ -1,4 +1,4 @@
-"""Windows of shot features to boundary logits: the CRN with its head, a similarity head for small data, or both."""
+"""Score windows of shot features: by the CRN with its head, by a similarity head for small data, or by both."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.heads import boundary_head
+from bassl.model.projection import RotatedProjection
 
 
 class SimilarityHead(nn.Module):
-    """Boundary logits from how similar the shots of a window are to one another, and from nothing else.
+    """Compute boundary logits from the similarities between the shots of a window alone.
 
-    The cosine similarities of all pairs of shots, features centred by `mean`, go through one hidden layer. It has a
-    few thousand parameters where a CRN has millions, and no way to remember what a film looks like, so a few labelled
-    films are enough to train it (docs/results.md). mean: (D,), the features' mean over the training films.
+    The cosine similarities of all pairs of shots go through one hidden layer. Features are centred by `mean` (D,),
+    their mean over the training films. The head has a few thousand parameters where a CRN has millions, and it cannot
+    memorise the look of a film. A few labelled films are therefore enough to train it (docs/results.md).
     """
 
     mean: Tensor
@@ -38,7 +39,7 @@ class SimilarityHead(nn.Module):
         return len(self.mean)
 
     def forward(self, shots: Tensor) -> Tensor:
-        """Logits (B, 2) of windows (B, S, D)."""
+        """Return logits (B, 2) of windows (B, S, D)."""
         assert shots.shape[1:] == (self.num_shots, self.input_dim), tuple(shots.shape)
         first, second = torch.triu_indices(self.num_shots, self.num_shots, 1, device=shots.device)
         with torch.autocast(shots.device.type, enabled=False):
@@ -48,16 +49,26 @@ class SimilarityHead(nn.Module):
 
 
 class BoundaryScorer(nn.Module):
-    """Logits (B, 2) of "a scene ends with the centre shot", of windows of shot features (B, S, D).
+    """Compute logits (B, 2) of "a scene ends with the centre shot" for windows of shot features (B, S, D).
 
-    State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), and `similarity.`. With both
-    parts the logits are added. Autocast reaches the CRN alone: logits of half precision would tie most windows.
+    State-dict names are those of the published fine-tuned models (`crn.`, `head_sbd.`), `similarity.` and
+    `projection.`. The logits of two parts are added. Autocast affects the CRN alone: logits of half precision would tie
+    most windows.
+
+    Args:
+        projection: Projects what the CRN reads. Windows are rotated at random in training and scored as the mean over
+            fixed rotations otherwise. It expects features that are centred on their film (`centers_films`).
     """
 
-    def __init__(self, crn: ContextualRelationNetwork | None, similarity: SimilarityHead | None = None) -> None:
+    def __init__(
+        self,
+        crn: ContextualRelationNetwork | None,
+        similarity: SimilarityHead | None = None,
+        projection: RotatedProjection | None = None,
+    ) -> None:
         super().__init__()
         assert crn is not None or similarity is not None
-        self.crn, self.similarity = crn, similarity
+        self.crn, self.similarity, self.projection = crn, similarity, projection
         self.head_sbd: nn.Linear | None = None
         if crn is not None:
             crn.shot_embedding.mask_embedding.requires_grad_(False)  # nothing is masked here
@@ -66,12 +77,17 @@ class BoundaryScorer(nn.Module):
     @property
     def input_dim(self) -> int:
         """D."""
-        return self._part.input_dim
+        return self.projection.input_dim if self.projection is not None else self._part.input_dim
 
     @property
     def num_shots(self) -> int:
         """S."""
         return self._part.num_shots
+
+    @property
+    def centers_films(self) -> bool:
+        """Whether features have to be centred on their film (`bassl.model.relative_similarity`) first."""
+        return self.projection is not None
 
     @property
     def _part(self) -> ContextualRelationNetwork | SimilarityHead:
@@ -80,12 +96,23 @@ class BoundaryScorer(nn.Module):
         return part
 
     def forward(self, shots: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         logits = []
-        if self.crn is not None and self.head_sbd is not None:
-            pooled = self.crn.pooled(shots)
-            with torch.autocast(shots.device.type, enabled=False):
-                logits.append(self.head_sbd(pooled.float()))
+        if self.crn is not None and self.projection is None:
+            logits.append(self._crn_logits(shots))
+        elif self.crn is not None and self.projection is not None:
+            projected = self.projection.project(shots)
+            if self.projection.training:
+                logits.append(self._crn_logits(self.projection.rotate_randomly(projected)))
+            else:
+                rotated = [self._crn_logits(projected @ rotation) for rotation in self.projection.rotations]
+                logits.append(torch.stack(rotated).mean(0))
         if self.similarity is not None:
             logits.append(self.similarity(shots))
         return torch.stack(logits).sum(0)
+
+    def _crn_logits(self, shots: Tensor) -> Tensor:
+        assert self.crn is not None and self.head_sbd is not None
+        pooled = self.crn.pooled(shots)
+        with torch.autocast(shots.device.type, enabled=False):
+            return self.head_sbd(pooled.float())

@@ -1,7 +1,7 @@
-"""Checkpoints: find one, read it safely, say what model it holds, load its weights strictly.
+"""Checkpoints: find one, read it safely, load its weights strictly.
 
-Reads our own files, the published ones of the reference (Lightning 1.3, `model-v1.ckpt` beside a
-`config.json`) and bare state dicts.
+Reads our own files, the published ones of the reference (Lightning 1.3, `model-v1.ckpt` beside a `config.json`) and
+bare state dicts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,25 +23,30 @@ from torch import Tensor, nn
 
 from bassl.errors import InputError
 from bassl.files import sha256_of
-from bassl.model.checkpoint_names import NAMES
-from bassl.model.unpickling import RefusedGlobal, load_restricted, plain
+from bassl.model import CHECKPOINT_NAMES
+from bassl.model.allowed_classes import allowed_classes, plain
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TOLERATED = frozenset({"num_batches_tracked", "pos_ids", "attention_mask", "position_ids"})
 """Buffers without a learned value: a checkpoint may hold or lack them, whatever the model does."""
 
+WRAPPER_PREFIXES = ("module.", "model.")
+"""Prefixes that DDP and other wrappers give to all names."""
+
+NOT_ALLOWED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Attributes:
         path: the file.
-        state_dict: name -> tensor on the CPU, mapped from the file where its format allows: copy, don't edit.
-        hyper_parameters: what Lightning saved of the module's arguments; empty if nothing.
+        state_dict: name -> tensor on the CPU, mapped from the file where its format allows: copy, do not edit.
+        hyper_parameters: the module's arguments that Lightning saved; empty if none.
         config: the tree of `config.json` beside the file, None without one.
-        epoch, global_step: of the training, None where the file does not say.
+        epoch, global_step: of the training, None if the file does not say.
         metadata: everything else in the file (optimiser states, callbacks, ...) in plain containers.
     """
 
@@ -54,71 +60,120 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the whole file, 64 hex digits; read once."""
+        """SHA-256 of the whole file, 64 hex digits; computed once."""
         return sha256_of(self.path)
 
     @cached_property
     def unused(self) -> set[str]:
-        """Names of the tensors that no part of a model was loaded from so far; whoever loads one takes them out."""
-        return {name for name in self.state_dict if not _tolerated(name)}
+        """Names of the tensors that no part of a model has loaded so far."""
+        return {name for name in self.state_dict if not _is_tolerated(name)}
 
 
 def find_checkpoint(folder_or_file: Path) -> Path:
-    """The checkpoint file itself, or the one that a folder holds: by NAMES, else its only `*.ckpt`.
+    """Return a checkpoint file itself, or the one in a folder: by CHECKPOINT_NAMES, else its only `*.ckpt`.
 
-    Raises:
-        InputError: none there, or several of which none has a known name.
+    Raises InputError if there is none, or if there are several without a known name.
     """
-    where = Path(folder_or_file)
-    if where.is_file():
-        return where
-    for name in NAMES:
-        if (where / name).is_file():
-            return where / name
-    found = sorted(path for path in where.glob("*.ckpt") if not path.name.startswith("."))
-    if len(found) == 1:
-        return found[0]
-    if found:
+    path = Path(folder_or_file)
+    if path.is_file():
+        return path
+    for name in CHECKPOINT_NAMES:
+        if (path / name).is_file():
+            return path / name
+    candidates = sorted(file for file in path.glob("*.ckpt") if not file.name.startswith("."))
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise InputError(
-            f"{where} holds {len(found)} checkpoints, none of them called {' or '.join(NAMES)}: "
-            f"{_some([path.name for path in found])}; name the file instead of the folder"
+            f"{path} holds {len(candidates)} checkpoints, none of them called {' or '.join(CHECKPOINT_NAMES)}: "
+            f"{_some([file.name for file in candidates])}; name the file instead of the folder"
         )
-    raise InputError(f"no checkpoint at {where}: {_what_lies_there(where)}; {_how_to_get(where)}")
+    content = "there is no such file" if path.suffix == ".ckpt" else "there is no such folder"
+    if path.is_dir():
+        names = sorted(file.name for file in path.iterdir())
+        content = f"the folder holds {_some(names)}" if names else "the folder is empty"
+    folder = path.parent if path.suffix == ".ckpt" else path
+    if "finetune" in folder.parts:
+        remedy = f"run finetune/main.py with config.EXPR_NAME={folder.name} first, or give another name"
+    else:
+        remedy = (
+            f"run pretrain/main.py with config.EXPR_NAME={folder.name} first, or unpack an archive of the model zoo "
+            f"so that {folder / 'model-v1.ckpt'} and config.json lie there"
+        )
+    raise InputError(f"no checkpoint at {path}: {content}; {remedy}")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file, or the one that a folder holds, and run nothing that it names.
+    """Read a checkpoint file, or the one in a folder, without running code that it names.
 
-    Raises:
-        InputError: no such file, a damaged one, one without tensors, or one that names code to run.
+    Prefixes that a wrapper gave to all names are removed. Raises InputError if there is no such file, if it is damaged,
+    if it holds no tensors or if it names a class that is not allowed.
     """
     path = find_checkpoint(path)
     content = _read(path)
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} is no checkpoint: it holds a {type(content).__name__}; choose another file")
-    content = dict(content)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a checkpoint: it holds a {type(content).__name__}; choose another file")
     state_dict = content.pop("state_dict", None)
     if state_dict is None:
         state_dict, content = content, {}
-    if not isinstance(state_dict, Mapping):
+    if not isinstance(state_dict, dict):
         raise InputError(f"the state_dict in {path} is a {type(state_dict).__name__}; choose a file with named tensors")
     wrong = [str(name) for name, value in state_dict.items() if not isinstance(value, Tensor)]
     if wrong or not state_dict:
         raise InputError(
-            f"{path} is no checkpoint of a model: "
-            + (f"{_some(wrong)} in it are no tensors" if wrong else "it holds no tensors")
+            f"{path} is not a checkpoint of a model: "
+            + (f"{_some(wrong)} are not tensors" if wrong else "it holds no tensors")
             + "; choose a file with a state_dict"
         )
     hyper_parameters = content.pop("hyper_parameters", None)
     return Checkpoint(
         path=path,
-        state_dict=dict(state_dict),
+        state_dict=_without_wrappers(state_dict, path),
         hyper_parameters=hyper_parameters if isinstance(hyper_parameters, dict) else {},
         config=_config_beside(path),
         epoch=content.pop("epoch", None),
         global_step=content.pop("global_step", None),
         metadata=content,
     )
+
+
+def _read(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed_classes()):
+            warnings.simplefilter("ignore")  # whatever is wrong becomes one error below
+            return plain(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+    except Exception as error:  # a damaged file provokes anything in torch's reader
+        if isinstance(error, pickle.UnpicklingError) and (match := NOT_ALLOWED.search(str(error))):
+            raise InputError(
+                f"{path} was not loaded: class {match[1]} is not on the list of allowed classes; if you trust the "
+                f"file, add it with torch.serialization.add_safe_globals([{match[1]}])"
+            ) from error
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise InputError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {reason}); "
+            "it may be incomplete: copy or download it again"
+        ) from error
+
+
+def _without_wrappers(state_dict: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    for prefix in WRAPPER_PREFIXES:
+        if all(name.startswith(prefix) for name in state_dict):
+            log.info("%s: the prefix %s of all tensors is removed", path, prefix)
+            return _without_wrappers({name[len(prefix) :]: value for name, value in state_dict.items()}, path)
+    return state_dict
+
+
+def _config_beside(path: Path) -> dict[str, Any] | None:
+    file = path.with_name("config.json")
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__}")
+    except ValueError as error:
+        raise InputError(f"{file} is not a config tree in JSON ({error}); repair it or move it away") from error
+    return config
 
 
 def load_weights(
@@ -129,77 +184,67 @@ def load_weights(
     ignore: Sequence[str] = (),
     source: Path | str = "the checkpoint",
 ) -> list[str]:
-    """Copy the tensors whose names start with prefix into module, all of them or none.
+    """Copy the tensors whose names start with a prefix into a module, all of them or none.
 
     Args:
-        module: gets the weights; its own names are those of the state dict without prefix.
+        module: gets the weights; its own names are those of the state dict without the prefix.
         state_dict: full names -> tensors.
-        prefix: such as `crn.`; names without it are not for this module.
-        ignore: beginnings of full names that are deliberately left out, such as `loss.`.
-        source: what error and log lines call the state dict.
+        prefix: such as `crn.`; other names are not for this module.
+        ignore: prefixes of full names that are deliberately left out, such as `loss.`.
+        source: the state dict in error messages.
 
-    Returns:
-        The full names that were not used.
-
-    Raises:
-        InputError: names that are missing, left over, or of another shape; nothing has been copied then.
+    Returns the full names that were not used. Raises InputError for names that are missing, left over or of another
+    shape; nothing has been copied then.
     """
-    kept = {
+    given = {
         name[len(prefix) :]: tensor
         for name, tensor in state_dict.items()
         if name.startswith(prefix) and not name.startswith(tuple(ignore))
     }
-    if all(_tolerated(name) for name in kept):
+    if all(_is_tolerated(name) for name in given):
         raise InputError(
             f"{source} holds nothing called {prefix}*, only {_some(_groups(list(state_dict)))}; "
             "choose a checkpoint of a model that has it"
         )
-    problems = _problems(module, kept)
-    if problems:
+    if mismatches := _mismatches(module, given):
         raise InputError(
-            f"{source} is a checkpoint of another architecture than {prefix or 'the model'}: {_told(problems)}"
+            f"{source} is a checkpoint of another architecture than {prefix or 'the model'}: {mismatches}"
             "; build the model as the checkpoint was trained, or choose another checkpoint"
         )
     own = module.state_dict()
-    fitting = {name: given for name, given in kept.items() if name in own and given.shape == own[name].shape}
+    fitting = {name: tensor for name, tensor in given.items() if name in own and tensor.shape == own[name].shape}
     module.load_state_dict(fitting, strict=False)
     used = {prefix + name for name in fitting}
-    return [name for name in state_dict if name not in used and not _tolerated(name)]
+    return [name for name in state_dict if name not in used and not _is_tolerated(name)]
 
 
-def tell_unused(*checkpoints: Checkpoint | None) -> None:
-    """Log, once a checkpoint, what it holds and no part of the model that was built of it has taken."""
+def log_unused_keys(*checkpoints: Checkpoint | None) -> None:
+    """Log, once per checkpoint, the tensors that no part of the model has loaded."""
     for checkpoint in {id(given): given for given in checkpoints if given is not None}.values():
         if checkpoint.unused:
             names = [name for name in checkpoint.state_dict if name in checkpoint.unused]
-            logger.info("%s: %d tensors not used: %s", checkpoint.path, len(names), _some(_groups(names)))
+            log.info("%s: %d tensors not used: %s", checkpoint.path, len(names), _some(_groups(names)))
 
 
-def refuse_other_model(module: nn.Module, stored: Checkpoint, ignore: tuple[str, ...] = ()) -> None:
-    """Raise InputError unless a training run of module can go on from a checkpoint; nothing is copied.
+def check_compatible(module: nn.Module, checkpoint: Checkpoint, ignore: tuple[str, ...] = ()) -> None:
+    """Raise InputError unless a training run of a module can resume from a checkpoint; nothing is copied.
 
-    ignore: beginnings of names in the file that the module does not hold.
+    ignore: prefixes of names in the file that the module does not hold.
     """
-    problems = _problems(
-        module, {name: tensor for name, tensor in stored.state_dict.items() if not name.startswith(ignore)}
-    )
-    if problems:
+    given = {name: tensor for name, tensor in checkpoint.state_dict.items() if not name.startswith(ignore)}
+    if mismatches := _mismatches(module, given):
         raise InputError(
-            f"config.RESUME cannot go on from {stored.path}, which holds another model than this run's: "
-            f"{_told(problems)}; set config.MODEL and config.LOSS as it was trained, or leave config.RESUME out"
+            f"config.RESUME cannot resume from {checkpoint.path}, which holds another model than this run's: "
+            f"{mismatches}; set config.MODEL and config.LOSS as it was trained, or leave config.RESUME out"
         )
 
 
-def _told(problems: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items())
-
-
-def _problems(module: nn.Module, given: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Kind of mismatch -> names, without the kinds that there are none of."""
-    given = {name: tensor for name, tensor in given.items() if not _tolerated(name)}
-    wanted = {name: tensor for name, tensor in module.state_dict().items() if not _tolerated(name)}
+def _mismatches(module: nn.Module, given: Mapping[str, Tensor]) -> str:
+    """List the names that are missing, left over or of another shape; empty if there are none."""
+    given = {name: tensor for name, tensor in given.items() if not _is_tolerated(name)}
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if not _is_tolerated(name)}
     aliases = _aliases(module)
-    problems = {
+    mismatches = {
         "missing": [name for name in wanted if not aliases.get(name, {name}) & given.keys()],
         "left over": [name for name in given if name not in wanted],
         "of another shape": [
@@ -208,52 +253,15 @@ def _problems(module: nn.Module, given: Mapping[str, Tensor]) -> dict[str, list[
             if name in wanted and tensor.shape != wanted[name].shape
         ],
     }
-    return {kind: names for kind, names in problems.items() if names}
+    return "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in mismatches.items() if names)
 
 
-def _read(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong becomes one error below
-            return _unpickle(path)
-    except RefusedGlobal as error:
-        raise InputError(
-            f"{path} was not loaded: {error}, which a checkpoint has no need of and which may be an attack; "
-            "do not load this file elsewhere, ask its author for one that holds tensors only"
-        ) from error
-    except Exception as error:  # whatever a damaged file provokes in torch's reader
-        raise InputError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {_first_line(error)}); "
-            "it may be incomplete: copy or download it again"
-        ) from error
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError:
-        return plain(load_restricted(path))
-
-
-def _config_beside(path: Path) -> dict[str, Any] | None:
-    file = path.with_name("config.json")
-    if not file.is_file():
-        return None
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON ({error}); repair it or move it away") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{file} holds a {type(config).__name__}, not a config tree; repair it or move it away")
-    return config
-
-
-def _tolerated(name: str) -> bool:
+def _is_tolerated(name: str) -> bool:
     return name.rsplit(".", 1)[-1] in TOLERATED
 
 
 def _aliases(module: nn.Module) -> dict[str, set[str]]:
-    """Parameter name -> all names of the same parameter (the MSM head's bias has two)."""
+    """Map the name of each parameter to all names of the same parameter (the MSM head's bias has two)."""
     names: dict[int, set[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), set()).add(name)
@@ -261,31 +269,10 @@ def _aliases(module: nn.Module) -> dict[str, set[str]]:
 
 
 def _groups(names: Sequence[str]) -> list[str]:
-    """The names' first two levels, each once: `loss.head_nce`, `crn.encoder`."""
+    """Return the distinct first two levels of the names, such as `loss.head_nce` and `crn.encoder`."""
     return list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
-
-
-def _what_lies_there(where: Path) -> str:
-    if not where.is_dir():
-        return "there is no such folder" if where.suffix != ".ckpt" else "there is no such file"
-    names = sorted(path.name for path in where.iterdir())
-    return f"the folder holds {_some(names)}" if names else "the folder is empty"
-
-
-def _how_to_get(where: Path) -> str:
-    folder = where.parent if where.suffix == ".ckpt" else where
-    if "finetune" in folder.parts:
-        return f"run finetune/main.py with config.EXPR_NAME={folder.name} first, or give another name"
-    return (
-        f"run pretrain/main.py with config.EXPR_NAME={folder.name} first, or unpack an archive of the model "
-        f"zoo so that {folder / 'model-v1.ckpt'} and config.json lie there"
-    )
 
 
 def _some(names: Sequence[str], limit: int = 4) -> str:
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

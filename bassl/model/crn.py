@@ -19,7 +19,7 @@ POOLINGS = ("center", "cls", "avg", "max")
 
 
 class ContextualRelationNetwork(nn.Module):
-    """Shot features of a window (B, S, D) to context-aware tokens (B, S + 1, H), CLS first.
+    """Transform the shot features of a window (B, S, D) into context-aware tokens (B, S + 1, H), CLS first.
 
     Weights start from PyTorch's defaults: the reference never runs BERT's own initialiser.
 
@@ -27,7 +27,7 @@ class ContextualRelationNetwork(nn.Module):
         input_dim: D, width of the shot encoder's features.
         hidden_dim: H, divisible by num_heads.
         num_shots: S, shots of a window.
-        pooling: what `pool` and `pooled` return unless told otherwise, one of POOLINGS.
+        pooling: default of `pool` and the method of `pooled`, one of POOLINGS.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ContextualRelationNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if num_layers < 1:
-            raise InputError(f"a contextual relation network needs 1 layer or more, got {num_layers}; raise it")
+            raise InputError(f"a contextual relation network needs at least 1 layer, got {num_layers}; raise it")
         if hidden_dim % num_heads:
             raise InputError(
                 f"hidden dimension {hidden_dim} is not divisible by {num_heads} attention heads; "
@@ -64,24 +64,23 @@ class ContextualRelationNetwork(nn.Module):
     def num_shots(self) -> int:
         return self.shot_embedding.num_shots
 
-    def set_dropout(self, share: float) -> None:
-        """Drop that share everywhere from now on; a checkpoint does not say with how much it was trained."""
+    def set_dropout(self, probability: float) -> None:
+        """Set the dropout of all layers, which a checkpoint does not store."""
         for module in self.modules():
             if isinstance(module, nn.Dropout):
-                module.p = share
+                module.p = probability
             elif isinstance(module, SelfAttention):
-                module.dropout = share
+                module.dropout = probability
 
     def forward(self, shots: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens (B, S + 1, H), CLS first, of shots (B, S, D); mask (B, S), non-zero where a shot is masked.
+        """Return tokens (B, S + 1, H), CLS first, of shots (B, S, D); mask (B, S) is non-zero for a masked shot.
 
-        Raises:
-            InputError: S or D is not what the network was built for.
+        Raises InputError if S or D differs from that of the network.
         """
         return self.encoder(self.shot_embedding(shots, mask))
 
     def pool(self, tokens: Tensor, pooling: str | None = None) -> Tensor:
-        """One vector (B, H) per window out of tokens (B, S + 1, H); `avg` and `max` leave CLS out."""
+        """Pool tokens (B, S + 1, H) to one vector (B, H) per window; `avg` and `max` leave CLS out."""
         pooling = _known(pooling or self.pooling)
         if pooling == "avg":
             return tokens[:, 1:].mean(dim=1)
@@ -90,10 +89,10 @@ class ContextualRelationNetwork(nn.Module):
         return tokens[:, _pooled_token(pooling, tokens.shape[1])]
 
     def pooled(self, shots: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`pool(forward(shots, mask))`, (B, H), without computing what no one reads.
+        """Return `pool(forward(shots, mask))`, (B, H), and compute only the tokens that pooling reads.
 
-        With `center` and `cls` pooling the last layer has one query token; keys and values are those of all
-        tokens. Equal to the long way but for the dropout draws.
+        With `center` and `cls` pooling the last layer has one query token, with keys and values of all tokens. The
+        result is the same except for the dropout draws.
         """
         if self.pooling in ("avg", "max"):
             return self.pool(self(shots, mask))
@@ -103,10 +102,10 @@ class ContextualRelationNetwork(nn.Module):
 
 
 class ShotEmbedding(nn.Module):
-    """Shot features (B, S, D) to the input tokens (B, S + 1, H) of the first layer.
+    """Embed shot features (B, S, D) as the input tokens (B, S + 1, H) of the first layer.
 
-    CLS is the mean of the (masked) shot features. The mean is taken behind the linear layer, with which it
-    commutes, so that no second copy of the wide features is made.
+    CLS is the mean of the (masked) shot features. The mean is taken after the linear layer, with which it commutes,
+    to avoid a second copy of the wide features.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_shots: int, dropout: float, layer_norm_eps: float) -> None:
@@ -143,7 +142,7 @@ class ShotEmbedding(nn.Module):
             )
         if width != self.input_dim:
             raise InputError(
-                f"features of {width} numbers a shot were given to a contextual relation network that reads "
+                f"features of {width} dimensions were given to a contextual relation network of "
                 f"{self.input_dim}; use features of the encoder that it was trained with"
             )
         assert mask is None or mask.shape == shots.shape[:2], (
@@ -152,7 +151,7 @@ class ShotEmbedding(nn.Module):
 
 
 class BertEncoder(nn.Module):
-    """The stack of layers, named as in BERT."""
+    """Stack of layers, named as in BERT."""
 
     def __init__(
         self,
@@ -169,7 +168,7 @@ class BertEncoder(nn.Module):
         )
 
     def forward(self, tokens: Tensor, position: int | None = None) -> Tensor:
-        """Tokens (B, T, H) of the last layer; with position only that one, (B, 1, H)."""
+        """Return the tokens (B, T, H) of the last layer, or only the one at `position`, (B, 1, H)."""
         *earlier, last = self.layer
         for layer in earlier:
             tokens = layer(tokens)
@@ -194,7 +193,7 @@ class BertLayer(nn.Module):
         self.output = AddAndNorm(intermediate_dim, hidden_dim, dropout, layer_norm_eps)
 
     def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-        """Update tokens (B, Q, H) from context (B, T, H), by default from themselves."""
+        """Update tokens (B, Q, H) from a context (B, T, H), by default from themselves."""
         attended = self.attention["self"](tokens, tokens if context is None else context)
         tokens = self.attention["output"](attended, tokens)
         return self.output(F.gelu(self.intermediate["dense"](tokens)), tokens)
@@ -212,7 +211,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Attended values (B, Q, H) of tokens (B, Q, H) that look at context (B, T, H)."""
+        """Return the attended values (B, Q, H) of tokens (B, Q, H) that attend to a context (B, T, H)."""
         if tokens.shape[1] == 1:
             return self._attend_once(tokens, context)
         query, key, value = (
@@ -224,9 +223,9 @@ class SelfAttention(nn.Module):
         return rearrange(attended, "b heads t dim -> b t (heads dim)")
 
     def _attend_once(self, token: Tensor, context: Tensor) -> Tensor:
-        """The same for one query a window, without keys and values: q (K c) = (q K) c, and sum p (V c) = V sum p c.
+        """Do the same for one query per window, without keys and values: q (K c) = (q K) c, sum p (V c) = V sum p c.
 
-        So 2 H^2 multiplications a window instead of 2 T H^2. The softmax is 32 bit, also under autocast.
+        This takes 2 H^2 multiplications per window instead of 2 T H^2. The softmax is 32 bit, also under autocast.
         """
         query = rearrange(self.query(token), "b 1 (heads dim) -> heads b dim", heads=self.num_heads)
         key, value = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class NCEHead(nn.Module):
-    """Encoder features (..., input_dim) to unit vectors (..., output_dim), as the NCE losses compare them."""
+    """Project encoder features (..., input_dim) to unit vectors (..., output_dim) for the NCE losses."""
 
     def __init__(self, input_dim: int = 2048, hidden_dim: int = 2048, output_dim: int = 128) -> None:
         super().__init__()
@@ -19,13 +19,13 @@ class NCEHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Unit-length embeddings, in 32 bit also where autocast runs the layers in 16."""
+        """Return embeddings of unit length, in 32 bit even if autocast runs the layers in 16."""
         embedded: Tensor = self.model(features)
         return F.normalize(embedded.to(torch.promote_types(embedded.dtype, torch.float32)), dim=-1)
 
 
 class MSMHead(nn.Module):
-    """Masked shot modelling: CRN outputs (..., hidden_dim) to encoder features (..., output_dim)."""
+    """Predict encoder features (..., output_dim) of masked shots from CRN outputs (..., hidden_dim)."""
 
     def __init__(self, hidden_dim: int = 768, output_dim: int = 2048, layer_norm_eps: float = 1e-12) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class MSMHead(nn.Module):
 
 
 class _Predictions(nn.Module):
-    """BERT's prediction head, whose output bias is one parameter under two names, as in the checkpoints."""
+    """BERT's prediction head; its output bias is one parameter with two names, as in the checkpoints."""
 
     def __init__(self, hidden_dim: int, output_dim: int, layer_norm_eps: float) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Predictions(nn.Module):
 
 
 def _copy_missing_bias(_module: nn.Module, state_dict: dict[str, Any], prefix: str, *_unused: Any) -> None:
-    """Let a state dict that holds the shared bias under one of its two names load under both."""
+    """Load the shared bias from a state dict that has only one of its two names."""
     names = [f"{prefix}bias", f"{prefix}decoder.bias"]
     held = [name for name in names if name in state_dict]
     if len(held) == 1:
@@ -66,10 +66,10 @@ def _copy_missing_bias(_module: nn.Module, state_dict: dict[str, Any], prefix: s
 
 
 def boundary_head(hidden_dim: int = 768) -> nn.Linear:
-    """Logits (..., 2) of "a scene ends with this shot": `head_pp` in pre-training, `head_sbd` after it."""
+    """Build the head for logits (..., 2) of "a scene ends with this shot": `head_pp`, after pre-training `head_sbd`."""
     return nn.Linear(hidden_dim, 2)
 
 
 def group_head(hidden_dim: int = 768) -> nn.Linear:
-    """Logits (..., 2) of "one scene" for two CRN outputs side by side (..., 2 * hidden_dim)."""
+    """Build the head for logits (..., 2) of "same scene" from two concatenated CRN outputs (..., 2 * hidden_dim)."""
     return nn.Linear(2 * hidden_dim, 2)

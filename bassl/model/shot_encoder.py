@@ -1,4 +1,4 @@
-"""Shot encoder: a torchvision ResNet without its classifier, and the shot features it gives at test time."""
+"""Shot encoder: a torchvision ResNet without its classifier, and its shot features at test time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-"""Depth -> the kind of block and the number of them in each of the four stages."""
+"""Depth -> kind of block and number of blocks in each of the four stages."""
 
 MAX_IMAGES_CPU = 16
-"""Keyframes that a CPU encodes at a time at most: activations of 100 and more leave its caches, and a fifth is lost."""
+"""Key-frames that a CPU encodes at a time; the activations of 100 leave its caches, at a fifth of the speed."""
 
 
 class ShotEncoder(ResNet):
-    """Keyframes (N, 3, H, W), normalised, to features (N, feature_dim) behind global average pooling.
+    """Encode normalised key-frames (N, 3, H, W) as features (N, feature_dim) after global average pooling.
 
-    `build` is the way to make one. State-dict names are torchvision's, without `fc.*`.
+    Create one with `build`. State-dict names are torchvision's, without `fc.*`.
     """
 
     def __init__(
@@ -45,10 +45,9 @@ class ShotEncoder(ResNet):
 
     @classmethod
     def build(cls, depth: int = 50, zero_init_residual: bool = True, imagenet_pretrained: bool = False) -> ShotEncoder:
-        """An encoder with new weights, or with torchvision's ImageNet weights (the first version of each).
+        """Build an encoder with new weights, or with torchvision's ImageNet weights (the first version of each).
 
-        Raises:
-            InputError: a depth that has no ResNet; ImageNet weights that can be neither found nor downloaded.
+        Raises InputError for an unknown depth, or if the ImageNet weights are neither cached nor downloadable.
         """
         if depth not in RESNETS:
             raise InputError(f"there is no ResNet of depth {depth}; choose one of {', '.join(map(str, RESNETS))}")
@@ -59,9 +58,9 @@ class ShotEncoder(ResNet):
 
 
 def for_inference(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A frozen copy for test time: a ResNet's BatchNorm folded into its convolutions, channels-last, in dtype.
+    """Return a frozen copy for test time: a ResNet's BatchNorm is folded into its convolutions, channels-last.
 
-    The copy takes keyframes (N, 3, H, W) of any floating dtype and memory layout and returns (N, D) in dtype.
+    The copy takes key-frames (N, 3, H, W) of any floating dtype and memory layout and returns (N, D) in `dtype`.
     """
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
     if isinstance(encoder, ResNet):
@@ -71,7 +70,7 @@ def for_inference(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.
 
 
 def mean_over_keyframes(encoder: nn.Module, keyframes: Tensor) -> Tensor:
-    """Test-time shot features (B, D), 32 bit: the mean over each shot's keyframes (B, K, 3, H, W)."""
+    """Return test-time shot features (B, D), 32 bit: the mean over the key-frames (B, K, 3, H, W) of each shot."""
     assert keyframes.ndim == 5, f"keyframes must be (B, K, 3, H, W), got {tuple(keyframes.shape)}"
     assert not encoder.training, "test-time features need the encoder in eval mode"
     features = encoder(rearrange(keyframes, "b k c h w -> (b k) c h w"))
@@ -94,7 +93,7 @@ class _FrozenEncoder(nn.Module):
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each BatchNorm child into the convolution right before it: in a ResNet they alternate."""
+    """Fold each BatchNorm child into the convolution before it; in a ResNet they alternate."""
     convolution: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, _BatchNorm):
@@ -108,9 +107,9 @@ def _imagenet_weights(depth: int) -> dict[str, Tensor]:
     weights: WeightsEnum = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
     try:
         state_dict = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # whatever a missing network or a damaged download provokes
+    except Exception as error:  # a missing network or a damaged download provokes anything
         raise InputError(
-            f"torchvision's ImageNet weights for ResNet-{depth} are not to be had ({error}); download "
+            f"torchvision's ImageNet weights for ResNet-{depth} are not available ({error}); download "
             f"{weights.url} on a machine with a network into {torch.hub.get_dir()}/checkpoints, "
             "or train from scratch with use_imagenet_pretrained=false"
         ) from error

@@ -1,7 +1,6 @@
-"""A boundary scorer that is not trained: a scene ends where no shot before looks like any shot after.
+"""The training-free boundary scorer: one minus the largest cosine similarity across the boundary.
 
-It needs nothing but shot features, so it works on a film without labels, and it is the baseline that a
-trained head has to beat.
+It needs only shot features and no labels, and it is the baseline that a trained head has to beat.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from torch.nn.functional import normalize
 
 from bassl.errors import InputError
 
-ROW_CHUNK = 256  # shots multiplied at a time; bounds memory, no effect on the scores
+ROW_CHUNK = 256  # shots multiplied at a time; bounds memory and changes no score
 
 
 @torch.no_grad()
 def boundary_scores(features: Tensor, window: int = 8) -> Tensor:
-    """Score, -1..1, that a scene ends with each shot of a film: minus the highest cosine across it.
+    """Return scores, -1..1, that a scene ends with each shot of a film: minus the largest cosine across it.
 
     For shot i: the highest over all pairs of one of the `window` shots up to and including i and one of the
     `window` shots after it; fewer at the film's ends. `features` is (num_shots, D), of any length, in film

@@ -1,33 +1,43 @@
-"""The key-frame folder of a film: what its listing tells without opening a file, and what a file's ends tell."""
+"""Inspect the key-frame folders of films: by their listings, by the ends of their files, or by decoding."""
 
 from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bassl.prepare.layout import KEYFRAME_FILE, NUM_KEYFRAMES
+from bassl.errors import InputError
+from bassl.prepare.layout import KEYFRAME_FILE, NUM_KEYFRAMES, keyframe_name
 
 START_OF_IMAGE, END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
-FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15, which carry the size
-HEAD_BYTES = 1024  # the size stands in the first 200 bytes of most files; more is read where it does not
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15, which hold the size
+HEAD_BYTES = 1024  # the size is in the first 200 bytes of most files
 TAIL_BYTES = 16
+MAX_NAMED = 5  # broken files that are named per film
 
 
 @dataclass(frozen=True)
 class KeyframeListing:
     """The key-frames of a film by the names in its folder.
 
-    present: (num_shots, 3) bool. digits: characters of a shot's number in the names. num_others: files of other names.
+    Attributes:
+        present: (num_shots, 3) whether each key-frame exists. num_shots counts up to the last shot with one.
+        digits: width of shot numbers in the names.
+        num_misnamed: key-frames whose shot number has another width.
+        num_others: files with other names.
     """
 
     present: NDArray[np.bool_]
     digits: int
-    num_others: int
+    num_misnamed: int = 0
+    num_others: int = 0
 
     @property
     def num_shots(self) -> int:
@@ -35,90 +45,154 @@ class KeyframeListing:
         return len(self.present)
 
     def missing(self) -> list[tuple[int, int]]:
-        """Shots and numbers of the key-frames that are not there."""
+        """Return shot and number of each missing key-frame."""
         return [(int(shot), int(keyframe)) for shot, keyframe in np.argwhere(~self.present)]
 
 
+@dataclass
+class FilmInspection:
+    """A film's listing (None without a folder), number of opened files, lines about broken ones, files by size."""
+
+    film: str
+    listing: KeyframeListing | None = None
+    num_opened: int = 0
+    num_broken: int = 0
+    broken: list[str] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    @property
+    def num_shots(self) -> int:
+        """Shots up to the last that has a key-frame."""
+        return self.listing.num_shots if self.listing is not None else 0
+
+
 def list_film_folders(root: Path) -> list[str]:
-    """Names of the film folders below `root`, sorted; hidden ones are work in progress and left out."""
+    """Return the names of the film folders in `root`, sorted. Hidden ones are work in progress and skipped."""
     with os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
-def list_keyframes(folder: Path) -> KeyframeListing:
-    """Read the listing of a film's folder: one system call for hundreds of files, none is opened."""
-    shots, keyframes, digits, num_others = [], [], 0, 0
+def list_keyframes(folder: Path, digits: int | None = None) -> KeyframeListing:
+    """List the key-frames in a film's folder without opening a file.
+
+    digits: width that shot numbers must have for readers to find them, by default the one that fits most names.
+    """
+    matches, num_others = [], 0
     with os.scandir(folder) as entries:
         for entry in entries:
             match = KEYFRAME_FILE.fullmatch(entry.name)
-            if match is None:
+            if match is not None:
+                matches.append((int(match[1]), int(match[2]), len(match[1])))
+            else:
                 num_others += not entry.name.startswith(".")
-                continue
-            text = match[1]
-            shots.append(int(text))
-            keyframes.append(int(match[2]))
-            digits = len(text) if not digits else min(digits, len(text))
-    if not shots:
-        return KeyframeListing(np.zeros((0, NUM_KEYFRAMES), bool), 4, num_others)
-    found = np.array([shots, keyframes])[:, np.argsort(shots, kind="stable")]
-    # One stray `shot_999999999_img_0.jpg` is no reason to fill the memory with what is missing before it.
-    is_near = found[0] <= 50 * np.arange(1, len(shots) + 1) + 1000
-    num_near = len(shots) if is_near.all() else int(is_near.argmin())
-    found, num_others = found[:, :num_near], num_others + len(shots) - num_near
-    present = np.zeros((int(found[0].max(initial=-1)) + 1, NUM_KEYFRAMES), dtype=bool)
-    present[found[0], found[1]] = True
-    return KeyframeListing(present, digits, num_others)
+    if digits is None:
+        widths = Counter((width, len(str(shot))) for shot, _, width in matches)
+        digits = max(sorted({width for width, _ in widths}), key=partial(_num_named, widths), default=4)
+    named = sorted((shot, keyframe) for shot, keyframe, width in matches if width == max(digits, len(str(shot))))
+    # a stray `shot_999999999_img_0.jpg` must not fill the memory with missing shots before it
+    near = [(shot, keyframe) for number, (shot, keyframe) in enumerate(named, 1) if shot <= 50 * number + 1000]
+    present = np.zeros((near[-1][0] + 1 if near else 0, NUM_KEYFRAMES), dtype=bool)
+    present[[shot for shot, _ in near], [keyframe for _, keyframe in near]] = True
+    return KeyframeListing(present, digits, len(matches) - len(named), num_others + len(named) - len(near))
 
 
-def read_jpeg_size(path: str) -> tuple[int, int]:
-    """Width and height of a JPEG file in pixels, from its header; its end is looked at too.
+def _num_named(widths: Counter[tuple[int, int]], digits: int) -> int:
+    """Count the names that zero-padding to `digits` yields, from (width, width without zeros) pairs."""
+    return sum(count for (width, needed), count in widths.items() if width == max(digits, needed))
 
-    Two short reads, 20 microseconds, where decoding takes 350. Raises ValueError with a few words for a file that is
-    no JPEG or ends too early, or no file at all (a pipe would be waited for); OSError where it cannot be read.
+
+def inspect_film(
+    root: Path, film: str, digits: int | None = None, num_sampled: int | None = None, decode: bool = False
+) -> FilmInspection:
+    """Inspect the key-frames of one film. Runs in worker processes, so torch is imported only to decode.
+
+    Args:
+        root: folder of the film folders.
+        film: name of the film.
+        digits: width of shot numbers in the annotations, see `list_keyframes`.
+        num_sampled: shots whose files are opened, spread evenly; None for all, 0 for none.
+        decode: decode every pixel as training does, instead of reading headers and ends.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    inspection = FilmInspection(film)
+    folder = root / film
+    try:
+        listing = list_keyframes(folder, digits)
+    except OSError:
+        return inspection
+    inspection.listing = listing
+    for shot in _sample(listing.num_shots, num_sampled):
+        for keyframe in np.flatnonzero(listing.present[shot]).tolist():
+            name = keyframe_name(shot, keyframe, listing.digits)
+            inspection.num_opened += 1
+            try:
+                size = read_image_size(folder / name)
+                inspection.sizes[_decode_size(folder / name) if decode else size] += 1
+            except (OSError, ValueError) as error:
+                inspection.num_broken += 1
+                if len(inspection.broken) < MAX_NAMED:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    inspection.broken.append(f"{name} {reason}")
+    return inspection
+
+
+def _sample(num_shots: int, num_sampled: int | None) -> Sequence[int]:
+    if num_sampled is None or num_sampled >= num_shots:
+        return range(num_shots)
+    return sorted(set(np.linspace(0, num_shots - 1, num_sampled).astype(int).tolist()))
+
+
+def read_image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a key-frame in pixels, and check that the file is complete.
+
+    A JPEG with its size near the start and its end mark at the end takes two short reads, 20 microseconds. Everything
+    else is decoded: another format, or bytes behind the end, are no fault.
+
+    Raises:
+        ValueError: the file is broken, truncated or no regular file.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("is no regular file")
-        size = status.st_size
-        if not size:
-            raise ValueError("is empty")
         head = os.read(descriptor, HEAD_BYTES)
-        if not head.startswith(START_OF_IMAGE):
-            raise ValueError("is no JPEG")
-        found = _frame_size(head)
-        if found is None and size > len(head):
-            head += os.read(descriptor, min(size, 1 << 20))
-            found = _frame_size(head)
-        if found is None:
-            raise ValueError("is truncated: its header has no size")
-        tail = head[-TAIL_BYTES:] if size <= len(head) else os.pread(descriptor, TAIL_BYTES, size - TAIL_BYTES)
-        if END_OF_IMAGE not in tail:
-            raise ValueError("is truncated: its end is missing")
-        return found
+        tail = os.pread(descriptor, TAIL_BYTES, max(0, status.st_size - TAIL_BYTES))
     finally:
         os.close(descriptor)
+    size = _size_in_header(head)
+    return size if size is not None and END_OF_IMAGE in tail else _load_size(path)
 
 
-def _frame_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height from the first frame header; None where `head` ends before it. JPEG, ITU-T T.81, annex B."""
-    position = 2
-    while position + 9 <= len(head):
-        if head[position] != 0xFF:
-            raise ValueError("has a damaged header")
-        marker = head[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker in FRAME_HEADERS:
-            height = int.from_bytes(head[position + 5 : position + 7], "big")
-            width = int.from_bytes(head[position + 7 : position + 9], "big")
-            if not width or not height:
-                raise ValueError("has a header with a size of 0")
-            return width, height
-        if marker in (0xD8, 0x01) or 0xD0 <= marker <= 0xD7:
-            position += 2
-            continue
+def _size_in_header(head: bytes) -> tuple[int, int] | None:
+    """Return width and height from a JPEG's first frame header (ITU-T T.81, annex B), None if it is not in `head`."""
+    position = len(START_OF_IMAGE) if head.startswith(START_OF_IMAGE) else len(head)
+    while position + 9 <= len(head) and head[position] == 0xFF:
+        if head[position + 1] in FRAME_HEADERS:
+            height, width = (int.from_bytes(head[position + at : position + at + 2], "big") for at in (5, 7))
+            return (width, height) if width and height else None
         position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
     return None
+
+
+def _load_size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()  # unlike training's decoder, Pillow refuses a file without its end
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError("is truncated" if "truncated" in str(error) else "is no image that can be read") from error
+
+
+def _decode_size(path: Path) -> tuple[int, int]:
+    from bassl.dataset.transform import decode_keyframe
+
+    try:
+        height, width = decode_keyframe(path).shape[-2:]
+    except InputError as error:
+        raise ValueError("cannot be decoded") from error
+    return int(width), int(height)

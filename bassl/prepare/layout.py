@@ -1,10 +1,9 @@
-"""Where things lie in a folder of MovieNet's layout, and the files that have one writer: shot files and label files."""
+"""MovieNet's layout: where a data set's files lie, how key-frames are called, and shot files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import lock_folder, write_atomically
 
 NUM_KEYFRAMES = 3  # as in bassl.dataset.keyframes, which imports torch
 SPLIT_NAMES = ("train", "val", "test")
 ANNOTATION_NAMES = ("pretrain", "trainvaltest", *SPLIT_NAMES)
 KEYFRAME_FILE = re.compile(r"shot_(\d{1,9})_img_([012])\.jpg")
+MAX_FRAME = 10**11
 
 IntArray = NDArray[np.int64]
 
@@ -35,24 +35,24 @@ class Layout:
 
     @classmethod
     def of(cls, root: Path) -> Layout:
-        """MovieNet's places below `root`, which the readers expect below config.DATA_PATH."""
+        """Return MovieNet's places below `root`, where readers look for them below config.DATA_PATH."""
         scene318 = root / "scene318"
         return cls(
-            root,
-            root / "anno",
-            root / "240P_frames",
-            scene318 / "shot_movie318",
-            scene318 / "label318",
-            scene318 / "meta" / "split318.json",
+            root=root,
+            annotations=root / "anno",
+            keyframes=root / "240P_frames",
+            shots=scene318 / "shot_movie318",
+            labels=scene318 / "label318",
+            split=scene318 / "meta" / "split318.json",
         )
 
     def annotation_file(self, name: str) -> Path:
-        """`anno.<name>.ndjson`."""
+        """Return the path of `anno.<name>.ndjson`."""
         return self.annotations / f"anno.{name}.ndjson"
 
     @property
     def numbers(self) -> Path:
-        """`vid2idx.json`."""
+        """Path of `vid2idx.json`."""
         return self.annotations / "vid2idx.json"
 
     @property
@@ -61,61 +61,47 @@ class Layout:
         return self.root / "features"
 
 
-def keyframe_name(shot: int, keyframe: int) -> str:
-    """File name of key-frame 0, 1 or 2 of a shot."""
-    return f"shot_{shot:04d}_img_{keyframe}.jpg"
-
-
-def quarter_frames(frames: IntArray) -> IntArray:
-    """The three key-frame numbers of each shot, (num_shots, 3): start + k * ((end - start) // 4), k = 1, 2, 3.
-
-    `frames` is (num_shots, 2), first and last frame. So are 99.3 % of MovieNet's.
-    """
-    first, last = frames[:, :1], frames[:, 1:]
-    return first + np.arange(1, 4) * ((last - first) // 4)
+def keyframe_name(shot: int, keyframe: int, digits: int = 4) -> str:
+    """Return the file name of key-frame 0, 1 or 2 of a shot."""
+    return f"shot_{shot:0{digits}d}_img_{keyframe}.jpg"
 
 
 def check_shot_frames(frames: IntArray, film: str) -> None:
-    """Raise InputError unless `frames` is (num_shots, 2), at least a shot, each ending where it starts or later, in
-    order. Neighbours may overlap (BBC's share a frame now and then).
+    """Raise InputError unless `frames` is (num_shots, 2), first and last frame of at least one shot, in order.
+
+    Neighbours may overlap, as some of BBC's share a frame.
     """
-    if frames.ndim != 2 or frames.shape[1:] != (2,) or not len(frames):
-        raise InputError(f"the shots of {film} have shape {frames.shape}; give (num_shots, 2): first and last frame")
-    if (frames < 0).any() or (frames >= 10**11).any():
-        raise InputError(f"the shots of {film} have frame numbers outside 0 to 10^11; give frames counted from 0")
-    turned = np.flatnonzero(frames[:, 1] < frames[:, 0])
-    if len(turned):
-        raise InputError(
-            f"shot {turned[0]} of {film} ends before it starts: {frames[turned[0]].tolist()}; mend the list"
-        )
-    mixed = np.flatnonzero((np.diff(frames, axis=0) < 0).any(axis=1))
-    if len(mixed):
-        shot = int(mixed[0])
-        raise InputError(
-            f"shots {shot} and {shot + 1} of {film} are not in order: {frames[shot].tolist()}, "
-            f"{frames[shot + 1].tolist()}; sort the list"
-        )
+    is_table = frames.ndim == 2 and frames.shape[1:] == (2,) and len(frames) > 0
+    if not is_table or (frames < 0).any() or (frames >= MAX_FRAME).any():
+        raise InputError(f"the shots of {film} are not (num_shots, 2) frame numbers from 0 to 10^11; correct them")
+    reversed_shots = np.flatnonzero(frames[:, 1] < frames[:, 0])
+    if len(reversed_shots):
+        shot = int(reversed_shots[0])
+        raise InputError(f"shot {shot} of {film} ends before it starts: {frames[shot].tolist()}; correct the list")
+    unsorted = np.flatnonzero((np.diff(frames, axis=0) < 0).any(axis=1))
+    if len(unsorted):
+        shot = int(unsorted[0])
+        pair = ", ".join(str(frames[number].tolist()) for number in (shot, shot + 1))
+        raise InputError(f"shots {shot} and {shot + 1} of {film} are not in order: {pair}; sort the list")
 
 
 def write_shot_file(path: Path, frames: IntArray, keyframes: IntArray | None = None) -> None:
-    """Write a shot file: a line a shot with first frame, last frame and three key-frame numbers."""
-    table = np.concatenate([frames, quarter_frames(frames) if keyframes is None else keyframes], axis=1)
+    """Write a shot file, a line per shot: first frame, last frame, three key-frame numbers.
+
+    Args:
+        path: file to write.
+        frames: (num_shots, 2) first and last frame.
+        keyframes: (num_shots, 3) frame numbers; by default at the quarters of each shot.
+    """
+    if keyframes is None:
+        first, last = frames[:, :1], frames[:, 1:]
+        keyframes = first + np.arange(1, NUM_KEYFRAMES + 1) * ((last - first) // 4)
+    table = np.concatenate([frames, keyframes], axis=1)
     text = "".join(" ".join(map(str, row)) + "\n" for row in table.tolist())
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="ascii"))
 
 
-@contextmanager
-def alone(target: Path, job: str = "bassl prepare") -> Iterator[None]:
-    """Hold the target for one run; raises InputError where another run has it."""
-    import fcntl
-
-    folder = target / ".prepare"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another {job} is writing {target}; wait until it ends, or name another folder"
-            ) from error
-        yield
+def lock_target(target: Path, job: str = "bassl prepare") -> AbstractContextManager[None]:
+    """Hold a data set for one run. Raises InputError if another run keeps it."""
+    busy = f"another {job} is writing {target}; wait for it, or name another folder"
+    return lock_folder(target / ".prepare", busy, name="lock")

@@ -1,58 +1,72 @@
-"""Which films are for training, validation and test: read from a file, drawn, or chosen by patterns."""
+"""Choose the films for training, validation and test: from a file, by drawing, or by patterns."""
 
 from __future__ import annotations
 
-import csv
+import argparse
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.errors import InputError
-from bassl.files import write_atomically
+from bassl.files import write_json
 from bassl.labels.film_names import find_film
 from bassl.labels.findings import ERROR, NOTE, WARNING, Finding
 from bassl.prepare.layout import SPLIT_NAMES
+from bassl.video.tables import read_table, read_text
 
-SYNONYMS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-}
-SYNONYMS |= {"test": "test", "testing": "test", "all": "all", "full": "all", "total": "all"}
+SYNONYMS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SYNONYMS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+SYNONYMS |= dict.fromkeys(("all", "full", "total"), "all")
 NAME_KEYS = ("name", "video_id", "imdb_id", "movie", "film", "id")
+TABLES = (".csv", ".tsv", ".txt")
+DEFAULT_SHARES = (0.6, 0.2, 0.2)
 
 Splits = Mapping[str, Sequence[str]]
 
 
-def read_split_file(path: Path) -> dict[str, list[str]]:
-    """Film names of "train", "val", "test" (and "all" where the file has it) from any of these files:
+def add_split_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add `--split-file`, `--train`, `--val`, `--test`, `--split` and `--seed`. default: what happens without them."""
+    group = parser.add_argument_group("splits", f"by film; {default}")
+    text = "JSON such as split318.json, or CSV with film,split"
+    group.add_argument("--split-file", type=Path, metavar="FILE", help=text)
+    for split in SPLIT_NAMES:
+        group.add_argument(f"--{split}", nargs="+", metavar="PATTERN", help=f"films for {split}, such as 'BBC_[1-8]'")
+    group.add_argument("--split", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="draw by these shares")
+    group.add_argument("--seed", type=int, default=0, help="of the draw; default: %(default)s")
 
-    split318.json, `{"train": [film, ...], "val": [...], "test": [...], "all": [...]}`, where a film may also be an
-    object with its name (SCRL's lists); `{film: "train", ...}`; or a CSV with the columns film and split. "valid",
-    "validation", "dev", "full" and the like are understood. Raises InputError for anything else.
+
+def choose_splits(
+    arguments: argparse.Namespace, films: Sequence[str], shares: Sequence[float] | None = DEFAULT_SHARES
+) -> tuple[Splits, list[Finding]]:
+    """Return the splits of `films` that the options ask for, and findings.
+
+    Without options they are drawn by `shares`; None for no splits. Raises InputError for options that cannot work.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"split file {path} cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"split file {path} is no text ({error.reason}); give JSON or CSV") from error
-    if path.suffix.lower() in (".csv", ".txt", ".tsv"):
-        pairs = _csv_pairs(path, text)
-    else:
-        try:
-            pairs = _json_pairs(path, json.loads(text))
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"split file {path} is no JSON ({error}); correct it, or name it .csv") from error
+    patterns = {split: getattr(arguments, split) for split in SPLIT_NAMES}
+    has_patterns = any(patterns.values())
+    if (arguments.split_file is not None) + has_patterns + (arguments.split is not None) > 1:
+        raise InputError("--split-file, --split and --train/--val/--test exclude one another; give one of them")
+    if arguments.split_file is not None:
+        return fit_splits(read_split_file(arguments.split_file), films)
+    if has_patterns:
+        return match_splits(sorted(films), patterns), []
+    shares = arguments.split or shares
+    return (draw_splits(films, shares, arguments.seed) if shares else {}), []
+
+
+def read_split_file(path: Path) -> dict[str, list[str]]:
+    """Read film names of "train", "val", "test" and, where given, "all".
+
+    Forms: split318.json, `{"train": [film, ...], ...}`, where a film may be an object with its name (SCRL's lists);
+    `{film: "train", ...}`; or a table `film,split`. "valid", "dev", "full" and the like are understood. Raises
+    InputError for anything else.
+    """
+    pairs = _table_pairs(path) if path.suffix.lower() in TABLES else _json_pairs(path)
     splits: dict[str, list[str]] = {}
     for film, split in pairs:
         name = SYNONYMS.get(split.strip().lower())
@@ -64,80 +78,76 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
     return {name: list(dict.fromkeys(films)) for name, films in splits.items()}
 
 
-def _json_pairs(path: Path, found: Any) -> list[tuple[str, str]]:
-    if not isinstance(found, dict):
-        raise InputError(f'{path} has to be a JSON object, such as {{"train": [film, ...]}}; it is another thing')
-    pairs = []
-    for key, value in found.items():
+def _json_pairs(path: Path) -> list[tuple[str, str]]:
+    text = read_text(path, "split file")
+    pairs: list[tuple[str, str]] = []
+    try:
+        items = json.loads(text).items()
+    except (AttributeError, ValueError, RecursionError) as error:
+        text = f'split file {path} is not JSON such as {{"train": [film, ...]}}'
+        raise InputError(f"{text} ({error}); correct it, or name it .csv") from error
+    for key, value in items:
         if isinstance(value, str):
             pairs.append((key, value))
-        elif isinstance(value, list):
-            pairs += [(_film(path, item), key) for item in value]
-        else:
-            raise InputError(f"{path} has {type(value).__name__} under {key[:80]!r}; give a list of films or a part")
-    return pairs
-
-
-def _film(path: Path, item: Any) -> str:
-    names = [item.get(key) for key in NAME_KEYS] if isinstance(item, dict) else [item]
-    name = next((name for name in names if isinstance(name, str)), None)
-    if name is None:
-        raise InputError(f"{path} has {str(item)[:80]!r} where a film's name belongs; correct it")
-    return name
-
-
-def _csv_pairs(path: Path, text: str) -> list[tuple[str, str]]:
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = next((mark for mark in "\t,;" if mark in head), ",")
-    pairs = []
-    for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), 1):
-        fields = [field.strip() for field in row]
-        if not any(fields) or (number == 1 and fields[1:2] == ["split"]):
             continue
-        if len(fields) != 2:
-            raise InputError(f"{path}, line {number}: give 'film,split', not {len(fields)} fields")
-        pairs.append((fields[0], fields[1]))
+        names = [_film_of(item) for item in value] if isinstance(value, list) else [None]
+        if None in names:
+            raise InputError(f"split file {path} has no films under {key[:80]!r}; give a list of names")
+        pairs += [(name, key) for name in names if name is not None]
     return pairs
+
+
+def _film_of(item: Any) -> str | None:
+    names = [item.get(key) for key in NAME_KEYS] if isinstance(item, dict) else [item]
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def _table_pairs(path: Path) -> list[tuple[str, str]]:
+    rows = read_table(path, "split file")
+    for line, fields in rows:
+        if len(fields) != 2:
+            raise InputError(f"{path}, line {line}: {len(fields)} fields; give 'film,split'")
+    has_header = bool(rows) and rows[0].fields[1].lower() == "split"
+    return [(row.fields[0], row.fields[1]) for row in rows[has_header:]]
 
 
 def fit_splits(splits: Splits, films: Iterable[str]) -> tuple[dict[str, list[str]], list[Finding]]:
-    """The splits in terms of the films that there are, sorted, and what was odd."""
+    """Return the splits in terms of the films at hand, sorted, and findings about the rest."""
     known = sorted(films)
     fitted: dict[str, list[str]] = {}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for split, listed in splits.items():
         matched = {text: find_film(text, known) for text in listed}
-        if lost := [text for text, film in matched.items() if film is None]:
-            text = f"{split} lists {counted(len(lost), 'film')} not here, such as {lost[0]!r}"
-            found.append(Finding(WARNING, "films that are not here", "split", text))
+        if missing := [text for text, film in matched.items() if film is None]:
+            text = f"{split} lists {pluralize(len(missing), 'missing film')}, such as {missing[0]!r}"
+            findings.append(Finding(WARNING, "missing films", "split", text))
         fitted[split] = sorted({film for film in matched.values() if film is not None})
-    whole = fitted.pop("all", None)
-    placed = [film for films_of in fitted.values() for film in films_of]
-    if whole is not None and (rest := sorted(set(whole) - set(placed))):
-        text = f"{counted(len(rest), 'film')} in all, but in none of train, val and test, such as {rest[0]}"
-        found.append(Finding(WARNING, "films in no split", "split", text))
+    listed_in_all = fitted.pop("all", [])
+    placed = [film for members in fitted.values() for film in members]
+    if unplaced := sorted(set(listed_in_all) - set(placed)):
+        text = f"{pluralize(len(unplaced), 'film')} in all, but in none of train, val and test, such as {unplaced[0]}"
+        findings.append(Finding(WARNING, "films in no split", "split", text))
     for film in sorted({film for film in placed if placed.count(film) > 1}):
-        where = [split for split in SPLIT_NAMES if film in fitted.get(split, ())]
-        found.append(Finding(ERROR, "film in several splits", film, f"stands in {' and '.join(where)}"))
-    return {split: fitted.get(split, []) for split in SPLIT_NAMES}, found
+        places = [split for split in SPLIT_NAMES if film in fitted.get(split, ())]
+        findings.append(Finding(ERROR, "film in several splits", film, f"is in {' and '.join(places)}"))
+    return {split: fitted.get(split, []) for split in SPLIT_NAMES}, findings
 
 
 def draw_splits(films: Iterable[str], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """Films dealt out to train, val and test by `shares` (any positive scale), each whole in one of them.
+    """Draw train, val and test by `shares` (of any scale), each film whole in one of them.
 
-    The order is that of a hash of seed and name, so it depends on no other film, and a film more moves few others. A
-    part with a share gets a film where there are as many films as parts.
-
-    Raises InputError for shares that are not three numbers, 0 or more, train's above 0.
+    Films are ordered by a hash of seed and name, so one more film moves few others. Every part with a share gets a
+    film if there are enough. Raises InputError unless shares are three numbers of 0 or more, train's above 0.
     """
-    is_usable = len(shares) == 3 and all(0 <= share < 1e9 for share in shares) and shares[0] > 0
-    if not is_usable:
+    if not (len(shares) == 3 and all(0 <= share < 1e9 for share in shares) and shares[0] > 0):
         raise InputError(f"split shares {list(shares)} cannot work; give three, such as 0.6 0.2 0.2, train's above 0")
     order = sorted(set(films), key=lambda film: hashlib.sha256(f"{seed}:{film}".encode()).digest())
+    # 1. whole films by largest remainder
     wanted = [share * len(order) / sum(shares) for share in shares]
     counts = [int(number) for number in wanted]
     for _ in range(len(order) - sum(counts)):
         counts[max(range(3), key=lambda part: wanted[part] - counts[part])] += 1
+    # 2. no part with a share stays empty
     if len(order) >= sum(share > 0 for share in shares):
         for part in range(3):
             if shares[part] > 0 and counts[part] == 0:
@@ -147,36 +157,36 @@ def draw_splits(films: Iterable[str], shares: Sequence[float], seed: int) -> dic
     return {split: sorted(order[ends[part] : ends[part + 1]]) for part, split in enumerate(SPLIT_NAMES)}
 
 
-def match_splits(films: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Films of each split by shell patterns such as `BBC_[1-8]`.
+def match_splits(films: Sequence[str], patterns: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
+    """Return the films of each split by shell patterns such as `BBC_[1-8]`.
 
-    Raises InputError for a pattern that fits no film, and for a film that two splits want.
+    Raises InputError for a pattern that matches no film, and for a film that two splits take.
     """
-    chosen = {}
+    chosen: dict[str, list[str]] = {}
     for split in SPLIT_NAMES:
-        of_split: set[str] = set()
+        members: set[str] = set()
         for pattern in patterns.get(split) or ():
-            fitting = [film for film in films if fnmatchcase(film, pattern)]
-            if not fitting:
-                raise InputError(f"--{split} {pattern} fits no film; there are {', '.join(sorted(films)[:8])} ...")
-            of_split |= set(fitting)
-        chosen[split] = sorted(of_split)
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        if both := set(chosen[one]) & set(chosen[other]):
-            raise InputError(f"--{one} and --{other} both take {min(both)}; a film belongs to one split")
+            matching = [film for film in films if fnmatchcase(film, pattern)]
+            if not matching:
+                raise InputError(f"--{split} {pattern} matches no film; there are {', '.join(sorted(films)[:8])} ...")
+            members |= set(matching)
+        chosen[split] = sorted(members)
+    for split, other in combinations(SPLIT_NAMES, 2):
+        if shared := set(chosen[split]) & set(chosen[other]):
+            raise InputError(f"--{split} and --{other} both take {min(shared)}; a film belongs to one split")
     return chosen
 
 
-def unplaced(films: Iterable[str], splits: Splits) -> list[Finding]:
-    """A note about labelled films that no split takes."""
+def note_unplaced(films: Iterable[str], splits: Splits) -> list[Finding]:
+    """Return a note about labelled films that no split takes."""
     rest = sorted(set(films) - {film for split in SPLIT_NAMES for film in splits.get(split, ())})
-    text = f"{counted(len(rest), 'labelled film')} in no split, such as {rest[0]}" if rest else ""
-    return [Finding(NOTE, "films in no split", "split", text)] if rest else []
+    if not rest:
+        return []
+    text = f"{pluralize(len(rest), 'labelled film')} in no split, such as {rest[0]}"
+    return [Finding(NOTE, "films in no split", "split", text)]
 
 
 def write_split_file(path: Path, splits: Splits) -> None:
-    """Write a split file of the form that MovieNet publishes."""
+    """Write a split file in the form that MovieNet publishes."""
     films = {split: sorted(splits.get(split, ())) for split in SPLIT_NAMES}
-    films["all"] = sorted({film for of_split in films.values() for film in of_split})
-    text = json.dumps(films, indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_json(path, {**films, "all": sorted({film for members in films.values() for film in members})})

@@ -1,9 +1,10 @@
-"""Extraction of shot features, from its plan: the frozen shot encoder over every shot of every film."""
+"""Extract shot features: run the frozen shot encoder over every shot of every film."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -15,149 +16,166 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bassl.builders import keyframes_of, loaded, stored_encoder
-from bassl.config.plan import ExtractPlan
+from bassl.config.batches import eval_batch_size, num_processes
+from bassl.config.paths import data_paths, fault_options, feature_folder, pretrained_checkpoint
+from bassl.config.schema import Extract
+from bassl.console import setup_logging
 from bassl.dataset.annotation import Annotations, read_annotations
-from bassl.dataset.datamodule import loader, usable_workers
+from bassl.dataset.datamodule import fingerprint, loader, usable_workers
 from bassl.dataset.features import FeatureWriter
-from bassl.dataset.fingerprint import fingerprint
-from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes
+from bassl.dataset.keyframes import NUM_KEYFRAMES, Keyframes, open_keyframes
 from bassl.dataset.movienet import FilmChunk, FilmChunks
 from bassl.dataset.sampler import balanced_shares
 from bassl.dataset.shot_files import read_known_shot_frames
 from bassl.dataset.transform import normalize
 from bassl.distributed import is_rank_zero, rank, world_size
-from bassl.launching import EndTogether, settle_port
-from bassl.model.checkpoint import Checkpoint, read_checkpoint, tell_unused
+from bassl.model.checkpoint import Checkpoint, log_unused_keys, read_checkpoint
+from bassl.model.loading import load_encoder, load_encoder_into
 from bassl.model.shot_encoder import for_inference, mean_over_keyframes
-from bassl.preemption import take_signals_from_lightning
-from bassl.records import record_run
-from bassl.runtime import Device, choose_device, set_up_logging
+from bassl.training.device import Device, choose_device
+from bassl.training.preemption import disable_lightning_signals
+from bassl.training.run_folder import record_run
+from bassl.training.trainer import StopTogether
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=30)
-"""How long a process waits for the others at the end: after a resume, or on unequal GPUs, they are hours apart.
+"""Limit for waiting on the other processes: after a resume, or on unequal GPUs, they finish hours apart.
 
-Nobody waits that long for a process that died: `EndTogether`, torchrun and SLURM end the others.
+A process that died is noticed earlier: `StopTogether`, torchrun and SLURM end the others.
 """
 
 
-def extract(plan: ExtractPlan, config: Mapping[str, Any], encoder: Callable[[], nn.Module] | None = None) -> None:
-    """Extract the films of a split into the plan's feature store; films that are there already are left alone.
+def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> None:
+    """Extract the films of a split into the feature store; films that are stored already are skipped.
 
-    config: what is written beside the features where a film is extracted. encoder: makes the encoder that the
-    checkpoint's weights are for, where it is none of ours.
+    Args:
+        encoder: Makes the custom encoder that the checkpoint's weights are for; None: a ResNet of ours.
     """
-    set_up_logging()
-    device = choose_device(plan.compute, half=True)
-    checkpoint = read_checkpoint(plan.checkpoint)
-    network: Any = stored_encoder(checkpoint) if encoder is None else loaded(encoder(), checkpoint)
-    warn_of_other_pictures(plan, checkpoint)
-    tell_unused(checkpoint)
-    annotations = films_to_extract(plan)
-    keyframes = keyframes_of(plan.data, annotations, None if plan.dry_run else plan.features)
-    writer = FeatureWriter(plan.features, network.feature_dim, plan.dtype, identity(plan, checkpoint, device))
-    settle_port(plan.compute.num_processes, plan.compute.num_nodes)
+    # 1. The encoder with its weights, and the films.
+    setup_logging()
+    device = choose_device(config, half=True)
+    source, folder = pretrained_checkpoint(config), feature_folder(config)
+    assert source is not None and folder is not None, "LOAD_FROM is required"
+    checkpoint = read_checkpoint(source)
+    network: Any = load_encoder(checkpoint) if encoder is None else load_encoder_into(encoder(), checkpoint)
+    warn_of_other_transform(config, checkpoint)
+    log_unused_keys(checkpoint)
+    annotations = films_to_extract(config)
+    keyframes = open_keyframes(
+        data_paths(config).keyframes, annotations, **fault_options(config, None if config.DRY_RUN else folder)
+    )
+    writer = FeatureWriter(folder, network.feature_dim, config.FEATURE_DTYPE, identity(config, checkpoint, device))
+
+    # 2. The trainer shares the films out over the processes.
     trainer = pl.Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
-        devices=plan.compute.num_processes,
-        num_nodes=plan.compute.num_nodes,
-        strategy=DDPStrategy(timeout=PATIENCE) if plan.compute.world_size > 1 else "auto",
+        devices=config.DISTRIBUTED.NUM_PROC_PER_NODE,
+        num_nodes=config.DISTRIBUTED.NUM_NODES,
+        strategy=DDPStrategy(timeout=PATIENCE) if num_processes(config) > 1 else "auto",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
         benchmark=device.kind == "cuda",
-        limit_predict_batches=1 if plan.dry_run else None,
-        callbacks=[EndTogether()],
+        limit_predict_batches=1 if config.DRY_RUN else None,
+        callbacks=[StopTogether()],
     )
-    take_signals_from_lightning(trainer)
-    module = Extractor(for_inference(network, device.dtype), None if plan.dry_run else writer, plan.progress_bar)
-    chunk_size = max(1, plan.compute.batch_size // NUM_KEYFRAMES)
-    data = ExtractData(keyframes, writer, chunk_size, plan, pin_memory=device.kind == "cuda")
+    disable_lightning_signals(trainer)
+    module = Extractor(
+        for_inference(network, device.dtype), None if config.DRY_RUN else writer, config.TRAINER.progress_bar
+    )
+    data = ExtractData(config, keyframes, writer, pin_memory=device.kind == "cuda")
+
+    # 3. One file per film, then the index.
     try:
-        if trainer.is_global_zero and not plan.dry_run:
+        if trainer.is_global_zero and not config.DRY_RUN:
             writer.begin()
             if not all(map(writer.has, annotations.films, annotations.num_shots.tolist())):
-                record_run(plan.features, config, None, fingerprint(plan.data.annotations, [plan.split], keyframes))
+                read = fingerprint(data_paths(config).annotations, [config.SPLIT], keyframes)
+                record_run(folder, asdict(config), None, read)
         trainer.predict(module, datamodule=data, return_predictions=False)
         trainer.strategy.barrier()
-        if trainer.is_global_zero and not plan.dry_run:
+        if trainer.is_global_zero and not config.DRY_RUN:
             writer.finish(dict(zip(annotations.films, annotations.num_shots.tolist(), strict=True)))
     finally:
         writer.close()
-    if plan.dry_run:
+    if config.DRY_RUN:
         log.info("dry run: one batch worked; nothing was written")
-    else:
-        if trainer.is_global_zero:
-            keyframes.faults.report()
-        log.info(
-            "features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), plan.features
-        )
-
-
-def films_to_extract(plan: ExtractPlan) -> Annotations:
-    """The split's films with their lengths, which shot files know best."""
-    annotations = read_annotations(plan.data.annotations / f"anno.{plan.split}.ndjson")
-    frames = read_known_shot_frames(plan.shots, annotations.films)
-    return annotations.with_num_shots({name: len(shots) for name, shots in frames.items()}, str(plan.shots))
-
-
-def warn_of_other_pictures(plan: ExtractPlan, checkpoint: Checkpoint) -> None:
-    """Say where key-frames are resized or cropped otherwise than for the checkpoint, if it knows our keys."""
-    config = checkpoint.metadata.get("bassl", {}).get("config") or checkpoint.config or {}
-    transform = config.get("TRANSFORM")
-    test = transform.get("test") if isinstance(transform, dict) else None
-    size = plan.test_transform
-    if not isinstance(test, dict) or None in (test.get("resize"), test.get("crop")):
         return
-    if (test["resize"], test["crop"]) != (size.resize, size.crop):
+    if trainer.is_global_zero:
+        keyframes.corrupt.report()
+    log.info("features of %d films (%d shots): %s", len(annotations.films), annotations.num_shots.sum(), folder)
+
+
+def films_to_extract(config: Extract) -> Annotations:
+    """Return the films of the split, with the numbers of shots of the shot files if there are any."""
+    paths = data_paths(config)
+    annotations = read_annotations(paths.annotations / f"anno.{config.SPLIT}.ndjson")
+    frames = read_known_shot_frames(paths.shots, annotations.films)
+    return annotations.with_num_shots({name: len(shots) for name, shots in frames.items()}, str(paths.shots))
+
+
+def warn_of_other_transform(config: Extract, checkpoint: Checkpoint) -> None:
+    """Warn if key-frames are resized or cropped differently from pre-training, if the checkpoint records it."""
+    stored = checkpoint.metadata.get("bassl", {}).get("config") or checkpoint.config or {}
+    transform = stored.get("TRANSFORM")
+    trained = transform.get("test") if isinstance(transform, dict) else None
+    test = config.TRANSFORM.test
+    if not isinstance(trained, dict) or None in (trained.get("resize"), trained.get("crop")):
+        return
+    if (trained["resize"], trained["crop"]) != (test.resize, test.crop):
         log.warning(
             "key-frames are resized to %d and cropped to %d pixels, those of %s were to %s and %s; for the same, set "
             "config.TRANSFORM.test.resize=%s config.TRANSFORM.test.crop=%s",
-            size.resize, size.crop, checkpoint.path, test["resize"], test["crop"], test["resize"], test["crop"],
+            test.resize, test.crop, checkpoint.path, trained["resize"], trained["crop"], trained["resize"],
+            trained["crop"],
         )  # fmt: skip
 
 
-def identity(plan: ExtractPlan, checkpoint: Checkpoint, device: Device) -> dict[str, Any]:
-    """What decides the numbers of a feature store."""
+def identity(config: Extract, checkpoint: Checkpoint, device: Device) -> dict[str, Any]:
+    """Return everything that decides the features; the writer refuses a store with another identity."""
     name = checkpoint.path.parent.name if checkpoint.path.suffix else checkpoint.path.name
     return {
         "model": {"name": name, "sha256": checkpoint.sha256},
-        "transform": {"resize": plan.test_transform.resize, "crop": plan.test_transform.crop},
+        "transform": {"resize": config.TRANSFORM.test.resize, "crop": config.TRANSFORM.test.crop},
         "precision": device.precision,
     }
 
 
 class ExtractData(pl.LightningDataModule):
-    """This rank's films that are not written yet, in chunks. Shares depend on the films alone, not on what is done."""
+    """Chunks of the films of this rank that are not stored yet; shares depend on the films alone."""
 
-    def __init__(
-        self, keyframes: Keyframes, writer: FeatureWriter, chunk_size: int, plan: ExtractPlan, pin_memory: bool
-    ) -> None:
+    def __init__(self, config: Extract, keyframes: Keyframes, writer: FeatureWriter, *, pin_memory: bool) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer films than ranks
-        self.keyframes, self.writer, self.chunk_size, self.plan = keyframes, writer, chunk_size, plan
-        self._pin_memory = pin_memory
+        self.config, self.keyframes, self.writer, self._pin_memory = config, keyframes, writer, pin_memory
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """The chunks, in order."""
-        notes, size = self.keyframes.annotations, self.plan.test_transform
-        mine = balanced_shares(notes.num_shots, world_size())[rank()]
-        if not self.plan.dry_run:
-            done = [film for film in mine if self.writer.has(notes.films[film], int(notes.num_shots[film]))]
-            if done:
-                log.info("%d of %d films are extracted already", len(done), len(mine))
-            mine = [film for film in mine if film not in set(done)]
-        chunks = FilmChunks(notes, self.keyframes, mine, self.chunk_size, size.resize, size.crop, all_shots=True)
-        compute = self.plan.compute
-        workers = usable_workers(compute.num_workers, compute.num_processes)
+        """Return the chunks, in order."""
+        annotations, test = self.keyframes.annotations, self.config.TRANSFORM.test
+        films = balanced_shares(annotations.num_shots, world_size())[rank()]
+        if not self.config.DRY_RUN:
+            stored = {
+                film for film in films if self.writer.has(annotations.films[film], int(annotations.num_shots[film]))
+            }
+            if stored:
+                log.info("%d of %d films are extracted already", len(stored), len(films))
+            films = [film for film in films if film not in stored]
+        chunks = FilmChunks(
+            self.keyframes,
+            films,
+            chunk_size=max(1, eval_batch_size(self.config) // NUM_KEYFRAMES),
+            resize=test.resize,
+            crop=test.crop,
+            all_shots=True,
+        )
+        workers = usable_workers(self.config.TRAIN.NUM_WORKERS, self.config.DISTRIBUTED.NUM_PROC_PER_NODE)
         return loader(chunks, workers, pin_memory=self._pin_memory, batch_size=None)
 
 
 class Extractor(pl.LightningModule):
-    """Mean over key-frames through the encoder; a film is written when its last chunk is through."""
+    """Encode shots as the mean over their key-frames, and write film by film."""
 
     def __init__(self, encoder: nn.Module, writer: FeatureWriter | None, progress_bar: bool) -> None:
         super().__init__()
@@ -175,7 +193,7 @@ class Extractor(pl.LightningModule):
 
     @torch.inference_mode()
     def predict_step(self, batch: FilmChunk, batch_idx: int) -> int:
-        """Encode one chunk of a film; returns its number of shots."""
+        """Encode one chunk of a film and return its number of shots; write the film after its last chunk."""
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
         self._film.append(mean_over_keyframes(self.encoder, images).float().cpu())
         assert self._bar is not None

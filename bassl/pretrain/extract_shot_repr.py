@@ -1,37 +1,38 @@
-"""Extraction of shot features: `python3 -m bassl.pretrain.extract_shot_repr config.LOAD_FROM=bassl`, or by path."""
+"""Extraction of shot features: `bassl extract config.LOAD_FROM=bassl`, or this file by its path."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # started by path: the repository root belongs on the path, this folder does not
+if not __package__:  # started by path: Python put this folder on the path instead of the repository root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from omegaconf import DictConfig
-
-from bassl.config.resolve import resolve_extract
-from bassl.entry import check_outputs, plain, start
+from bassl.config.job import run_job
+from bassl.config.paths import feature_folder
+from bassl.config.schema import Extract
 
 ABOUT = "Extract shot features from key-frames with a pre-trained shot encoder."
 
 
-def run(config: DictConfig, **own: Any) -> None:
-    """Extract as the configuration says."""
-    plan = resolve_extract(config)
-    if not plan.dry_run:
-        check_outputs({"config.FEATURE_PATH": plan.features})
-    from bassl.pretrain.extract import extract  # torch is imported only for a configuration that can work
+def main(argv: Sequence[str] | None = None, **parts: Any) -> int:
+    """Run the command; return its exit status. parts: `encoder` of `bassl.pretrain.extract.extract`."""
 
-    extract(plan, plain(config), **own)
+    def run(config: Extract) -> None:
+        from bassl.pretrain.extract import extract  # torch is imported only for a valid configuration
+
+        extract(config, **parts)
+
+    return run_job("extract", run, outputs=outputs, about=ABOUT, argv=argv)
 
 
-def main(argv: Sequence[str] | None = None, **own: Any) -> int:
-    """Entry point; returns the exit status. own: `encoder` of `bassl.pretrain.extract.extract`."""
-    return start("extract", partial(run, **own), ABOUT, argv)
+def outputs(config: Extract) -> Mapping[str, Path]:
+    """Return the folder that an extraction writes, by the key that sets it."""
+    folder = feature_folder(config)
+    assert folder is not None, "LOAD_FROM is required"
+    return {"config.FEATURE_PATH": folder}
 
 
 if __name__ == "__main__":

@@ -12,28 +12,31 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bassl.checkpointing import go_on, refuse_non_finite
-from bassl.config.plan import OptimizerPlan
+from bassl.config.schema import PretrainOptimizer
+from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import FilmChunk, PretrainBatch
 from bassl.dataset.transform import normalize
-from bassl.dataset.view import apply_views
 from bassl.distributed import mean_over_ranks, share_buffers, sum_over_ranks
-from bassl.finite import FiniteGuard
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
-from bassl.optim import LARS, parameter_groups, warmup_cosine
 from bassl.pretrain.boundary_distance import FilmwiseBoundaryDistance
 from bassl.pretrain.knn import KS, FilmwisePrecision
 from bassl.pretrain.objective import PretextObjective
-from bassl.runtime import derived_seed
+from bassl.training.checkpointing import restore_position
+from bassl.training.nan_guard import NanGuard, check_weights
+from bassl.training.optim import LARS, parameter_groups, warmup_cosine
+from bassl.training.trainer import derived_seed
 
 
 class PretrainModule(pl.LightningModule):
     """Shot encoder, CRN and heads under pre-training.
 
-    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in
-    step n of an epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have
-    drawn. neighbors: size and interval of the windows, for the distance of the pseudo-boundary in validation.
+    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. All random draws of
+    a step are functions of (seed, epoch, step), so a resumed run repeats those of an uninterrupted one.
+
+    Args:
+        metadata: Stored with the weights.
+        neighbors: Size and interval of the windows, for the distance of the pseudo-boundary in validation.
     """
 
     def __init__(
@@ -41,7 +44,9 @@ class PretrainModule(pl.LightningModule):
         encoder: ShotEncoder,
         crn: ContextualRelationNetwork | None,
         objective: PretextObjective,
-        optimizer: OptimizerPlan,
+        *,
+        optimizer: PretrainOptimizer,
+        lr: float,
         seed: int,
         metadata: Mapping[str, Any],
         neighbors: tuple[int, int] = (8, 1),
@@ -50,18 +55,18 @@ class PretrainModule(pl.LightningModule):
         self.shot_encoder = encoder.to(memory_format=torch.channels_last)
         self.crn = crn
         self.loss = objective
-        self._plan, self._seed = optimizer, seed
+        self._optimizer, self._lr, self._seed = optimizer, lr, seed
         self._metadata = dict(metadata)
         self._draws: torch.Generator | None = None
-        self._guard = FiniteGuard()
+        self._guard = NanGuard()
         self._neighbors = neighbors
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*neighbors)
         self._film: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
-        """Sum of the loss terms of one batch."""
+        """Return the sum of the loss terms of one batch."""
         generator = self._seeded(batch_idx)
-        features = self._encode(apply_views(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
+        features = self._encode(augment(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
         terms = self.loss(features, batch.mask, self.crn, generator)
         values = torch.stack(list(terms.values()))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -71,12 +76,12 @@ class PretrainModule(pl.LightningModule):
         return values.sum()
 
     def _encode(self, images: Tensor) -> Tensor:
-        """(B, V, 3, H, W) -> (B, V, D), all views in one pass."""
+        """Encode all views in one pass, (B, V, 3, H, W) -> (B, V, D)."""
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         return rearrange(self.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
 
     def _seeded(self, batch_idx: int) -> torch.Generator:
-        """Seed this step: dropout from the default generators, per rank; the losses' draws alike on all ranks."""
+        """Seed dropout per rank; return the generator of the draws of the losses, alike on all ranks."""
         step = (self._seed, self.current_epoch, batch_idx)
         torch.manual_seed(derived_seed(*step, 1 + self.global_rank))
         if self._draws is None:
@@ -86,26 +91,26 @@ class PretrainModule(pl.LightningModule):
     def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor, lr: float) -> None:
         """Log the terms of the batches of all ranks."""
         self.log("train/loss", total, prog_bar=True)
-        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
+        self.log("train/lr", torch.tensor(lr))  # a number would be copied to the device, which waits
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Look at the gradient."""
+        """Record the gradient norm for the check."""
         self._guard.watch_gradient(self)
 
     def on_validation_epoch_start(self) -> None:
-        """Start afresh, with weights that are numbers (features of others would be blamed on the data).
+        """Reset the measures, and stop if a weight is not finite.
 
-        All ranks take the running statistics that are saved; without sync BN each has its own.
+        All ranks take the running statistics that are saved, because without sync BN each has its own.
         """
         self._guard.flush()
-        refuse_non_finite(self.trainer)
+        check_weights(self.trainer)
         share_buffers(self)
         self._knn, self._distance = FilmwisePrecision(), FilmwiseBoundaryDistance(*self._neighbors)
         self._film = []
 
     def validation_step(self, batch: FilmChunk, batch_idx: int) -> None:
-        """Features of a chunk of a film; a film is counted when its last chunk has come."""
+        """Encode a chunk of a film; add the film to the measures after its last chunk."""
         if not len(batch.shots):
             return
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
@@ -120,7 +125,7 @@ class PretrainModule(pl.LightningModule):
             self._film = []
 
     def on_validation_epoch_end(self) -> None:
-        """Log k-NN precision and the pseudo-boundary's distance over the films of all ranks."""
+        """Log k-NN precision and pseudo-boundary distance over the films of all ranks."""
         self._knn.totals = sum_over_ranks(self._knn.totals.to(self.device)).cpu()
         for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
             if precision == precision:  # NaN: no scene has so many shots
@@ -132,37 +137,37 @@ class PretrainModule(pl.LightningModule):
             self.log("val/pseudo_boundary_distance_random", random, rank_zero_only=True)
 
     def on_train_epoch_end(self) -> None:
-        """Look at the last step."""
+        """Check the last step."""
         self._guard.flush()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """LARS or SGD, warm-up and cosine per step."""
-        groups = parameter_groups(self, self._plan.weight_decay)
-        optimizer: Optimizer
-        if self._plan.name == "lars":
-            optimizer = LARS(
+        """Return LARS or SGD with linear warm-up and cosine decay, per step."""
+        settings = self._optimizer
+        groups = parameter_groups(self, settings.weight_decay)
+        if settings.name == "lars":
+            optimizer: Optimizer = LARS(
                 groups,
-                self._plan.lr,
-                self._plan.momentum,
-                trust_coefficient=self._plan.trust_coefficient,
-                eps=self._plan.eps,
+                self._lr,
+                settings.momentum,
+                trust_coefficient=settings.trust_coefficient,
+                eps=settings.eps,
             )
         else:
-            optimizer = torch.optim.SGD(groups, self._plan.lr, self._plan.momentum)
+            optimizer = torch.optim.SGD(groups, self._lr, settings.momentum)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * self._plan.warmup))
+        scheduler = warmup_cosine(optimizer, total, round(total * settings.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what the weights are; of a step that was not finite none are."""
+        """Store the metadata, unless the last step was not finite."""
         self._guard.flush()
         checkpoint["bassl"] = self._metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell the data where the run goes on."""
-        go_on(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
+        restore_position(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def compute_dtype(device_type: str) -> torch.dtype:
-    """What autocast makes of a convolution's input here; images are written in it, at half the memory of 32 bit."""
+    """Return the type that autocast gives to the input of a convolution; images are written in it to save memory."""
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else torch.float32

@@ -1,8 +1,8 @@
-"""How well do colour alone, and edges alone, tell the scenes of a data set apart? Nothing is trained.
+"""Measure how well colour alone, and edges alone, separate the scenes of a data set; nothing is trained.
 
-`python3 -m bassl.procedural.baselines FOLDER` prints the AP, over every labelled shot, of the training-free scorer
-(`bassl.model.similarity`) on three kinds of hand-made shot features, beside the share of boundaries, which is what
-guessing gets. Works on any folder in MovieNet's layout.
+`python3 -m bassl.procedural.baselines FOLDER` prints the AP of the training-free scorer (`bassl.model.similarity`)
+over all labelled shots, for three kinds of hand-made shot features, beside chance: the fraction of boundaries. It
+reads any folder in MovieNet's layout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from bassl.dataset.annotation import Annotations, read_annotations
+from bassl.console import run_command
+from bassl.dataset.annotation import read_annotations
 from bassl.errors import InputError
 from bassl.finetune.metrics import ShotPredictions, scene_metrics
 from bassl.model.similarity import boundary_probabilities
@@ -31,19 +32,19 @@ LONG_SIDE = 96  # pixels
 
 
 def mean_color(image: Pixels) -> Features:
-    """Mean red, green and blue, (3,)."""
+    """Return the mean of red, green and blue, (3,) in 0..1."""
     return image.reshape(-1, 3).mean(0) / 255
 
 
 def color_histogram(image: Pixels) -> Features:
-    """Share of the pixels in each of 4 x 4 x 4 colours, (64,)."""
+    """Return the fraction of pixels in each of 4 x 4 x 4 colours, (64,)."""
     red, green, blue = (image.reshape(-1, 3).astype(np.int64) * COLOR_BINS // 256).T
     number = (red * COLOR_BINS + green) * COLOR_BINS + blue
     return np.bincount(number, minlength=COLOR_BINS**3) / len(number)
 
 
 def edge_directions(image: Pixels) -> Features:
-    """How much of the edges points into each of 18 directions, (18,); no colour, no brightness."""
+    """Return the fraction of edge strength in each of 18 directions, (18,), without colour and brightness."""
     down, right = np.gradient(image.astype(np.float64).mean(2))
     strength, direction = np.hypot(down, right), np.arctan2(down, right) % np.pi
     number = np.minimum((direction / np.pi * DIRECTIONS).astype(np.int64), DIRECTIONS - 1)
@@ -58,37 +59,37 @@ KINDS: dict[str, Callable[[Pixels], Features]] = {
 }
 
 
-def baseline_precisions(layout: Layout, kinds: Sequence[str] = tuple(KINDS)) -> dict[str, float]:
-    """AP in 0..1 by kind of feature, and under "chance" the share of boundaries, over all labelled films.
+def baseline_precisions(layout: Layout) -> dict[str, float]:
+    """Return the AP in 0..1 of each kind of feature over all labelled films, and under "chance" that of guessing.
 
-    Raises InputError for labels without a boundary, and for a key-frame that cannot be read or has no edges.
+    Raises InputError for labels without a boundary, and for a key-frame that cannot be read.
     """
     path = layout.annotation_file("trainvaltest")
-    notes = read_annotations(path)
-    if not (notes.label != 0).any():
-        raise InputError(f"{path} holds no scene boundary, so there is nothing to find; give more or longer films")
-    probability = {kind: np.zeros(len(notes)) for kind in kinds}
-    for film in range(len(notes.films)):
-        rows = np.flatnonzero(notes.film == film)
-        for kind, features in _film_features(layout, notes, film, kinds).items():
+    annotations = read_annotations(path)
+    if not (annotations.label != 0).any():
+        raise InputError(f"{path} holds no scene boundary; give more or longer films")
+    probability = {kind: np.zeros(len(annotations)) for kind in KINDS}
+    for film, name in enumerate(annotations.films):
+        rows = np.flatnonzero(annotations.film == film)
+        shot_ids = [annotations.shot_id(film, shot) for shot in range(int(annotations.num_shots[film]))]
+        for kind, features in _film_features(layout.keyframes / name, shot_ids).items():
             centred = torch.from_numpy(features - features.mean(0))
-            probability[kind][rows] = boundary_probabilities(centred, WINDOW).numpy()[notes.shot[rows]]
-    precisions = {
-        kind: scene_metrics(ShotPredictions(notes.film, notes.shot, found, notes.label), None)["AP"]
-        for kind, found in probability.items()
-    }
-    return precisions | {"chance": float((notes.label != 0).mean())}
+            probability[kind][rows] = boundary_probabilities(centred, WINDOW).numpy()[annotations.shot[rows]]
+    precisions = {}
+    for kind, scores in probability.items():
+        predictions = ShotPredictions(annotations.film, annotations.shot, scores, annotations.label)
+        precisions[kind] = scene_metrics(predictions, None)["AP"]
+    return precisions | {"chance": float((annotations.label != 0).mean())}
 
 
-def _film_features(layout: Layout, notes: Annotations, film: int, kinds: Sequence[str]) -> dict[str, Features]:
-    """(num_shots, D) of each kind, the mean over key-frames."""
-    found: dict[str, list[Features]] = {kind: [] for kind in kinds}
-    folder = layout.keyframes / notes.films[film]
-    for shot in range(int(notes.num_shots[film])):
-        images = [_read(folder / f"shot_{notes.shot_id(film, shot)}_img_{k}.jpg") for k in range(NUM_KEYFRAMES)]
-        for kind in kinds:
-            found[kind].append(np.mean([KINDS[kind](image) for image in images], axis=0))
-    return {kind: np.stack(rows) for kind, rows in found.items()}
+def _film_features(folder: Path, shot_ids: Sequence[str]) -> dict[str, Features]:
+    """Return (num_shots, D) features of each kind, the mean over a shot's key-frames."""
+    columns: dict[str, list[Features]] = {kind: [] for kind in KINDS}
+    for shot_id in shot_ids:
+        images = [_read(folder / f"shot_{shot_id}_img_{number}.jpg") for number in range(NUM_KEYFRAMES)]
+        for kind, features_of in KINDS.items():
+            columns[kind].append(np.mean([features_of(image) for image in images], axis=0))
+    return {kind: np.stack(rows) for kind, rows in columns.items()}
 
 
 def _read(path: Path) -> Pixels:
@@ -105,21 +106,17 @@ def _read(path: Path) -> Pixels:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    try:
-        found = baseline_precisions(Layout.of(arguments.folder))
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write("".join(f"{name:18}{100 * value:7.2f}\n" for name, value in found.items()))
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m bassl.procedural.baselines", description=__doc__)
     parser.add_argument("folder", type=Path, help="a data set in MovieNet's layout")
-    return parser
+    layout = Layout.of(parser.parse_args(argv).folder)
+
+    def work() -> int:
+        precisions = baseline_precisions(layout)
+        sys.stdout.write("".join(f"{name:18}{100 * value:7.2f}\n" for name, value in precisions.items()))
+        return 0
+
+    return run_command(work, "measure again")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A film at a glance: a row a scene, the middle key-frame of each of its shots.
+"""Draw the beginning of a film at several difficulties: one row per scene, one key-frame per shot.
 
-`python3 -m bassl.procedural.contact_sheet FILE` draws the beginning of one film at difficulty 0, 0.5 and 1.
+`python3 -m bassl.procedural.contact_sheet FILE` draws difficulty 0, 0.5 and 1.
 """
 
 from __future__ import annotations
@@ -10,65 +10,63 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
-
-from bassl.endings import exit_status
+from bassl.console import run_command
 from bassl.errors import InputError
-from bassl.files import refuse_unwritable, write_atomically
-from bassl.procedural.picture import Camera
-from bassl.procedural.screenplay import Film, write_screenplay
+from bassl.files import refuse_unwritable
+from bassl.procedural.shot_plan import Film, plan_film
 
-GAP, HEAD = 3, 16  # pixels
-PAPER, INK = (255, 255, 255), (40, 40, 40)
-SHOWN_SHOTS = 60
-PICTURES = (".jpg", ".png")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT, GAP, CAPTION = 112, 63, 3, 26  # pixels
+NUM_COLUMNS, NUM_SHOTS = 11, 60
+FORMATS = (".jpg", ".png")
 
 
-def contact_sheet(
-    films: Sequence[tuple[str, Film]], num_scenes: int = 4, num_columns: int = 11, width: int = 112, height: int = 63
-) -> Image.Image:
-    """The first scenes of some films with their captions; longer scenes are cut off after `num_columns` shots."""
-    rows: list[list[Image.Image] | str] = []
-    for caption, film in films:
-        camera = Camera(film, width, height)
-        rows.append(caption)
-        for scene, members in groupby(enumerate(film.shots), key=lambda numbered: numbered[1].scene):
-            if scene < num_scenes:
-                shown = [number for number, _ in members][:num_columns]
-                rows.append([Image.fromarray(camera.keyframes(number)[1]) for number in shown])
-    full = sum(HEAD if isinstance(row, str) else height + GAP for row in rows)
-    sheet = Image.new("RGB", (num_columns * (width + GAP) - GAP, full), PAPER)
-    pen, top = ImageDraw.Draw(sheet), 0
-    for row in rows:
-        if isinstance(row, str):
-            pen.text((2, top + 2), row, INK)
-            top += HEAD
-            continue
-        for column, tile in enumerate(row):
-            sheet.paste(tile, (column * (width + GAP), top))
-        top += height + GAP
-    return sheet
+def contact_sheet(films: Sequence[tuple[str, Film]], num_scenes: int) -> Figure:
+    """Draw the first scenes of films below their captions; a scene is cut after NUM_COLUMNS shots."""
+    from bassl.plots.style import add_text
+    from bassl.plots.tiles import SHEET_HEAD, draw_tile, new_sheet
+    from bassl.procedural.picture import Camera
+
+    scenes = [
+        [[shot for shot, _ in group] for _, group in groupby(enumerate(film.shots), lambda pair: pair[1].scene)]
+        for _, film in films
+    ]
+    num_rows = sum(min(len(found), num_scenes) for found in scenes)
+    size = (32 + NUM_COLUMNS * (WIDTH + GAP), SHEET_HEAD + len(films) * CAPTION + num_rows * (HEIGHT + GAP) + 8)
+    figure, axes = new_sheet("Drawn films", "one row per scene; the middle key-frame of each shot", *size)
+    top = SHEET_HEAD
+    for (caption, film), found in zip(films, scenes, strict=True):
+        camera = Camera(film, WIDTH, HEIGHT)
+        add_text(figure, 16, top + 4, caption, size=12)
+        top += CAPTION
+        for shots in found[:num_scenes]:
+            for column, shot in enumerate(shots[:NUM_COLUMNS]):
+                draw_tile(axes, camera.keyframes(shot)[1], 16 + column * (WIDTH + GAP), top, WIDTH, HEIGHT)
+            top += HEIGHT + GAP
+    return figure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    return exit_status(lambda: _write(arguments), "write again")
+    return run_command(lambda: _write(arguments), "write again")
 
 
 def _write(arguments: argparse.Namespace) -> int:
-    if arguments.file.suffix.lower() not in PICTURES:
-        raise InputError(f"{arguments.file} is no picture by its name; end it in {' or '.join(PICTURES)}")
-    if arguments.scenes < 1:
-        raise InputError(f"--scenes {arguments.scenes} draws nothing; give 1 or more")
+    from bassl.plots.style import save_figure
+
+    if arguments.file.suffix.lower() not in FORMATS or arguments.scenes < 1:
+        raise InputError(
+            f"{arguments.file} with --scenes {arguments.scenes} is invalid; give a file in {' or '.join(FORMATS)} and "
+            "1 scene or more"
+        )
     refuse_unwritable(arguments.file.parent, "file")
-    films = [
-        (f"difficulty {number:g}", write_screenplay(arguments.seed, 0, SHOWN_SHOTS, number))
-        for number in arguments.difficulty
-    ]
-    sheet = contact_sheet(films, arguments.scenes)
-    write_atomically(arguments.file, lambda temporary: sheet.save(temporary, quality=80))
+    films = [(f"difficulty {d:g}", plan_film(arguments.seed, 0, NUM_SHOTS, d)) for d in arguments.difficulty]
+    save_figure(arguments.file, contact_sheet(films, arguments.scenes))
     return 0
 
 
@@ -77,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="picture to write, .jpg or .png")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--difficulty", type=float, nargs="+", default=[0, 0.5, 1], help="default: 0 0.5 1")
-    parser.add_argument("--scenes", type=int, default=4, help="a film; default: %(default)s")
+    parser.add_argument("--scenes", type=int, default=4, help="per film; default: %(default)s")
     return parser
 
 

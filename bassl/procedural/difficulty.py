@@ -1,4 +1,4 @@
-"""One number, from 0 to 1, for how hard it is to tell the scenes of a film apart, and what it stands for."""
+"""One number from 0 to 1 for how hard it is to separate the scenes of a film."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ DEFAULT = 0.5
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What the drawing reads. Probabilities and shares lie in 0..1.
+    """What a difficulty stands for; fractions and probabilities lie in 0..1.
 
-    shared_palette: share of a scene's colours that are the film's and come back in its other scenes.
-    view_spread: share of a view's colours that are not its scene's but any of the film's.
-    turn: how far the wall's pattern is turned from one view to another, in degrees (standard deviation).
-    exposure: how far the light of a shot is off, in stops (standard deviation).
-    tint: how far its white balance is off (standard deviation of the gain of red and of blue).
-    noise: sensor noise, in grey levels of 255 (standard deviation).
-    cutaways: probability that a shot shows something that is seen only once.
-    shared_cast: probability that a character or an object belongs to the film and not to the scene alone.
-    shared_motif: probability that a scene's walls have the kind of pattern of the scene before.
+    Attributes:
+        shared_palette: fraction of a scene's colours that belong to the film and recur in other scenes.
+        view_spread: fraction of a view's colours that are any of the film's instead of its scene's.
+        turn: rotation of the wall's pattern between views, standard deviation in degrees.
+        exposure: exposure of a shot, standard deviation in stops.
+        tint: white balance of a shot, standard deviation of the gains of red and blue.
+        noise: sensor noise, standard deviation in grey levels of 255.
+        cutaways: probability that a shot has a view of its own.
+        shared_cast: probability that a character or an object belongs to the film instead of the scene.
+        shared_motif: probability that a scene's walls have the kind of pattern of the previous scene.
     """
 
     shared_palette: float
@@ -36,9 +37,9 @@ class Difficulty:
 
     @classmethod
     def of(cls, number: float) -> Difficulty:
-        """The meaning of a difficulty; everything grows in proportion. Raises InputError outside 0..1."""
+        """Return the meaning of a difficulty; all grow linearly. Raises InputError outside 0..1."""
         if not 0 <= number <= 1:
-            raise InputError(f"difficulty {number} cannot work; give a number from 0 (easy) to 1 (hard)")
+            raise InputError(f"difficulty {number} is out of range; give a number from 0 (easy) to 1 (hard)")
         return cls(
             shared_palette=number,
             view_spread=number,

@@ -1,4 +1,4 @@
-"""Procedural films as a data set in MovieNet's layout: drawn here, laid out by `bassl.prepare`."""
+"""Write drawn films as a data set in MovieNet's layout."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ from tqdm import tqdm
 
 from bassl.errors import InputError
 from bassl.labels.label_files import write_label_file
-from bassl.orphans import end_with_parent
-from bassl.prepare.film import JPEG_QUALITY, clear, partial_folder, sweep
-from bassl.prepare.layout import Layout, alone, keyframe_name, write_shot_file
+from bassl.prepare.film import JPEG_QUALITY, partial_folder, remove_film, remove_partial_films
+from bassl.prepare.films import check_settings
+from bassl.prepare.layout import Layout, keyframe_name, lock_target, write_shot_file
 from bassl.prepare.movienet import Built, build_annotations
-from bassl.prepare.own_films import settle
 from bassl.prepare.splits import draw_splits, write_split_file
-from bassl.procedural.difficulty import DEFAULT, Difficulty
+from bassl.procedural.difficulty import DEFAULT
 from bassl.procedural.picture import Camera
-from bassl.procedural.screenplay import SHORTEST_SCENE, write_screenplay
+from bassl.procedural.shot_plan import plan_film
+from bassl.training.processes import end_with_parent
 
 JOB = "bassl.procedural"
-SMALLEST, LARGEST = 16, 2048  # pixels; of the largest a view takes two GB to draw
+SOURCE = "procedural films, version 2"  # changes whenever equal settings give other films
+MIN_SIDE, MAX_SIDE = 16, 2048  # pixels; a view of the largest takes two GB to draw
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What decides a data set, to the byte. num_shots: of each film. width, height: of a key-frame, pixels.
+    """Settings of a data set, which determine every byte of it; InputError for invalid ones.
 
-    shares: of the films in train, val and test. Raises InputError for numbers that cannot work.
+    Attributes:
+        num_shots: of each film.
+        width, height: of a key-frame in pixels.
+        shares: fractions of the films in train, val and test.
     """
 
     num_films: int = 20
@@ -47,63 +51,51 @@ class DataSet:
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
 
     def __post_init__(self) -> None:
-        Difficulty.of(self.difficulty)
-        if self.num_films < 1 or self.num_shots < SHORTEST_SCENE:
-            raise InputError(
-                f"{self.num_films} films of {self.num_shots} shots cannot work; give a film of {SHORTEST_SCENE} or more"
-            )
-        if self.seed < 0:
-            raise InputError(f"seed {self.seed} cannot work; give 0 or more")
-        if min(self.width, self.height) < SMALLEST:
-            raise InputError(
-                f"key-frames of {self.width}x{self.height} are too small; give {SMALLEST}x{SMALLEST} or more"
-            )
-        if max(self.width, self.height) > LARGEST:
-            raise InputError(
-                f"key-frames of {self.width}x{self.height} are too large; give {LARGEST}x{LARGEST} or less"
-            )
+        if self.num_films < 1:
+            raise InputError(f"a data set of {self.num_films} films is empty; give 1 or more")
+        if not MIN_SIDE <= min(self.width, self.height) <= max(self.width, self.height) <= MAX_SIDE:
+            size = f"{self.width}x{self.height}"
+            raise InputError(f"key-frames of {size} cannot be drawn; give sides of {MIN_SIDE} to {MAX_SIDE} pixels")
+        plan_film(self.seed, 0, self.num_shots, self.difficulty)
+        draw_splits(self.films, self.shares, self.seed)
 
     @property
     def films(self) -> list[str]:
-        """Names."""
+        """Names of the films."""
         return [f"procedural_{film:03d}" for film in range(self.num_films)]
-
-    def as_json(self) -> dict[str, Any]:
-        """The settings as plain values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def write_data_set(target: Path, data: DataSet, num_processes: int = 1, progress_bar: bool = False) -> Built:
-    """Write key-frames, shot files, labels, splits and annotations of all films; those that are there stay.
+    """Write key-frames, shot files, labels, splits and annotations; films that are complete are kept.
 
-    A film is there if its shot file, its labels and its folder of key-frames are. Raises InputError for a target that
-    was begun with other settings, or holds other key-frames, ChildProcessError where a process was killed.
+    Raises InputError for a target that was begun with other settings or holds other key-frames, and
+    ChildProcessError where a process was killed.
     """
     layout = Layout.of(target)
-    splits = draw_splits(data.films, data.shares, data.seed)
-    with alone(target, JOB):
-        sweep(target)
-        settle(target, {"source": "procedural films", **data.as_json()})
-        missing = [film for film, name in enumerate(data.films) if not _is_there(layout, name)]
-        with _mapped(num_processes) as mapped:
-            drawn = mapped(partial(write_film, target, data), missing)
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(data).items()}
+    with lock_target(target, JOB):
+        remove_partial_films(target)
+        check_settings(target, {"source": SOURCE, **settings})
+        missing = [film for film, name in enumerate(data.films) if not _is_complete(layout, name)]
+        with _film_map(num_processes) as film_map:
+            drawn = film_map(partial(write_film, target, data), missing)
             for _ in tqdm(drawn, "drawing", len(missing), unit="film", disable=not progress_bar):
                 pass
-        write_split_file(layout.split, splits)
+        write_split_file(layout.split, draw_splits(data.films, data.shares, data.seed))
         return build_annotations(layout)
 
 
-def _is_there(layout: Layout, name: str) -> bool:
+def _is_complete(layout: Layout, name: str) -> bool:
     files = (layout.shots / f"{name}.txt", layout.labels / f"{name}.txt")
     return all(path.is_file() for path in files) and (layout.keyframes / name).is_dir()
 
 
 def write_film(target: Path, data: DataSet, number: int) -> None:
-    """Draw one film and write its key-frames, its labels and last its shot file, which says that it is done."""
+    """Draw one film and write its key-frames, its labels and last its shot file, which marks it as complete."""
     layout, name = Layout.of(target), data.films[number]
-    film = write_screenplay(data.seed, number, data.num_shots, data.difficulty)
+    film = plan_film(data.seed, number, data.num_shots, data.difficulty)
     camera, folder = Camera(film, data.width, data.height), partial_folder(target, name)
-    clear(target, name)
+    remove_film(target, name)
     folder.mkdir(parents=True)
     try:
         for shot in range(data.num_shots):
@@ -113,13 +105,13 @@ def write_film(target: Path, data: DataSet, number: int) -> None:
         write_label_file(layout.labels / f"{name}.txt", film.labels)
         write_shot_file(layout.shots / f"{name}.txt", film.frames)
     except BaseException:
-        clear(target, name)
+        remove_film(target, name)
         raise
 
 
 @contextmanager
-def _mapped(num_processes: int) -> Iterator[Any]:
-    """`map`, over several processes where there are to be some."""
+def _film_map(num_processes: int) -> Iterator[Any]:
+    """Provide `map` over one or several processes."""
     if num_processes == 1:
         yield map
         return
@@ -128,4 +120,4 @@ def _mapped(num_processes: int) -> Iterator[Any]:
         with ProcessPoolExecutor(num_processes, context, end_with_parent) as pool:
             yield pool.map
     except BrokenProcessPool as error:
-        raise ChildProcessError("a process that drew films was killed, for want of memory perhaps") from error
+        raise ChildProcessError("a process that drew films was killed, perhaps for lack of memory") from error

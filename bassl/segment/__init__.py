@@ -1,12 +1,11 @@
-"""A video file in, its scenes out.
+"""Cut video files into scenes.
 
     from bassl.segment import load_model, segment
     for scene in segment("film.mp4", load_model("bassl")):
         print(scene)
 
-Reading order: `api` (this), `main` (the command), `analyse` (one pass over a film), `bassl.video` (frames, shots,
-key-frames), `model` (features and scores), `scenes` (what comes out), `output` (what is written). Nothing is
-imported before it is used.
+Reading order: `main` (the command), `api` (one film, from options to result), `encode` (shots and features), `model`
+(scores), `scenes` (records, and the cut into scenes), `output` (one writer per format). Modules are imported on use.
 """
 
 from __future__ import annotations

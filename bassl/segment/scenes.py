@@ -1,7 +1,6 @@
-"""What segmentation gives: shots, scenes and when they start and end, in frames, exact seconds and timecode.
+"""Records of one film: its shots, their scores, and the scenes that follow from both.
 
-Everything here is torch-free and made anew from an `AnalysedFilm` in no time, so another threshold costs
-nothing.
+Nothing here needs torch. Cutting takes no time, so another threshold costs nothing.
 """
 
 from __future__ import annotations
@@ -15,28 +14,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bassl.console import counted
+from bassl.console import pluralize
 from bassl.dataset.shot_files import keyframe_numbers
 from bassl.segment.threshold import Threshold
 from bassl.video.timecode import TimecodeTrack, short_clock
 from bassl.video.timing import FrameTimes
 
 FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
-KINDS = {
+POSTERIOR, SIMILARITY, STRUCTURE = "posterior", "similarity", "structure"
+SCORERS = (POSTERIOR, SIMILARITY)
+"""Training-free scorers, the default first."""
+ABOUT = {
     FINETUNED: "fine-tuned on labelled scenes",
     ZERO_SHOT: "zero-shot: pre-trained only, has never seen a scene label",
-    TRAINING_FREE: "training-free: scores how little the shots before resemble those after",
+    POSTERIOR: "training-free: weighs all ways to cut the film into scenes of similar shots",
+    STRUCTURE: "fine-tuned on few films: a regression on how the film changes at each shot",
+    SIMILARITY: "training-free: scores how little the shots before resemble those after",
 }
+FOUND, MISSED, WRONG = "hit", "missed", "false"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What scored the boundaries.
+    """The scorer of a film's boundaries, as stored with the results.
 
-    name: of the checkpoint, or "similarity". kind: a key of KINDS. sha256: of the checkpoint file, None
-    without one.
-    encoder: what the shot features are from; encoder_id: hash of its weights and settings. threshold: chosen
-    on a validation split in fine-tuning, None where there was none.
+    Attributes:
+        name: of the checkpoint, or of the training-free scorer.
+        kind: FINETUNED, ZERO_SHOT or TRAINING_FREE.
+        sha256: of the checkpoint file, if any.
+        encoder: source of the shot features.
+        encoder_id: hash of the encoder's weights and settings.
+        threshold: chosen on a validation split in fine-tuning, if any.
+        decoder: POSTERIOR if the model's logits were decoded by the scene posterior, else "none".
+        scorer: one of SCORERS if training-free, STRUCTURE for the scorer of few labelled films, else None.
     """
 
     name: str
@@ -45,19 +55,43 @@ class ModelInfo:
     encoder: str
     encoder_id: str
     threshold: float | None = None
+    decoder: str = "none"
+    scorer: str | None = None
+
+    @property
+    def about(self) -> str:
+        """The scorer in words."""
+        text = ABOUT[self.scorer or self.kind]
+        return text if self.decoder == "none" else f"{text}; decoded by the scene posterior"
 
     @property
     def sentence(self) -> str:
-        """For people."""
-        return f"{self.name} ({KINDS[self.kind]}); features of {self.encoder}"
+        """The scorer and its features in words."""
+        return f"{self.name} ({self.about}); features of {self.encoder}"
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether scores are probabilities that a fixed threshold suits."""
+        return self.kind == FINETUNED and self.decoder == "none" and self.scorer is None
 
 
-@dataclass(frozen=True)
-class FilmInfo:
-    """A video file.
+@dataclass(frozen=True, eq=False)
+class FilmShots:
+    """A film and its shots, before any scorer has seen them.
 
-    width, height: pixels as shown, upright and square. codec: FFmpeg's name. timecode: that of the first frame, where
-    the file tells.
+    Attributes:
+        path: the video file, or the folder of key-frames.
+        width, height: pixels as shown, upright and square.
+        codec: FFmpeg's name, "jpeg" for key-frames.
+        timecode: of the first frame, if the file has one.
+        times: when each frame is shown.
+        frames: (num_shots, 2) first and last frame of each shot.
+        thumbnails: a small JPEG of each shot's middle key-frame.
+        features: (num_shots, D); empty if the cache was read without them.
+        detector: how shots were found, for the results.
+        warnings: oddities of the file, in sentences.
+        has_video: False for key-frames.
+        has_lengths: False if the frames are made up because no shot file exists.
     """
 
     path: Path
@@ -65,45 +99,50 @@ class FilmInfo:
     height: int
     codec: str
     has_audio: bool
-    timecode: str | None = None
+    timecode: str | None
+    times: FrameTimes
+    frames: npt.NDArray[np.int64]
+    thumbnails: tuple[bytes, ...]
+    features: npt.NDArray[np.float32]
+    detector: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    has_video: bool = True
+    has_lengths: bool = True
 
     @property
     def name(self) -> str:
         """File name."""
         return self.path.name
 
+    @property
+    def shot_lengths(self) -> npt.NDArray[np.int64] | None:
+        """(num_shots,) in frames, None if unknown."""
+        return self.frames[:, 1] - self.frames[:, 0] + 1 if self.has_lengths else None
 
-@dataclass(frozen=True)
-class AnalysedFilm:
-    """A film's shots and their scores, before anybody has said what score makes a boundary.
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities (num_shots,) that a scene ends with each shot, NaN for the last.
 
     Attributes:
-        frames: (num_shots, 2) first and last frame of each shot.
-        thumbnails: a small JPEG of each shot's middle key-frame.
-        probability: (num_shots,) 0..1 that a scene ends with the shot; NaN for the last.
-        similarity: the training-free scorer's, likewise.
-        detector: where the shots are from.
-        warnings: what was odd about the file, in sentences.
+        probability: by the model.
+        training_free: by the training-free scorer, for comparison.
     """
 
-    film: FilmInfo
-    times: FrameTimes
-    frames: npt.NDArray[np.int64]
-    thumbnails: tuple[bytes, ...] = field(repr=False)
     probability: npt.NDArray[np.float64]
-    similarity: npt.NDArray[np.float64]
+    training_free: npt.NDArray[np.float64]
     model: ModelInfo
-    detector: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Moment:
     """A point in a film, between two frames.
 
-    frame: number, from 0, of the frame that starts here. position: the same in an editor, where the rate is
-    constant; another number only at variable rates. seconds: exact, on the clock that players show. timecode:
-    SMPTE, of position.
+    Attributes:
+        frame: number, from 0, of the frame that starts here.
+        position: the same at a constant rate, for editors; differs from frame at variable rates only.
+        seconds: exact, on the clock that players show.
+        timecode: SMPTE, of position.
     """
 
     frame: int
@@ -111,18 +150,16 @@ class Moment:
     seconds: Fraction
     timecode: str
 
-    @classmethod
-    def of(cls, frame: int, position: int, times: FrameTimes, track: TimecodeTrack) -> Moment:
-        """The moment at which a frame starts."""
-        return cls(frame, position, times.seconds(frame), track.text(position))
-
 
 @dataclass(frozen=True)
 class Shot:
     """An unbroken take.
 
-    number: from 0. start, end: its first frame, and the first that is no longer part of it. keyframes: frame numbers.
-    probability: 0..1 that a scene ends with this shot, None for the film's last.
+    Attributes:
+        number: from 0.
+        start, end: its first frame, and the first frame after it.
+        keyframes: frame numbers.
+        probability: 0..1 that a scene ends with this shot, None for the film's last.
     """
 
     number: int
@@ -134,7 +171,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """A run of shots that tell one thing. number: from 1. end: the first frame that is no longer part of it."""
+    """Consecutive shots of one scene. `number` counts from 1, `end` is the first frame after the scene."""
 
     number: int
     start: Moment
@@ -143,42 +180,38 @@ class Scene:
 
     @property
     def num_shots(self) -> int:
-        """Number of its shots."""
+        """Number of shots."""
         return len(self.shots)
 
     @property
     def seconds(self) -> Fraction:
-        """How long it lasts, exactly."""
+        """Exact duration."""
         return self.end.seconds - self.start.seconds
 
     @property
     def probability(self) -> float | None:
-        """Of the boundary at its end; None for the film's last scene."""
+        """Probability of the boundary at its end; None for the film's last scene."""
         return self.shots[-1].probability
 
     def __str__(self) -> str:
         span = f"{short_clock(self.start.seconds)} - {short_clock(self.end.seconds)}"
-        return f"scene {self.number}: {span}, {counted(self.num_shots, 'shot')}"
+        return f"scene {self.number}: {span}, {pluralize(self.num_shots, 'shot')}"
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """A film cut into scenes; iterate over it to get them.
 
-    labels: (num_shots,) true boundaries where they are known, as `bassl.segment.ground_truth.read_labels`
-    gives them.
+    Attributes:
+        labels: (num_shots,) int8 true boundaries as `ground_truth.read_labels` returns them, if known.
+        evaluation: metrics of "model" and "training-free" against the labels.
     """
 
-    film: FilmInfo
-    times: FrameTimes
-    track: TimecodeTrack
+    film: FilmShots = field(repr=False, compare=False)
+    scores: Scores = field(repr=False, compare=False)
+    threshold: Threshold
     shots: tuple[Shot, ...]
     scenes: tuple[Scene, ...]
-    threshold: Threshold
-    model: ModelInfo
-    detector: Mapping[str, Any]
-    warnings: tuple[str, ...]
-    analysed: AnalysedFilm = field(repr=False, compare=False)
     labels: npt.NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
     evaluation: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -188,52 +221,77 @@ class Segmentation:
     def __len__(self) -> int:
         return len(self.scenes)
 
+    @property
+    def times(self) -> FrameTimes:
+        """When each frame is shown."""
+        return self.film.times
 
-def cut_into_scenes(analysed: AnalysedFilm, threshold: Threshold) -> Segmentation:
-    """Scenes end with the shots at or above the threshold, and with the film.
+    @property
+    def track(self) -> TimecodeTrack:
+        """How the film counts timecode."""
+        return TimecodeTrack.of(self.film.times.rate, self.film.timecode)
 
-    Each lasts until the next begins: where a given list of shots leaves frames out between two of them (dissolves),
-    they belong to the scene before, so that no timeline has a hole; what it leaves out at the film's start and end
-    belongs to the first and the last.
+    @property
+    def model(self) -> ModelInfo:
+        """The scorer."""
+        return self.scores.model
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Oddities of the file, in sentences."""
+        return self.film.warnings
+
+    @property
+    def boundaries(self) -> frozenset[int]:
+        """Numbers of the shots that scenes end with, without the film's last."""
+        return frozenset(scene.shots[-1].number for scene in self.scenes[:-1])
+
+    def verdicts(self) -> list[str | None]:
+        """Compare the end of each shot with the labels: FOUND, MISSED, WRONG, or None."""
+        if self.labels is None:
+            return [None] * len(self.shots)
+        cuts = self.boundaries
+        verdicts: list[str | None] = []
+        for number, label in enumerate(self.labels.tolist()):
+            is_true = label in (1, -1)  # uncertain boundaries count, as in the metrics
+            if number in cuts:
+                verdicts.append(FOUND if is_true else WRONG if label == 0 else None)
+            else:
+                verdicts.append(MISSED if is_true else None)
+        return verdicts
+
+
+def cut_into_scenes(film: FilmShots, scores: Scores, threshold: Threshold) -> Segmentation:
+    """End a scene with each shot that the threshold selects, and with the film.
+
+    Scenes leave no gaps: frames that a given shot list leaves out between two shots go to the scene before. Those
+    before its first shot and after its last go to the first and the last scene.
     """
-    times = analysed.times
-    track = TimecodeTrack.of(times.rate, analysed.film.timecode)
-    spans = [(first, last + 1) for first, last in analysed.frames.tolist()]
+    times = film.times
+    track = TimecodeTrack.of(times.rate, film.timecode)
+    spans = [(first, last + 1) for first, last in film.frames.tolist()]
     bounds = sorted({0, times.num_frames, *(frame for span in spans for frame in span)})
     moments = {
-        frame: Moment.of(frame, position, times, track) for frame, position in times.distinct_positions(bounds).items()
+        frame: Moment(frame, position, times.seconds(frame), track.text(position))
+        for frame, position in times.distinct_positions(bounds).items()
     }
-    shots = []
-    for number, (first, end) in enumerate(spans):
-        probability = float(analysed.probability[number])
-        shots.append(
-            Shot(
-                number,
-                moments[first],
-                moments[end],
-                keyframe_numbers(first, end - 1),
-                None if np.isnan(probability) else probability,
-            )
+    shots = [
+        Shot(
+            number=number,
+            start=moments[first],
+            end=moments[end],
+            keyframes=keyframe_numbers(first, end - 1),
+            probability=None if np.isnan(score) else score,
         )
+        for number, ((first, end), score) in enumerate(zip(spans, scores.probability.tolist(), strict=True))
+    ]
+    is_end = threshold.select(scores.probability)
+    is_end[-1] = True
     scenes: list[Scene] = []
     begin = 0
-    for shot in shots:
-        is_last = shot.number == len(shots) - 1
-        if is_last or (shot.probability is not None and shot.probability >= threshold.value):
-            members = tuple(shots[begin : shot.number + 1])
-            start = members[0].start if scenes else moments[0]
-            until = moments[times.num_frames] if is_last else shots[shot.number + 1].start
-            scenes.append(Scene(len(scenes) + 1, start, until, members))
-            begin = shot.number + 1
-    return Segmentation(
-        film=analysed.film,
-        times=times,
-        track=track,
-        shots=tuple(shots),
-        scenes=tuple(scenes),
-        threshold=threshold,
-        model=analysed.model,
-        detector=analysed.detector,
-        warnings=analysed.warnings,
-        analysed=analysed,
-    )
+    for last in np.flatnonzero(is_end).tolist():
+        start = shots[begin].start if scenes else moments[0]
+        end = shots[last + 1].start if last + 1 < len(shots) else moments[times.num_frames]
+        scenes.append(Scene(len(scenes) + 1, start, end, tuple(shots[begin : last + 1])))
+        begin = last + 1
+    return Segmentation(film=film, scores=scores, threshold=threshold, shots=tuple(shots), scenes=tuple(scenes))

@@ -1,4 +1,4 @@
-"""From which probability on a shot ends a scene, and who says so."""
+"""Choose the probability from which a shot ends a scene."""
 
 from __future__ import annotations
 
@@ -8,21 +8,44 @@ import numpy as np
 import numpy.typing as npt
 
 from bassl.errors import InputError
+from bassl.model.scene_posterior import scene_threshold
 
 DEFAULT = 0.5
-SPREADS = 1.0
-"""Standard deviations above the film's mean for scores that are no calibrated probability. Tried on the
-training-free scores of eleven BBC Planet Earth episodes with two kinds of features: mean F1 0.32 and 0.26,
-where the threshold that is best for each episode gives 0.37 and 0.31 (0.5 to 1.25 do about as well, a fixed
-0.5 finds nothing)."""
+NEGLIGIBLE = 1e-9  # differences of scores that are rounding
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """value: shots at or above it end a scene. origin: where it is from, in words."""
+    """Which shots end a scene.
+
+    Attributes:
+        value: shots at or above it end a scene.
+        origin: source of the value, in words.
+        num_scenes: if set, the `num_scenes - 1` highest shots end a scene instead, the earlier of equal ones first.
+    """
 
     value: float
     origin: str
+    num_scenes: int | None = None
+
+    def select(self, probability: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Return (num_shots,) whether a scene ends with each shot; NaN never does."""
+        if self.num_scenes is None:
+            return probability >= self.value
+        known = np.where(np.isnan(probability), -np.inf, probability)
+        selected = np.zeros(len(probability), bool)
+        selected[np.argsort(-known, kind="stable")[: self.num_scenes - 1]] = True
+        return selected & np.isfinite(known)
+
+
+def check_threshold(threshold: float | None, num_scenes: int | None) -> None:
+    """Raise InputError for values that cannot work, or for both at once."""
+    if threshold is not None and num_scenes is not None:
+        raise InputError(f"threshold {threshold} and {num_scenes} scenes exclude each other; give one of them")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"threshold {threshold} is not between 0 and 1")
+    if num_scenes is not None and num_scenes < 1:
+        raise InputError(f"a film cannot be cut into {num_scenes} scenes; give 1 or more")
 
 
 def choose_threshold(
@@ -32,51 +55,29 @@ def choose_threshold(
     stored: float | None = None,
     is_calibrated: bool = True,
 ) -> Threshold:
-    """The threshold for a film's probabilities (num_shots,), the last of them NaN.
+    """Return the threshold for a film's probabilities (num_shots,).
 
-    In this order: the one that is given; the one that cuts into `num_scenes` scenes (fewer where equal
-    probabilities cannot be told apart, or shots are); the one `stored` with the model; 0.5 for calibrated
-    probabilities; else the film's mean plus a standard deviation.
+    In this order: `given`; the highest boundaries for `num_scenes`; the one `stored` with the model; 0.5 for
+    calibrated probabilities; else the film's mean plus one standard deviation.
 
     Raises:
-        InputError: a threshold outside 0..1, fewer than one scene, or both at once.
+        InputError: as `check_threshold`.
     """
-    if given is not None and num_scenes is not None:
-        raise InputError(f"threshold {given} and {num_scenes} scenes cannot both be asked for; give one of them")
-    if given is not None:
-        if not 0 <= given <= 1:
-            raise InputError(f"threshold {given} is not between 0 and 1")
-        return Threshold(given, "as given")
+    check_threshold(given, num_scenes)
     decided = np.sort(probability[np.isfinite(probability)])[::-1]
+    if given is not None:
+        return Threshold(given, "as given")
     if num_scenes is not None:
-        value = _for_count(decided, num_scenes)
-        return Threshold(value, f"the highest-scoring boundaries, for {_counted(decided, value, num_scenes)}")
+        possible = min(num_scenes, len(decided) + 1)
+        words = f"the highest-scoring boundaries, for {possible} scenes"
+        if possible < num_scenes:
+            words += f" of the {num_scenes} asked for: there are no more shots"
+        return Threshold(float(decided[possible - 2]) if possible > 1 else 1.0, words, possible)
     if stored is not None:
         return Threshold(stored, "chosen on the validation split when the model was fine-tuned")
     if is_calibrated:
         return Threshold(DEFAULT, "the default")
-    if not len(decided) or decided[0] == decided[-1]:
-        return Threshold(1.0, "nothing stands out in this film")
-    value = float(decided.mean() + SPREADS * decided.std())
-    return Threshold(min(value, float(decided[0])), "this film's mean score plus one standard deviation")
-
-
-def _counted(decided: npt.NDArray[np.float64], value: float, num_scenes: int) -> str:
-    found = int((decided >= value).sum()) + 1
-    if found == num_scenes:
-        return f"{num_scenes} scenes"
-    reason = "there are no more shots" if found == len(decided) + 1 else "the next boundaries score the same"
-    return f"{found} of the {num_scenes} scenes that were asked for: {reason}"
-
-
-def _for_count(decided: npt.NDArray[np.float64], num_scenes: int) -> float:
-    if num_scenes < 1:
-        raise InputError(f"a film cannot be cut into {num_scenes} scenes; give 1 or more")
-    num_boundaries = min(num_scenes - 1, len(decided))
-    if num_boundaries == 0:
-        return 1.0 if not len(decided) or decided[0] < 1 else float(np.nextafter(1.0, 2.0))
-    value = float(decided[num_boundaries - 1])
-    if num_boundaries < len(decided) and decided[num_boundaries] == value:  # equal ones: rather too few than too many
-        above = decided[decided > value]
-        return float(above[-1]) if len(above) else float(np.nextafter(value, 2.0))
-    return value
+    if not len(decided) or decided[0] - decided[-1] < NEGLIGIBLE:
+        return Threshold(1.0, "nothing stands out in this film", num_scenes=1)
+    value = min(scene_threshold(probability), float(decided[0]))
+    return Threshold(value, "this film's mean score plus one standard deviation")

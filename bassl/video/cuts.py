@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins, told while the frames go by."""
+"""Find where shots end, while the frames of a film are read."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from bassl.video.extras import pyscenedetect
+from bassl.video import pyscenedetect
 from bassl.video.reader import Picture
 from bassl.video.settings import TRANSNET, DetectorSettings
-from bassl.video.transnet import HEIGHT, WIDTH, TransNetV2
 
 LONG_SIDE = 256  # pixels; PySceneDetect's own default
 
 
 class CutFinder:
-    """First frames of new shots, ascending, found some frames late."""
+    """Reports the first frames of new shots in ascending order, some frames late."""
 
     def __init__(self, settings: DetectorSettings, rate: Fraction) -> None:
-        """rate: frames a second, nominal. Raises InputError where the detector lacks a library or its network."""
+        """rate: nominal frames per second. Raises InputError if a library or the network is missing."""
         min_frames = max(1, round(settings.min_seconds * rate))
         self._detector: Detector
         self._size: tuple[int, int] | None = None
         if settings.name == TRANSNET:
+            from bassl.video.transnet import HEIGHT, WIDTH, TransNetV2
+
             assert settings.network is not None
             self._detector = TransNetV2(settings.network, settings.used_threshold, min_frames)
             self._size, self._format = (WIDTH, HEIGHT), "rgb24"
@@ -35,7 +36,7 @@ class CutFinder:
         self._shrink = VideoReformatter()
 
     def push(self, picture: Picture) -> list[int]:
-        """Cuts that this frame makes sure of."""
+        """Return the cuts that this frame makes certain."""
         small = picture.small
         scale = LONG_SIDE / max(small.width, small.height)
         width, height = self._size or (max(2, round(small.width * scale)), max(2, round(small.height * scale)))
@@ -43,22 +44,22 @@ class CutFinder:
         return self._detector.push(np.asarray(image.to_ndarray(), np.uint8))
 
     def finish(self) -> list[int]:
-        """Cuts known only now that the film is over."""
+        """Return the cuts that only the end of the film makes certain."""
         return self._detector.finish()
 
 
 class Detector(Protocol):
-    """What finds cuts in images (H, W, 3) that come one by one."""
+    """Finds cuts in a sequence of images (H, W, 3)."""
 
     def push(self, image: npt.NDArray[np.uint8], /) -> list[int]:
-        """Cuts that this frame makes sure of."""
+        """Return the cuts that this frame makes certain."""
 
     def finish(self) -> list[int]:
-        """The rest."""
+        """Return the remaining cuts."""
 
 
 class PySceneDetect:
-    """A detector of that library; images are BGR."""
+    """A detector of PySceneDetect; images are BGR."""
 
     def __init__(self, name: str, threshold: float, min_frames: int, rate: Fraction) -> None:
         library = pyscenedetect()
@@ -71,12 +72,12 @@ class PySceneDetect:
         self._num_seen = 0
 
     def push(self, image: npt.NDArray[np.uint8], /) -> list[int]:
-        """Cuts that this frame makes sure of."""
+        """Return the cuts that this frame makes certain."""
         now = self._timecode(self._num_seen, self._rate)
         self._num_seen += 1
         return [cut.frame_num for cut in self._detector.process_frame(now, image)]
 
     def finish(self) -> list[int]:
-        """The rest."""
+        """Return the remaining cuts."""
         last = self._timecode(max(0, self._num_seen - 1), self._rate)
         return [cut.frame_num for cut in self._detector.post_process(last)]

@@ -1,4 +1,4 @@
-"""Video files on disk: by which endings a folder's are told, and a hash by which one is known again."""
+"""Video files on disk: their suffixes, and hashes that identify them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NUM_SAMPLES, SAMPLE_BYTES = 16, 65536
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of a file's size, time of change and sixteen samples of its bytes, first and last among them."""
+    """Hash a file's size, modification time, and 16 samples of its bytes including the first and last."""
     status = path.stat()
     return _sampled(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
 
 
 def content_of(path: Path) -> str:
-    """The same without size and time: it stays when the file is copied."""
+    """Hash the samples alone; a copy has the same hash."""
     return _sampled(path, path.stat().st_size)
 
 

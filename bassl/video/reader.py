@@ -1,6 +1,6 @@
-"""Frames of a video file, one after the other, small and upright, with the times at which they are shown.
+"""Read the frames of a video file in order, small and upright, with their display times.
 
-Memory holds a frame at a time and eight bytes for the time of each. Decoding is FFmpeg's, through PyAV.
+Memory holds one frame, and eight bytes per frame for its time. FFmpeg decodes, through PyAV.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from bassl.video.timing import FrameTimes, measure_times
 log = logging.getLogger(__name__)
 
 KEYFRAME_LINES = 240
-"""Pixels of a key-frame's short side: 240 lines for films, as MovieNet's; 240 columns for upright phone video."""
-MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can ask for more memory than there is
-SMALL_FORMAT = "yuv420p"  # half the memory of RGB, and the colour resolution of the JPEGs that models learn from
+"""Pixels of a key-frame's short side, as MovieNet's."""
+MAX_ASPECT = 8  # wider pictures are squeezed to this, so that no header can exhaust memory
+SMALL_FORMAT = "yuv420p"  # half the memory of RGB, with the colour resolution of JPEG key-frames
 DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", re.ASCII)
 MICROSECOND = Fraction(1, 1_000_000)
 
@@ -45,7 +45,7 @@ class Picture:
     rotation: int
 
     def rgb(self) -> RgbImage:
-        """(H, W, 3) as it is to be shown."""
+        """Return the upright picture, (H, W, 3)."""
         image = self.small.to_ndarray(format="rgb24")
         return np.ascontiguousarray(np.rot90(image, self.rotation // 90))
 
@@ -53,24 +53,22 @@ class Picture:
 class FilmReader:
     """A video file, open for one pass through its frames; a context manager.
 
-    Attributes, from the header unless said otherwise:
-        size: (width, height) in pixels as shown: upright, and with square pixels.
-        rotation: degrees counter-clockwise to turn the stored picture by; 0, 90, 180 or 270.
-        rate: frames a second.
-        num_frames: how many frames there should be, 0 where it does not say.
-        has_audio: whether there is a sound track.
-        codec: FFmpeg's name of the codec.
-        timecode: of the first frame, where the file tells.
-        is_timed: whether frames say when they are shown (a raw stream's do not), in units of `time_base`
-            seconds.
-        ticks: when each frame read so far is shown; its number where frames do not say.
+    Attributes:
+        size: (width, height) in pixels as shown: upright and square.
+        rotation: degrees counter-clockwise to turn the stored picture by: 0, 90, 180 or 270.
+        rate: frames per second by the header.
+        num_frames: by the header, 0 if unknown.
+        codec: FFmpeg's name.
+        timecode: of the first frame, if the file has one.
+        is_timed: whether frames have display times, in units of `time_base` seconds; a raw stream's have none.
+        ticks: display time of each frame read so far; its number if not timed.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file and decode its first frame.
 
         Raises:
-            InputError: no such file, no video in it, nothing that can be decoded.
+            InputError: if the file is missing, holds no video, or cannot be decoded.
         """
         self.path = Path(path)
         self._container = _open(self.path)
@@ -112,11 +110,11 @@ class FilmReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._container.close()
 
     def pictures(self) -> Iterator[Picture]:
-        """Every frame in the order shown; to be called once. Damaged parts are passed over and counted."""
+        """Yield every frame in display order, once. Damaged parts are skipped and counted."""
         assert not self.ticks, "the film has been read already"
         assert self._first is not None
         yield self._picture(self._first)
@@ -125,9 +123,9 @@ class FilmReader:
             yield self._picture(frame)
 
     def pictures_from(self, tick: int) -> Iterator[tuple[int, Picture]]:
-        """Frames with their times, from the last complete picture at or before a time on.
+        """Yield frames with their times, from the last complete picture at or before a time.
 
-        Nothing if jumping fails. The numbers of these pictures mean nothing.
+        Yields nothing if seeking fails. The numbers of these pictures are meaningless.
         """
         try:
             self._container.seek(tick, stream=self._stream)
@@ -139,7 +137,7 @@ class FilmReader:
                 yield frame.pts, Picture(-1, self._shrunk(frame), self.rotation)
 
     def scanned_times(self) -> FrameTimes:
-        """Times of all frames as the packets tell them, nothing decoded; this reader cannot be read afterwards."""
+        """Return the times of all frames from the packets, without decoding; the reader cannot be read afterwards."""
         ticks: list[int | None] = []
         with _open(self.path) as container:
             try:
@@ -154,7 +152,7 @@ class FilmReader:
         return self.times()
 
     def times(self) -> FrameTimes:
-        """Times of the frames read so far; of the whole film after `pictures`."""
+        """Return the times of the frames read so far; of the whole film after `pictures`."""
         if not self.is_timed:
             return measure_times(range(len(self.ticks)), 1 / self.rate, [self.rate])
         guesses = (_known_rate(self._stream.guessed_rate), _known_rate(self._stream.average_rate))
@@ -163,20 +161,20 @@ class FilmReader:
         )
 
     def warnings(self) -> list[str]:
-        """What was wrong with the file, in sentences; after `pictures`."""
-        found = []
+        """Return what was wrong with the file, in sentences; call it after `pictures`."""
+        warnings = []
         if self.num_damaged:
-            found.append(f"{self.num_damaged} damaged pieces of the video were passed over")
+            warnings.append(f"{self.num_damaged} damaged pieces of the video were skipped")
         corrupt = [(self.num_corrupt_packets, "packet"), (self.num_corrupt_frames, "picture")]
-        if told := [f"{number} {what}{'s' * (number != 1)}" for number, what in corrupt if number]:
-            found.append(f"damage in the video ({', '.join(told)}): used as far as it can be decoded")
+        if parts := [f"{number} {what}{'s' * (number != 1)}" for number, what in corrupt if number]:
+            warnings.append(f"damage in the video ({', '.join(parts)}): used as far as it can be decoded")
         if self.stopped:
-            found.append(f"reading stopped early ({self.stopped})")
+            warnings.append(f"reading stopped early ({self.stopped})")
         times = self.times()
         end, expected = float(times.start + times.duration), float(self._expected_end(times.start))
         if expected - end > max(2.0, 0.05 * expected):
-            found.append(f"its frames end at {end:.1f} s, its header says {expected:.1f} s: it may be cut off")
-        return found
+            warnings.append(f"its frames end at {end:.1f} s, its header says {expected:.1f} s: it may be cut off")
+        return warnings
 
     def _decode(self) -> Iterator[VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -200,7 +198,7 @@ class FilmReader:
         index = len(self.ticks)
         tick = frame.pts if self.is_timed and frame.pts is not None else None
         if index and (tick is None or tick <= self.ticks[-1]):
-            tick = self.ticks[-1] + 1  # no time, or one that has been: the order counts
+            tick = self.ticks[-1] + 1  # no time, or an earlier one: keep the order
         self.ticks.append(tick or 0)
         self._last_duration = frame.duration or 0
         return Picture(index, self._shrunk(frame), self.rotation)
@@ -211,7 +209,7 @@ class FilmReader:
         return self._scale.reformat(frame, width=width, height=height, format=SMALL_FORMAT, interpolation=method)
 
     def _start(self) -> Fraction:
-        """Seconds of frame 0 on the clock of players, which count from where the file starts."""
+        """Return the seconds of frame 0 on the clock of players, which count from the start of the file."""
         first = self.ticks[0] * self.time_base
         whole = self._container.start_time
         if whole is None:
@@ -220,11 +218,11 @@ class FilmReader:
         return first - begin if first - begin > 2 * MICROSECOND else Fraction(0)
 
     def _expected_end(self, start: Fraction) -> Fraction:
-        """Seconds on the clock of players at which the video should end; the sound may go on for longer."""
+        """Return the seconds on the clock of players at which the video should end; sound may be longer."""
         stream = self._stream
         if stream.duration and stream.time_base:
             return start + self._header_seconds()
-        tag = DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's, from where the file starts
+        tag = DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska's, from the start of the file
         return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3]) if tag else self._header_seconds()
 
     def _header_seconds(self) -> Fraction:
@@ -235,21 +233,17 @@ class FilmReader:
 
 
 def scan_times(path: Path) -> FrameTimes:
-    """Times of a film's frames from its table of contents alone: fast, but nothing has been decoded.
-
-    Raises:
-        InputError: as FilmReader.
-    """
+    """Return the times of a film's frames without decoding them. Errors as of `FilmReader`."""
     with FilmReader(path) as reader:
         return reader.scanned_times()
 
 
 def _open(path: Path) -> av.container.InputContainer:
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is no file"
+        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a video file")
     try:
-        # As a plain local file: no name and no playlist in it can make FFmpeg open anything else.
+        # a plain local file: no name and no playlist can make FFmpeg open anything else
         return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -257,7 +251,7 @@ def _open(path: Path) -> av.container.InputContainer:
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first picture track that is not a cover."""
+    """Return the first picture track that is not a cover."""
     for stream in container.streams.video:
         is_cover = stream.disposition & av.stream.Disposition.attached_pic
         if not is_cover and stream.codec_context is not None:
@@ -267,7 +261,7 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
 
 
 def _sizes(frame: VideoFrame, pixel_aspect: Fraction | None, rotation: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(width, height) of key-frames before they are turned, and of the film as shown."""
+    """Return (width, height) of key-frames before rotation, and of the film as shown."""
     aspect = Fraction(pixel_aspect) if pixel_aspect else Fraction(1)
     if not Fraction(1, 10) <= aspect <= 10:
         aspect = Fraction(1)
@@ -279,9 +273,9 @@ def _sizes(frame: VideoFrame, pixel_aspect: Fraction | None, rotation: int) -> t
 
 
 def likely_rate(guessed: Fraction | None, average: Fraction | None) -> Fraction:
-    """Frames a second, of FFmpeg's guess and of the average; 25 where both are absurd.
+    """Return frames per second from FFmpeg's guess and the average; 25 if both are absurd.
 
-    The guess is exact for a constant rate. For a variable one it may be that of the finest time step, as 1000.
+    The guess is exact for a constant rate. For a variable one it may be that of the finest time step, such as 1000.
     """
     guess, mean = _known_rate(guessed), _known_rate(average)
     if guess is not None and mean is not None and guess > 2 * mean:

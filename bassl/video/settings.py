@@ -1,4 +1,4 @@
-"""How a film's shots are found: settings, without the libraries that they need."""
+"""Settings of shot detection; needs none of the libraries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from bassl.video.shot_list import ShotList
 
 TRANSNET = "transnetv2"
 THRESHOLDS = {"adaptive": 3.0, "content": 27.0, TRANSNET: 0.5}
-"""Detectors, PySceneDetect's and TransNetV2, and their default thresholds."""
+"""Default threshold of each detector."""
 
 
 @dataclass(frozen=True)
 class DetectorSettings:
     """A shot detector.
 
-    name: a key of THRESHOLDS. threshold: None for its default; a higher one finds fewer cuts. min_seconds:
-    the shortest shot there may be. network: TransNetV2 as an ONNX file, for that detector only.
+    Attributes:
+        name: a key of THRESHOLDS.
+        threshold: None for the default; a higher one finds fewer cuts.
+        min_seconds: the shortest allowed shot.
+        network: TransNetV2 as an ONNX file, for that detector only.
     """
 
     name: str = "adaptive"
@@ -29,9 +32,9 @@ class DetectorSettings:
     network: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for what cannot be."""
+        """Raise InputError for invalid settings."""
         if self.name not in THRESHOLDS:
-            raise InputError(f"shot detector {self.name!r} is unknown; choose one of {', '.join(THRESHOLDS)}")
+            raise InputError(f"shot detector {self.name!r} is unknown; choose {', '.join(THRESHOLDS)}")
         if self.threshold is not None and not 0 < self.threshold < 1000:
             raise InputError(f"shot threshold {self.threshold} is out of range; the default is {THRESHOLDS[self.name]}")
         if not 0 <= self.min_seconds <= 600:
@@ -39,25 +42,25 @@ class DetectorSettings:
         if self.name == TRANSNET and self.network is None:
             raise InputError("detector transnetv2 needs its network; give --transnetv2 FILE.onnx")
         if self.network is not None and self.name != TRANSNET:
-            raise InputError(f"{self.network} is for the transnetv2 detector, and {self.name} was chosen")
+            raise InputError(f"{self.network} is for the transnetv2 detector, not for {self.name}; leave it out")
         if self.network is not None and not self.network.is_file():
             raise InputError(f"{self.network} does not exist; give TransNetV2 as an ONNX file")
 
     @property
     def used_threshold(self) -> float:
-        """The threshold, or the detector's default."""
+        """Return the threshold, or the detector's default."""
         return THRESHOLDS[self.name] if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """Shots as `detector` finds them, or as `given` lists them."""
+    """Shots from a detector, or from a given list."""
 
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     given: ShotList | None = None
 
     def described(self) -> dict[str, Any]:
-        """For the results."""
+        """Return the settings for the results."""
         if self.given is not None:
             return {"name": "given", "file": self.given.path.name}
         found = asdict(self.detector)
@@ -65,7 +68,7 @@ class ShotSettings:
         return {**found, "threshold": self.detector.used_threshold}
 
     def key_parts(self) -> list[Any]:
-        """What decides the shots, for the cache."""
+        """Return everything that decides the shots, for the cache."""
         if self.given is not None:
             return ["given", self.given.frames.tolist(), [[str(a), str(b)] for a, b in self.given.seconds or ()]]
         network = self.detector.network

@@ -1,4 +1,4 @@
-"""When each frame of a film is shown: exact rational seconds, at constant and at variable frame rates."""
+"""Exact display times of frames, at constant and at variable frame rates."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ COMMON_RATES = (
     *(Fraction(rate) for rate in (24, 25, 30, 48, 50, 60, 12, 15, 100, 120)),
     *(Fraction(1000 * rate, 1001) for rate in (24, 30, 60, 48, 15, 120)),
 )
-ROUNDING = 0.002  # seconds by which containers may round a constant rate (Matroska: to milliseconds)
+ROUNDING = 0.002  # seconds by which containers round times (Matroska: to milliseconds)
 MAX_RATE = 1000
-MAX_GRID = 60  # frames a second; a finer grid fits anything
+MAX_GRID = 60  # frames per second; a finer grid fits anything
 
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """Frames 0 .. num_frames - 1 of a film on the film's clock, which is the one that players show.
+    """Display times of frames 0 .. num_frames - 1 on the clock that players show.
 
     Attributes:
-        rate: frames a second, exact where it is constant, else the nominal rate that editors conform the film
-            to.
+        rate: frames per second, exact if constant, else the nominal rate that editors conform the film to.
         start: seconds at which frame 0 is shown, 0 in most films.
-        num_frames: frames of the film.
-        ticks: (num_frames,) when each is shown, in units of `time_base` from frame 0's; None at a constant
-            rate.
-        time_base: seconds a tick.
-        last_ticks: ticks for which the last frame is shown.
+        ticks: (num_frames,) display times in units of `time_base` from frame 0's; None at a constant rate.
+        time_base: seconds per tick.
+        last_ticks: duration of the last frame.
     """
 
     rate: Fraction
@@ -45,7 +42,7 @@ class FrameTimes:
 
     @property
     def is_variable(self) -> bool:
-        """Whether frames last differently long."""
+        """Whether frames have different durations."""
         return self.ticks is not None
 
     @property
@@ -54,7 +51,7 @@ class FrameTimes:
         return self.seconds(self.num_frames) - self.start
 
     def seconds(self, frame: int) -> Fraction:
-        """Exact seconds at which a frame starts; for `num_frames` those at which the film ends."""
+        """Return the exact seconds at which a frame starts, or for `num_frames` at which the film ends."""
         assert 0 <= frame <= self.num_frames, f"frame {frame} of {self.num_frames}"
         if self.ticks is None:
             return self.start + frame / self.rate
@@ -63,16 +60,16 @@ class FrameTimes:
         return self.start + (int(self.ticks[-1]) + self.last_ticks) * self.time_base
 
     def position(self, frame: int) -> int:
-        """Frame number in an editor, where the rate is constant: the frame's own, or the nearest to its time."""
+        """Return the frame number at the constant rate of an editor: the frame's own, or the nearest to its time."""
         if self.ticks is None:
             return frame
         return round((self.seconds(frame) - self.start) * self.rate)
 
     def distinct_positions(self, frames: Sequence[int]) -> dict[int, int]:
-        """`position` of frames, which ascend: moved so that no two share one.
+        """Return `position` of ascending frames, moved so that no two share one.
 
-        Parts of a film between them are then at least a frame long for editors, which take no shorter ones. None
-        lies behind the film's end unless there are more of them than positions.
+        Editors take no clip shorter than a frame. No position is after the end of the film unless there are more
+        frames than positions.
         """
         if self.ticks is None:
             return {frame: frame for frame in frames}
@@ -82,7 +79,7 @@ class FrameTimes:
         return dict(zip(frames, np.minimum(apart, last - steps[::-1]).tolist(), strict=True))
 
     def nearest_frame(self, seconds: Fraction) -> int:
-        """The frame whose start is nearest to a time on the film's clock; `num_frames` at its end."""
+        """Return the frame that starts nearest to a time on the film's clock; `num_frames` at its end."""
         if self.ticks is None:
             return min(max(round((seconds - self.start) * self.rate), 0), self.num_frames)
         ends = np.append(self.ticks, self.ticks[-1] + self.last_ticks)
@@ -96,19 +93,18 @@ def measure_times(
     start: Fraction = Fraction(0),
     last_ticks: int | None = None,
 ) -> FrameTimes:
-    """Times of the frames shown at `ticks`, strictly increasing, in seconds * time_base.
+    """Return the times of frames shown at strictly increasing `ticks`, in units of time_base seconds.
 
-    The rate is constant if a guess of the container's, or a common rate, fits every frame to 2 ms (Matroska
-    rounds to 1 ms) and a quarter of a frame; then times are multiples of the exact rate. Else each frame has
-    its own time.
+    The rate is constant if one of the guesses, or a common rate, fits every frame to 2 ms (Matroska rounds to 1 ms)
+    and a quarter of a frame. Else each frame has its own time.
 
     Args:
-        guesses: rates that the container tells, most trusted first; None and absurd ones are passed over.
+        guesses: rates stated by the container, most trusted first; None and absurd ones are skipped.
         start: seconds of the first frame on the film's clock.
-        last_ticks: duration of the last frame, where the container tells it.
+        last_ticks: duration of the last frame, if stated by the container.
 
     Raises:
-        InputError: no frames.
+        InputError: if there are no frames.
     """
     shown = np.asarray(ticks, dtype=np.int64)
     if not len(shown):
@@ -129,10 +125,10 @@ def measure_times(
 
 
 def _nominal(mean: Fraction, trusted: list[Fraction], seconds: npt.NDArray[np.float64]) -> Fraction:
-    """Rate for editors, one that they know, so that timecode stays with the clock: never the mean of a variable rate.
+    """Return a rate that editors know for a variable rate, so that timecode follows the clock.
 
-    The container's if it is near the mean, or if all frames lie on its grid (others were left out); a common one near
-    the mean; a whole one of the container's; else the next whole common one above the mean, so that no frame is lost.
+    In this order: the container's if it is near the mean, or if all frames lie on its grid; a common one near the mean;
+    a whole one of the container's; the next whole common one above the mean, so that no frame is lost.
     """
     known = [rate for rate in trusted if rate in COMMON_RATES]
     if near := _nearest(known, mean, 0.05):
@@ -142,9 +138,9 @@ def _nominal(mean: Fraction, trusted: list[Fraction], seconds: npt.NDArray[np.fl
         if rate <= MAX_GRID and np.abs(places - np.rint(places)).max() <= min(0.25, ROUNDING * float(rate)):
             return rate
     whole = [rate for rate in trusted if rate.denominator == 1]
-    found = _nearest(COMMON_RATES, mean, 0.02) or _nearest(whole, mean, 0.25)
+    near = _nearest(COMMON_RATES, mean, 0.02) or _nearest(whole, mean, 0.25)
     above = (rate for rate in COMMON_RATES if rate >= mean and rate.denominator == 1)
-    return found or min(above, default=Fraction(math.ceil(mean)))
+    return near or min(above, default=Fraction(math.ceil(mean)))
 
 
 def _nearest(candidates: Iterable[Fraction], mean: Fraction, tolerance: float) -> Fraction | None:

@@ -1,8 +1,8 @@
 """TransNetV2 (Soucek and Lokoc, 2020), run frame by frame from an ONNX file.
 
-Windows and padding are those of the authors' inference code: 100 frames of 48 x 27 pixels, of which the middle 50
-count, and the film's first and last frame repeated at its ends. (PySceneDetect's own TransNetV2 detector loses a film's
-first cut and adds one before its last frame, as of 0.7.2.)
+Windows and padding are those of the authors' inference code: 100 frames of 48 x 27 pixels, of which the middle 50 are
+used, with the film's first and last frame repeated at its ends. (As of 0.7.2, PySceneDetect's TransNetV2 detector loses
+a film's first cut and adds one before its last frame.)
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ WINDOW, MARGIN = 100, 25  # frames
 
 
 class TransNetV2:
-    """Cuts from the network's probabilities, some 75 frames late; frames go in as (27, 48, 3) uint8 RGB."""
+    """Reports cuts from the network's probabilities, some 75 frames late; takes frames (27, 48, 3) uint8 RGB."""
 
     def __init__(self, network: Path, threshold: float, min_frames: int) -> None:
         """Read the network: input (B, 100, 27, 48, 3), first output (B, 100, 1), probabilities.
 
-        Raises InputError without ONNX Runtime, or for a file that is no such network.
+        Raises InputError if ONNX Runtime is missing, or the file is not such a network.
         """
         try:
             import onnxruntime
@@ -43,7 +43,7 @@ class TransNetV2:
         self._transition: int | None = None
 
     def push(self, image: npt.NDArray[np.uint8]) -> list[int]:
-        """First frames of new shots that are sure now."""
+        """Return the first frames of new shots that are certain now."""
         if not self._frames:
             self._frames = [image] * MARGIN
         self._frames.append(image)
@@ -51,7 +51,7 @@ class TransNetV2:
         return self._judge() if len(self._frames) == WINDOW else []
 
     def finish(self) -> list[int]:
-        """The rest, at the end of the film."""
+        """Return the remaining cuts at the end of the film."""
         cuts = []
         while self._num_judged < self._num_seen:
             self._frames += [self._frames[-1]] * (WINDOW - len(self._frames))
@@ -59,7 +59,7 @@ class TransNetV2:
         return cuts
 
     def _judge(self) -> list[int]:
-        """Judge the middle of the window, and move on by as much."""
+        """Judge the middle of the window, and advance by its length."""
         probability = self._predict(np.stack(self._frames))[MARGIN : WINDOW - MARGIN]
         self._frames = self._frames[WINDOW - 2 * MARGIN :]
         cuts = []
@@ -69,7 +69,7 @@ class TransNetV2:
         return cuts
 
     def _step(self, frame: int, is_transition: bool) -> list[int]:
-        """A shot ends with the frame that the network marks; of a run of marked frames, with the middle one."""
+        """End a shot with the frame that the network marks; of a run of marked frames, with the middle one."""
         if is_transition:
             self._transition = frame if self._transition is None else self._transition
             return []

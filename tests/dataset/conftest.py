@@ -1,4 +1,4 @@
-"""A data set whose key-frames tell which they are."""
+"""A data set whose key-frames can be identified by their colour."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def coded_movienet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_movienet(tmp_path_factory.mktemp("coded") / "movienet", CODED_FILMS, coded=True)
 
 
-@pytest.fixture(scope="session")
-def coded_notes(coded_movienet: Path) -> Annotations:
-    """The coded films' rows for pre-training: every shot."""
-    return read_annotations(coded_movienet / "anno" / "anno.pretrain.ndjson")
+@pytest.fixture
+def coded_keyframes(coded_movienet: Path) -> Keyframes:
+    """Key-frames of the coded films, with the rows for pre-training: every shot."""
+    rows = read_annotations(coded_movienet / "anno" / "anno.pretrain.ndjson")
+    return Keyframes(coded_movienet / "240P_frames", rows)
 
 
 @pytest.fixture
-def coded_keyframes(coded_movienet: Path, coded_notes: Annotations) -> Keyframes:
-    """The coded films' key-frames."""
-    return Keyframes(coded_movienet / "240P_frames", coded_notes)
+def labelled(coded_movienet: Path) -> Annotations:
+    """Labelled rows of all coded films: every shot but each film's last."""
+    return read_annotations(coded_movienet / "anno" / "anno.trainvaltest.ndjson")

@@ -1,10 +1,11 @@
-"""A finished fine-tuning run on disk, with everything it leaves, without training one."""
+"""Finished runs on disk, written without training."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch.utils.tensorboard import SummaryWriter
 from bassl.config.load import load
 from bassl.dataset.annotation import read_annotations
 from bassl.dataset.features import FeatureWriter
-from bassl.entry import plain
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.heads import NCEHead, boundary_head
 from tests.movienet import FILMS
@@ -26,7 +26,7 @@ NUM_LABELLED = NUM_SHOTS - 1
 
 
 def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
-    """Log folder of a run on the tiny data set with features of 12 numbers, its checkpoint and its pre-trained one."""
+    """Write a run on the tiny data set with its features, checkpoint and pre-trained model; return its log folder."""
     overrides = [
         f"config.DATA_PATH={data_root}",
         f"config.FEATURE_PATH={out}/features",
@@ -37,7 +37,7 @@ def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
         "config.EXPR_NAME=run",
         *SMALL_CRN,
     ]
-    config = plain(load("finetune", overrides))
+    config = asdict(load("finetune", overrides))
     logs = out / "logs" / "run"
     _write_config(logs, config)
     crn = ContextualRelationNetwork(12, 32, 2, 4, 64)
@@ -55,26 +55,26 @@ def write_finetuning(data_root: Path, out: Path, features: bool = True) -> Path:
 
 
 def write_pretraining(data_root: Path, out: Path) -> Path:
-    """Log folder of a pre-training run: its configuration and what it logged."""
+    """Write the configuration and the logged values of a pre-training run; return its log folder."""
     overrides = [f"config.DATA_PATH={data_root}", f"config.LOG_PATH={out}/logs", f"config.CKPT_PATH={out}/ckpt"]
     logs = out / "logs" / "devel"
-    _write_config(logs, plain(load("pretrain", [*overrides, "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"])))
+    _write_config(logs, asdict(load("pretrain", [*overrides, "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"])))
     log_scalars(logs, ["train/loss", "train/ssm", "knn/precision@1"])
     return logs
 
 
 def write_predictions(path: Path, data_root: Path, seed: int = 0) -> None:
-    """`predictions.csv` of the test rows, with probabilities that are drawn."""
-    notes = read_annotations(data_root / "anno" / "anno.test.ndjson")
-    probability = np.random.default_rng(seed).random(len(notes))
+    """Write `predictions.csv` of the test rows with random probabilities."""
+    annotations = read_annotations(data_root / "anno" / "anno.test.ndjson")
+    probability = np.random.default_rng(seed).random(len(annotations))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("film", "shot", "probability", "label"))
-        for row in range(len(notes)):
-            film, shot = int(notes.film[row]), int(notes.shot[row])
-            name, shot_id = notes.films[film], notes.shot_id(film, shot)
-            table.writerow((name, shot_id, f"{probability[row]:.6f}", int(notes.label[row])))
+        for row in range(len(annotations)):
+            film, shot = int(annotations.film[row]), int(annotations.shot[row])
+            name, shot_id = annotations.films[film], annotations.shot_id(film, shot)
+            table.writerow((name, shot_id, f"{probability[row]:.6f}", int(annotations.label[row])))
 
 
 def log_scalars(folder: Path, tags: Sequence[str], num_steps: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP server on this machine's loopback whose files behave as badly as they are told to."""
+"""An HTTP server on the loopback whose files misbehave on request."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """A file of the server, and its manners. What is a list gives way by one entry with each request."""
+    """A file of the server and how it is served. Each request uses up one entry of the lists."""
 
     body: bytes
     etag: str | None = '"one"'
     modified: str | None = None
     knows_ranges: bool = True
-    heeds_if_range: bool = True  # False: sends the rest of another file, as broken mirrors do
-    says_range: bool = True  # False: a 206 without Content-Range
+    obeys_if_range: bool = True  # False: sends the rest of another file, as broken mirrors do
+    states_range: bool = True  # False: a 206 without Content-Range
     is_chunked: bool = False
-    extra_length: int = 0  # bytes that are promised and never sent
+    extra_length: int = 0  # bytes that are stated and never sent
     statuses: list[int] = field(default_factory=list)  # errors to answer with first
     retry_after: str | None = None
-    drops: list[int] = field(default_factory=list)  # bytes of the answer after which to hang up
-    resets: bool = False  # hang up with a reset instead of an orderly end
+    drops: list[int] = field(default_factory=list)  # bytes of the answer after which to close
+    resets: bool = False  # close by a reset
 
 
 class FileServer:
@@ -45,7 +45,7 @@ class FileServer:
         return f"http://127.0.0.1:{self.http.server_address[1]}/{name}"
 
     def ranges(self) -> list[str | None]:
-        """The Range headers so far, without the one-byte questions of `probe`."""
+        """Return the Range headers so far, without the one-byte requests of `probe`."""
         return [asked for _, asked, _ in self.requests if asked != "bytes=0-0"]
 
 
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, file: Served, asked: str | None, condition: str | None) -> None:
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
-        is_same = condition is None or condition in (file.etag, file.modified) or not file.heeds_if_range
+        is_same = condition is None or condition in (file.etag, file.modified) or not file.obeys_if_range
         length = len(file.body) + file.extra_length
         if span and file.knows_ranges and is_same:
             begin, end = int(span[1]), int(span[2] or length - 1)
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(416)
                 return
             self.send_response(206)
-            if file.says_range:
+            if file.states_range:
                 self.send_header("Content-Range", f"bytes {begin}-{end}/{length}")
         else:
             begin, end = 0, length - 1
@@ -122,4 +122,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""

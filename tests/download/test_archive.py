@@ -1,4 +1,4 @@
-"""Unpacking archives of strangers: whole, damaged and malicious ones."""
+"""Unpacking untrusted archives: complete, damaged and malicious ones."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import io
 import os
 import random
 import stat
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from bassl.download.archive import is_archive, merge, safe_parts, unpack
+from bassl.download.archive import is_archive, merge, unpack
 from bassl.errors import InputError
 
 FILES = {
@@ -28,15 +29,15 @@ ROOM = 10**9
 def pack(path: Path, files: dict[str, bytes]) -> Path:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
-            for name, content in files.items():
-                bundle.writestr(name, content)
-    else:
-        kind = path.suffix[1:]
-        with tarfile.open(path, "w" if kind == "tar" else f"w:{kind}") as bundle:
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = len(content), 0o6777
-                bundle.addfile(info, io.BytesIO(content))
+            for name, data in files.items():
+                bundle.writestr(name, data)
+        return path
+    kind = path.suffix[1:]
+    with tarfile.open(path, "w" if kind == "tar" else f"w:{kind}") as bundle:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o6777
+            bundle.addfile(info, io.BytesIO(data))
     return path
 
 
@@ -45,127 +46,70 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_archive_unpacks_below_the_folder_it_is_for(tmp_path, kind):
+def test_every_kind_of_archive_unpacks_below_its_folder(tmp_path, kind):
     archive = pack(tmp_path / f"x.{kind}", FILES)
     reports = []
-    num_files = unpack(
-        archive, tmp_path / "out", folder="anno", max_bytes=ROOM, report=lambda *seen: reports.append(seen)
-    )
-    assert num_files == 3
-    assert content(tmp_path / "out") == UNPACKED
+    out = tmp_path / "out"
+    assert unpack(archive, out, folder="anno", max_bytes=ROOM, report=lambda *now: reports.append(now)) == 3
+    assert content(out) == UNPACKED
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", f"x.{kind}"]
-    assert [total for _, total in reports] == [archive.stat().st_size] * 3
     assert reports == sorted(reports)
+    assert [total for _, total in reports] == [archive.stat().st_size] * 3
+    statuses = [path.stat() for path in out.rglob("*") if path.is_file()]
+    assert {(status.st_uid, status.st_mode & 0o7111) for status in statuses} == {(os.getuid(), 0)}
+    assert is_archive(archive.rename(tmp_path / "x.html"))
 
 
-def test_folders_alone_are_made_and_names_need_no_folder_entry(tmp_path):
-    with tarfile.open(tmp_path / "x.tar", "w") as bundle:
-        folder = tarfile.TarInfo("./anno/empty")
-        folder.type = tarfile.DIRTYPE
-        bundle.addfile(folder)
-    assert unpack(tmp_path / "x.tar", tmp_path / "out", folder="anno", max_bytes=0) == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["empty"]
+@pytest.mark.parametrize("start", [b"", b"<!DOCTYPE html>", b'{"video_id": "tt0000000"}\n', bytes(100)])
+def test_other_files_are_no_archives(tmp_path, start):
+    (tmp_path / "x.tar").write_bytes(start)
+    assert not is_archive(tmp_path / "x.tar")
 
 
-def test_owners_and_modes_of_an_archive_have_no_effect(tmp_path):
-    unpack(pack(tmp_path / "x.tar", FILES), tmp_path / "out", max_bytes=ROOM)
-    modes = [path.stat().st_mode for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(modes) == 3
-    assert all(mode & 0o7111 == 0 for mode in modes)
-    assert {path.stat().st_uid for path in (tmp_path / "out").rglob("*")} == {os.getuid()}
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [("a/b.jpg", ("a", "b.jpg")), ("./a//b/.", ("a", "b")), ("..a/b..", ("..a", "b..")), (".", ())],
-)
-def test_a_harmless_name_is_cut_into_its_parts(name, parts):
-    assert safe_parts(name) == parts
-
-
-BAD_NAMES = [
-    "../evil",
-    "a/../../evil",
-    "a/..",
-    "/evil",
-    "//evil",
-    "C:/evil",
-    "c:evil",
-    "a\\..\\..\\evil",
-    "a\nb",
-    "a\x1b[2J",
-]
-
-
-def test_the_bad_names_are_all_tried():
-    assert len(set(BAD_NAMES)) == 10
+BAD_NAMES = ["../evil", "a/../../evil", "a/..", "/evil", "C:/evil", "c:evil", "a\\..\\..\\evil", "a\nb", "a\x1b[2J"]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_a_name_that_leads_out_is_refused_and_nothing_lands_outside(tmp_path, kind, name):
     archive = pack(tmp_path / f"x.{kind}", {"good": b"1", name: b"evil"})
-    (tmp_path / "deep").mkdir()
     with pytest.raises(InputError, match=r"leads out of the target folder; do not trust"):
         unpack(archive, tmp_path / "deep" / "out", max_bytes=ROOM)
     assert content(tmp_path / "deep") == {"out/good": b"1"}
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", archive.name}
     assert not Path("/evil").exists()
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_bad_name_is_refused_by_itself(name):
-    with pytest.raises(InputError, match="leads out"):
-        safe_parts(name)
+TAR_TYPES = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"Z"]
 
 
-TAR_TYPES = {
-    "symbolic link": tarfile.SYMTYPE,
-    "hard link": tarfile.LNKTYPE,
-    "pipe": tarfile.FIFOTYPE,
-    "character device": tarfile.CHRTYPE,
-    "block device": tarfile.BLKTYPE,
-    "unknown": b"Z",
-}
-
-
-@pytest.mark.parametrize("kind", TAR_TYPES)
-def test_a_tar_member_that_is_no_plain_file_is_refused(tmp_path, kind):
+@pytest.mark.parametrize("kind", [*TAR_TYPES, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_links_devices_and_pipes_are_refused(tmp_path, kind):
     (tmp_path / "secret").write_bytes(b"secret")
-    with tarfile.open(tmp_path / "x.tar", "w") as bundle:
-        info = tarfile.TarInfo("way")
-        info.type, info.linkname = TAR_TYPES[kind], "../secret"
-        bundle.addfile(info)
-        through = tarfile.TarInfo("way")
-        through.size = 4
-        bundle.addfile(through, io.BytesIO(b"evil"))
-    with pytest.raises(InputError, match=r"'way' in it is neither a file nor a folder"):
-        unpack(tmp_path / "x.tar", tmp_path / "out", max_bytes=ROOM)
+    if isinstance(kind, bytes):
+        with tarfile.open(tmp_path / "x", "w") as bundle:
+            info = tarfile.TarInfo("way")
+            info.type, info.linkname = kind, "../secret"
+            bundle.addfile(info)
+            through = tarfile.TarInfo("way")
+            through.size = 4
+            bundle.addfile(through, io.BytesIO(b"evil"))
+    else:
+        with zipfile.ZipFile(tmp_path / "x", "w") as bundle:
+            member = zipfile.ZipInfo("way")
+            member.external_attr = (kind | 0o777) << 16
+            bundle.writestr(member, "../secret")
+    with pytest.raises(InputError, match=r"'way' is neither a file nor a folder"):
+        unpack(tmp_path / "x", tmp_path / "out", max_bytes=ROOM)
     assert list((tmp_path / "out").iterdir()) == []
     assert (tmp_path / "secret").read_bytes() == b"secret"
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 
-def test_the_tar_types_are_all_tried():
-    assert len(TAR_TYPES) == 6
-
-
-@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
-def test_a_zip_member_that_is_no_plain_file_is_refused(tmp_path, kind):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as bundle:
-        info = zipfile.ZipInfo("way")
-        info.external_attr = (kind | 0o777) << 16
-        bundle.writestr(info, "../secret")
-    with pytest.raises(InputError, match=r"'way' in it is neither a file nor a folder"):
-        unpack(tmp_path / "x.zip", tmp_path / "out", max_bytes=ROOM)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_an_encrypted_zip_is_refused(tmp_path):
-    content = bytearray(pack(tmp_path / "x.zip", {"a": b"1"}).read_bytes())
-    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(signature) + offset] |= 1
-    (tmp_path / "x.zip").write_bytes(content)
-    with pytest.raises(InputError, match="encrypted"):
+def test_a_member_shorter_than_stated_is_refused(tmp_path):
+    data = bytearray(pack(tmp_path / "x.zip", {"a": b"0" * 1000}).read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, 2000)  # its checksum is still right
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(InputError, match="'a' has 1000 of 2000 bytes"):
         unpack(tmp_path / "x.zip", tmp_path / "out", max_bytes=ROOM)
 
 
@@ -177,13 +121,8 @@ def test_names_that_cannot_be_on_a_disk_are_refused(tmp_path, kind, names):
         unpack(archive, tmp_path / "out", max_bytes=ROOM)
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="a file where a folder should be"):
-        unpack(pack(tmp_path / "x.tar", {"anno": b"1"}), tmp_path / "out", folder="anno", max_bytes=ROOM)
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_that_unpacks_to_more_than_there_is_room_for_stops_before_it_is_written(tmp_path, kind):
+def test_more_than_there_is_room_for_is_refused_before_it_is_written(tmp_path, kind):
     archive = pack(tmp_path / f"x.{kind}", {"a": b"0" * 1000, "b": b"0" * 1000})
     assert unpack(archive, tmp_path / "all", max_bytes=2000, max_files=2) == 2
     for limits in ({"max_bytes": 1999}, {"max_bytes": ROOM, "max_files": 1}):
@@ -201,21 +140,19 @@ def test_a_tar_header_that_asks_for_all_memory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_cut_short_anywhere_is_never_taken_for_the_whole(tmp_path, kind):
+def test_an_archive_cut_short_anywhere_is_never_taken_for_complete(tmp_path, kind):
     whole = pack(tmp_path / f"x.{kind}", FILES).read_bytes()
     end = len(whole)
     if kind == "tar":  # the padding behind the end mark may be missing
         end = 512 * (3 + 1 + 40 + 1)  # three headers, 2 and 20,000 bytes of content, half of the end mark
-    lengths = range(0, end, end // 37)
-    assert len(lengths) >= 37
-    for length in lengths:
+    for length in range(0, end, end // 17):
         (tmp_path / "cut").write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"damaged or no archive .*; delete it and fetch it again"):
             unpack(tmp_path / "cut", tmp_path / f"out{length}", max_bytes=ROOM)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_changed_bytes_end_in_our_own_error_or_in_nothing_worse_than_other_content(tmp_path, kind):
+def test_changed_bytes_are_refused_or_change_content_only(tmp_path, kind):
     whole = pack(tmp_path / f"x.{kind}", FILES).read_bytes()
     draw = random.Random(1)
     num_refused = 0
@@ -234,53 +171,38 @@ def test_changed_bytes_end_in_our_own_error_or_in_nothing_worse_than_other_conte
 
 
 def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path):
-    content = bytearray(pack(tmp_path / "x.tar", FILES).read_bytes())
-    content[1024 + 150] ^= 1  # the checksum in the header of the second member
-    (tmp_path / "x.tar").write_bytes(content)
+    data = bytearray(pack(tmp_path / "x.tar", FILES).read_bytes())
+    data[1024 + 150] ^= 1  # the checksum in the header of the second member
+    (tmp_path / "x.tar").write_bytes(data)
     with pytest.raises(InputError, match="broken or missing header"):
         unpack(tmp_path / "x.tar", tmp_path / "out", max_bytes=ROOM)
 
 
 def test_a_second_run_writes_only_what_is_missing(tmp_path):
-    archive = pack(tmp_path / "x.tar.gz", FILES)
+    archive, out = pack(tmp_path / "x.tar.gz", FILES), tmp_path / "out"
 
     def stop_after_the_first(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unpack(archive, tmp_path / "out", folder="anno", max_bytes=ROOM, report=stop_after_the_first)
-    assert content(tmp_path / "out") == {"a.json": b"{}"}
-    first = (tmp_path / "out" / "a.json").stat()
-    (tmp_path / "out" / "c").mkdir()
-    (tmp_path / "out" / "c" / "d.json").write_bytes(b"half")
-    assert unpack(archive, tmp_path / "out", folder="anno", max_bytes=20_000) == 3
-    assert content(tmp_path / "out") == UNPACKED
-    assert (tmp_path / "out" / "a.json").stat().st_ino == first.st_ino
-    assert (tmp_path / "out" / "a.json").stat().st_mtime_ns == first.st_mtime_ns
+        unpack(archive, out, folder="anno", max_bytes=ROOM, report=stop_after_the_first)
+    assert content(out) == {"a.json": b"{}"}
+    first = (out / "a.json").stat()
+    (out / "c").mkdir()
+    (out / "c" / "d.json").write_bytes(b"half")
+    assert unpack(archive, out, folder="anno", max_bytes=20_000) == 3
+    assert content(out) == UNPACKED
+    after = (out / "a.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
 
 
 def test_merge_moves_everything_and_keeps_what_was_there(tmp_path):
-    for name, text in (
-        ("new/film/b", "2"),
-        ("new/film/c", "new"),
-        ("new/d", "4"),
-        ("old/film/a", "1"),
-        ("old/film/c", "old"),
-    ):
+    files = {"new/film/b": "2", "new/film/c": "new", "new/d": "4", "old/film/a": "1", "old/film/c": "old"}
+    for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     merge(tmp_path / "new", tmp_path / "old")
-    assert content(tmp_path / "old") == {"film/a": b"1", "film/b": b"2", "film/c": b"new", "d": b"4"}
+    assert content(tmp_path) == {
+        f"old/{name}": text for name, text in (("film/a", b"1"), ("film/b", b"2"), ("film/c", b"new"), ("d", b"4"))
+    }
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_is_known_by_its_content(tmp_path, kind):
-    pack(tmp_path / f"x.{kind}", FILES).rename(tmp_path / "x.html")
-    assert is_archive(tmp_path / "x.html")
-
-
-@pytest.mark.parametrize("start", [b"", b"<!DOCTYPE html>", b'{"video_id": "tt0000000"}\n', bytes(100)])
-def test_other_files_are_no_archives(tmp_path, start):
-    (tmp_path / "x.tar").write_bytes(start)
-    assert not is_archive(tmp_path / "x.tar")

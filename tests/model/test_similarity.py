@@ -48,20 +48,6 @@ def test_chunks_of_rows_change_nothing(num_shots: int, monkeypatch: pytest.Monke
     torch.testing.assert_close(boundary_scores(features, window=3), whole, rtol=0, atol=1e-6)
 
 
-def test_the_change_of_scene_gets_the_highest_score_and_the_last_shot_the_lowest() -> None:
-    scene = torch.repeat_interleave(torch.arange(3), torch.tensor([7, 5, 9]))
-    features = torch.eye(3)[scene] + 0.1 * data(4, (21, 3))
-    scores = boundary_scores(features)
-    assert scores.topk(2).indices.sort().values.tolist() == [6, 11]
-    assert scores[-1] == -1.0 == scores.min()
-
-
-def test_the_length_of_features_does_not_matter() -> None:
-    features = data(5, (12, 4))
-    scaled = features * (1 + torch.arange(12))[:, None]
-    torch.testing.assert_close(boundary_scores(scaled), boundary_scores(features))
-
-
 def test_probabilities_keep_the_order_and_stay_within_0_and_1() -> None:
     features = torch.cat([data(6, (30, 4)), -torch.ones(1, 4), torch.ones(1, 4)])
     scores, probabilities = boundary_scores(features, 1), boundary_probabilities(features, 1)

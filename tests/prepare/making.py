@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bassl.labels.label_files import NO_LABEL, write_label_file
 from bassl.prepare.layout import Layout, keyframe_name, write_shot_file
 from bassl.prepare.main import main
 
@@ -18,76 +19,64 @@ LENGTHS = {"one": (24, 30, 24), "two": (30, 24, 24, 24), "three": (24, 24)}
 
 
 def prepare(*arguments: object) -> int:
-    """`bassl prepare` in this process; its exit status."""
+    """Run `bassl prepare` in this process and return its exit status."""
     return main([str(argument) for argument in arguments])
 
 
-def jpeg(width: int = 96, height: int = 64, seed: int = 0) -> bytes:
-    """A picture with something in it."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 255, (4, 6, 3), dtype=np.uint8)
+def jpeg(width: int = 96, height: int = 64, **options: object) -> bytes:
+    """Return a picture with some content."""
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     file = BytesIO()
-    Image.fromarray(small).resize((width, height)).save(file, "JPEG")
+    Image.fromarray(pixels).resize((width, height)).save(file, **{"format": "JPEG", **options})
     return file.getvalue()
 
 
 def shot_frames(num_shots: int, length: int = 100) -> np.ndarray:
-    """(num_shots, 2): shots of `length` frames behind one another."""
+    """Return (num_shots, 2) of shots without gaps."""
     first = np.arange(num_shots) * length
     return np.stack([first, first + length - 1], axis=1)
 
 
 def make_film(
-    root: Path,
-    name: str,
-    num_shots: int,
-    labels: Mapping[int, int] | None = None,
-    with_shot_file: bool = True,
+    root: Path, name: str, num_shots: int, labels: Sequence[int] | None = None, with_shot_file: bool = True
 ) -> None:
-    """Key-frames, a shot file and, where labels are given, a label file."""
+    """Write key-frames, a shot file and, for labels of the first shots, a label file."""
     layout = Layout.of(root)
-    folder = layout.keyframes / name
-    folder.mkdir(parents=True)
-    picture = jpeg()
+    (layout.keyframes / name).mkdir(parents=True)
     for shot in range(num_shots):
         for keyframe in range(3):
-            (folder / keyframe_name(shot, keyframe)).write_bytes(picture)
+            (layout.keyframes / name / keyframe_name(shot, keyframe)).write_bytes(JPEG)
     if with_shot_file:
         write_shot_file(layout.shots / f"{name}.txt", shot_frames(num_shots))
     if labels is not None:
-        write_labels(root, name, labels)
-
-
-def write_labels(root: Path, name: str, labels: Mapping[int, int]) -> None:
-    """A label file of the given lines."""
-    path = Layout.of(root).labels / f"{name}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{shot:04d} {label}\n" for shot, label in labels.items()))
+        write_label_file(layout.labels / f"{name}.txt", np.array([*labels, NO_LABEL], np.int8))
 
 
 def write_split(root: Path, **splits: Sequence[str]) -> None:
-    """A split file of the published form."""
+    """Write a split file of the published form."""
     path = Layout.of(root).split
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({name: list(films) for name, films in splits.items()}))
+    path.write_text(json.dumps(splits))
 
 
-def all_zero(num_labels: int, **ends: int) -> dict[int, int]:
-    """Labels of shots 0 .. num_labels - 1, 0 but for `s3=1` and the like."""
-    labels = dict.fromkeys(range(num_labels), 0)
-    return labels | {int(shot[1:]): label for shot, label in ends.items()}
+def rows_of(root: Path, name: str) -> list[dict[str, object]]:
+    """Return the rows of `anno.<name>.ndjson`."""
+    return [json.loads(line) for line in Layout.of(root).annotation_file(name).read_text().splitlines()]
 
 
-def rows_of(path: Path) -> list[dict[str, object]]:
-    """The rows of an annotation file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def labels_of(root: Path, name: str) -> dict[str, list[object]]:
+    """Return the labels of each film in `anno.<name>.ndjson`."""
+    labels: dict[str, list[object]] = {}
+    for row in rows_of(root, name):
+        labels.setdefault(str(row["video_id"]), []).append(row["boundary_label"])
+    return labels
 
 
-def tree_bytes(root: Path, *, hidden: bool = False) -> dict[str, bytes]:
-    """Content of every file below `root` by its path; hidden folders are left out unless asked for."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if path.is_file() and (hidden or not any(part.startswith(".") for part in parts)):
-            found["/".join(parts)] = path.read_bytes()
-    return found
+def tree_bytes(root: Path, *, hidden: bool = False) -> Mapping[str, bytes]:
+    """Return the content of every file below `root` by its path, without hidden folders unless asked for."""
+    paths = {path.relative_to(root): path for path in sorted(root.rglob("*")) if path.is_file()}
+    is_hidden = {name: any(part.startswith(".") for part in name.parts) for name in paths}
+    return {str(name): path.read_bytes() for name, path in paths.items() if hidden or not is_hidden[name]}
+
+
+JPEG = jpeg()

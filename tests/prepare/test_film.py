@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,75 +10,79 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bassl.dataset.shot_files import read_shot_frames
 from bassl.errors import InputError
 from bassl.prepare import film as film_module
-from bassl.prepare.film import FilmJob, is_done, partial_folder, prepare_film, read_record, sweep, times_of
+from bassl.prepare.film import (
+    FilmJob,
+    is_done,
+    prepare_film,
+    read_record,
+    record_times,
+    remove_partial_films,
+)
 from bassl.prepare.workers import PRELOADED
 from bassl.video.settings import ShotSettings
 from bassl.video.shot_list import ShotList
-from tests.prepare.clips import make_clip
 from tests.prepare.making import tree_bytes
+from tests.video.clips import read_number, write_clip
+
+SHOT_FILE = Path("scene318", "shot_movie318", "clip.txt")
 
 
-def job(tmp_path: Path, target: str = "data", shots: ShotSettings | None = None) -> FilmJob:
-    return FilmJob(tmp_path / "clip.mp4", "clip", tmp_path / target, shots or ShotSettings())
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4", (24, 30, 24))
 
 
-def test_a_film_becomes_keyframes_a_shot_file_and_a_record(tmp_path: Path) -> None:
-    shots = make_clip(tmp_path / "clip.mp4")
-    assert prepare_film(job(tmp_path)) == []
-    data = tmp_path / "data"
-    assert is_done(data, "clip")
-    lines = (data / "scene318" / "shot_movie318" / "clip.txt").read_text().splitlines()
-    assert lines == ["0 23 5 10 15", "24 53 31 38 45", "54 77 59 64 69"]
-    assert read_shot_frames(data / "scene318" / "shot_movie318" / "clip.txt").tolist() == [list(shot) for shot in shots]
-    names = sorted(path.name for path in (data / "240P_frames" / "clip").iterdir())
-    assert names == [f"shot_{shot:04d}_img_{keyframe}.jpg" for shot in range(3) for keyframe in range(3)]
-    with Image.open(data / "240P_frames" / "clip" / names[0]) as picture:
-        assert picture.size == (320, 240)
-        colour = np.asarray(picture)[:, 200:].mean(axis=(0, 1))
-    assert abs(colour - [40, 40, 220]).max() < 12
-    record = read_record(data, "clip")
+def job(clip: Path, target: str = "data", given: list[list[int]] | None = None) -> FilmJob:
+    shots = ShotSettings() if given is None else ShotSettings(given=ShotList(clip, np.array(given)))
+    return FilmJob(clip, "clip", clip.parent / target, shots)
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (None, ["0 23 5 10 15", "24 53 31 38 45", "54 77 59 64 69"]),
+        ([[0, 9], [10, 77]], ["0 9 2 4 6", "10 77 26 42 58"]),
+    ],
+)
+def test_every_keyframe_is_the_frame_that_the_shot_file_says(clip: Path, given: list | None, lines: list[str]) -> None:
+    assert prepare_film(job(clip, given=given)) == []
+    assert (clip.parent / "data" / SHOT_FILE).read_text().splitlines() == lines
+    numbers = {}
+    for path in (clip.parent / "data" / "240P_frames" / "clip").iterdir():
+        with Image.open(path) as image:
+            numbers[path.name] = read_number(np.asarray(image))
+            assert image.height == 240
+    assert numbers == {
+        f"shot_{shot:04d}_img_{number}.jpg": int(keyframe)
+        for shot, line in enumerate(lines)
+        for number, keyframe in enumerate(line.split()[2:])
+    }
+
+
+def test_a_record_has_what_later_steps_need(clip: Path) -> None:
+    prepare_film(job(clip))
+    record = read_record(clip.parent / "data", "clip")
     assert (record["num_frames"], record["num_shots"], record["file"]) == (78, 3, "clip.mp4")
-    assert times_of(record).rate == Fraction(24)
-
-
-def test_shots_can_be_given(tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4")
-    given = ShotList(tmp_path / "clip.txt", np.array([[0, 9], [10, 77]]))
-    prepare_film(job(tmp_path, shots=ShotSettings(given=given)))
-    lines = (tmp_path / "data" / "scene318" / "shot_movie318" / "clip.txt").read_text().splitlines()
-    assert lines == ["0 9 2 4 6", "10 77 26 42 58"]
+    assert (record["width"], record["height"], record["bytes"]) == (160, 96, clip.stat().st_size)
+    assert record_times(record).rate == Fraction(24)
+    variable = {"rate": "24", "start": "1/8", "num_frames": 3, "time_base": "1/1000", "last_ticks": 40}
+    assert record_times({**variable, "ticks": [0, 40, 90]}).seconds(2) == Fraction(1, 8) + Fraction(90, 1000)
 
 
 def test_a_film_that_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no film")
     with pytest.raises(InputError, match=r"clip\.mp4"):
-        prepare_film(job(tmp_path))
+        prepare_film(job(tmp_path / "clip.mp4"))
     assert tree_bytes(tmp_path / "data", hidden=True) == {}
-    assert not is_done(tmp_path / "data", "clip")
 
 
-def test_a_record_of_a_variable_rate_keeps_every_frames_time() -> None:
-    record = {
-        "rate": "24",
-        "start": "1/8",
-        "num_frames": 3,
-        "time_base": "1/1000",
-        "last_ticks": 40,
-        "ticks": [0, 40, 90],
-    }
-    times = times_of(record)
-    assert times.is_variable
-    assert times.seconds(2) == Fraction(1, 8) + Fraction(90, 1000)
-
-
-def killed_at(step: int, work: FilmJob) -> None:
-    """Prepare a film in this process and be gone at the `step`th write, as by SIGKILL."""
+def exit_at(step: int, work: FilmJob) -> None:
+    """Prepare a film in this process and end it at the `step`-th write, as by SIGKILL."""
     count = 0
 
-    def watched(original):
+    def watch(original):
         def call(*arguments, **options):
             nonlocal count
             count += 1
@@ -87,38 +92,28 @@ def killed_at(step: int, work: FilmJob) -> None:
 
         return call
 
-    Image.Image.save = watched(Image.Image.save)
-    os.replace = watched(os.replace)
-    Path.rename = watched(Path.rename)
-    film_module.write_shot_file = watched(film_module.write_shot_file)
+    Image.Image.save, os.replace, Path.rename = watch(Image.Image.save), watch(os.replace), watch(Path.rename)
+    film_module.write_shot_file = watch(film_module.write_shot_file)
     prepare_film(work)
     os._exit(0)
 
 
 @pytest.mark.slow
-def test_killed_at_any_write_and_done_again_a_film_is_the_same(tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4")
-    prepare_film(job(tmp_path, "whole"))
-    whole = tree_bytes(tmp_path / "whole", hidden=True)
+def test_a_film_killed_at_any_write_and_repeated_has_the_same_bytes(clip: Path) -> None:
+    prepare_film(job(clip, "whole"))
+    whole, data = tree_bytes(clip.parent / "whole", hidden=True), clip.parent / "data"
     context = multiprocessing.get_context("forkserver")  # forking this process could copy a lock of its video threads
     context.set_forkserver_preload(PRELOADED)
-    num_kills = 0
-    for step in range(1, 99):
-        process = context.Process(target=killed_at, args=(step, job(tmp_path)))
+    for step in range(1, 15):
+        process = context.Process(target=exit_at, args=(step, job(clip)))
         process.start()
         process.join(60)
-        if process.exitcode == 0:
-            break
-        num_kills += 1
-        assert process.exitcode == 9
-        assert not is_done(tmp_path / "data", "clip")
-        assert not (tmp_path / "data" / "scene318" / "shot_movie318" / "clip.txt").exists()
-        if step % 4 == 0:  # the next attempt finds what this one left; now and then one in between succeeds
-            prepare_film(job(tmp_path))
-            sweep(tmp_path / "data")
-            assert tree_bytes(tmp_path / "data", hidden=True) == whole
-            (tmp_path / "data" / "scene318" / "shot_movie318" / "clip.txt").unlink()
-    assert num_kills == 13  # nine key-frames, the record, the folder's name, the shot file's two steps
-    assert not partial_folder(tmp_path / "data", "clip").exists()
-    sweep(tmp_path / "data")
-    assert tree_bytes(tmp_path / "data", hidden=True) == whole
+        assert process.exitcode == (9 if step < 14 else 0)  # 9 key-frames, record, folder, two of the shot file
+        assert is_done(data, "clip") == (data / SHOT_FILE).exists() == (step == 14)
+        if step % 4 == 0:
+            prepare_film(job(clip))
+            remove_partial_films(data)
+            assert tree_bytes(data, hidden=True) == whole
+            shutil.rmtree(data)
+    remove_partial_films(data)
+    assert tree_bytes(data, hidden=True) == whole

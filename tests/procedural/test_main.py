@@ -17,9 +17,11 @@ import pytest
 from bassl.dataset.annotation import read_annotations
 from bassl.prepare import check
 from bassl.procedural import main as command
-from bassl.procedural.screenplay import write_screenplay
+from bassl.procedural.shot_plan import plan_film
 from tests.runs import ROOT
 
+LOST_SHOTS, LOST_LABELS = (f"scene318/{folder}/procedural_001.txt" for folder in ("shot_movie318", "label318"))
+LOST_KEYFRAMES = "240P_frames/procedural_001"
 SMALL = ["--films", "3", "--shots", "20", "--seed", "7", "--size", "128x72"]
 
 
@@ -40,15 +42,15 @@ def test_check_data_finds_nothing_to_say(drawn: Path) -> None:
 
 
 def test_annotations_hold_the_films_scenes(drawn: Path) -> None:
-    notes = read_annotations(drawn / "anno" / "anno.trainvaltest.ndjson")
-    assert notes.films == ("procedural_000", "procedural_001", "procedural_002")
+    annotations = read_annotations(drawn / "anno" / "anno.trainvaltest.ndjson")
+    assert annotations.films == ("procedural_000", "procedural_001", "procedural_002")
     for film in range(3):
-        rows = notes.film == film
-        expected = write_screenplay(7, film, 20, 0.5)
-        np.testing.assert_array_equal(notes.label[rows], expected.labels[:-1])
-        np.testing.assert_array_equal(notes.scene[rows], [shot.scene for shot in expected.shots[:-1]])
+        rows = annotations.film == film
+        expected = plan_film(7, film, 20, 0.5)
+        np.testing.assert_array_equal(annotations.label[rows], expected.labels[:-1])
+        np.testing.assert_array_equal(annotations.scene[rows], [shot.scene for shot in expected.shots[:-1]])
     splits = [read_annotations(drawn / "anno" / f"anno.{name}.ndjson").films for name in ("train", "val", "test")]
-    assert sorted(film for films in splits for film in films) == list(notes.films)
+    assert sorted(film for films in splits for film in films) == list(annotations.films)
 
 
 def test_the_same_numbers_give_the_same_bytes_also_in_several_processes(drawn: Path, tmp_path: Path) -> None:
@@ -60,25 +62,19 @@ def test_the_same_numbers_give_the_same_bytes_also_in_several_processes(drawn: P
 
 def test_a_second_call_draws_only_what_is_missing(drawn: Path, tmp_path: Path) -> None:
     target = tmp_path / "films"
-    assert command.main(["--target", str(target), *SMALL]) == 0
+    shutil.copytree(drawn, target)
     kept = target / "240P_frames" / "procedural_000" / "shot_0000_img_0.jpg"
     kept.write_bytes(b"untouched")
-    (target / "scene318" / "shot_movie318" / "procedural_001.txt").unlink()
-    (target / "240P_frames" / "procedural_001" / "shot_0000_img_0.jpg").unlink()
-    assert command.main(["--target", str(target), *SMALL]) == 0
-    assert kept.read_bytes() == b"untouched"
-    name = "240P_frames/procedural_001/shot_0000_img_0.jpg"
-    assert hashes(target)[name] == hashes(drawn)[name]
-
-
-@pytest.mark.parametrize("lost", ["240P_frames/procedural_001", "scene318/label318/procedural_001.txt"])
-def test_a_film_of_which_a_part_was_removed_is_drawn_again(drawn: Path, tmp_path: Path, lost: str) -> None:
-    target = tmp_path / "films"
-    shutil.copytree(drawn, target)
-    path = target / lost
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert command.main(["--target", str(target), *SMALL]) == 0
-    assert hashes(target) == hashes(drawn)
+    for lost in (LOST_SHOTS, LOST_LABELS, LOST_KEYFRAMES):
+        path = target / lost
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert command.main(["--target", str(target), *SMALL]) == 0
+        assert kept.read_bytes() == b"untouched"
+        kept.unlink()
+        before = hashes(drawn)
+        del before[str(kept.relative_to(target))]
+        assert hashes(target) == before
+        kept.write_bytes(b"untouched")
 
 
 def started(target: Path) -> subprocess.Popen[str]:
@@ -117,33 +113,28 @@ def test_a_worker_that_is_killed_ends_the_command_with_one_sentence(tmp_path: Pa
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        (["--difficulty", "1.5"], "difficulty 1.5 cannot work"),
-        (["--size", "160*90"], "'160*90' cannot be read"),
-        (["--size", "8x8"], "8x8 are too small"),
-        (["--size", "16x99999"], "16x99999 are too large"),
-        (["--films", "0"], "0 films of 20 shots cannot work"),
-        (["--shots", "2"], "3 films of 2 shots cannot work"),
-        (["--seed", "-1"], "seed -1 cannot work"),
-        (["--jobs", "0"], "--jobs 0 cannot work"),
-        (["--split", "0", "1", "1"], "split shares"),
-    ],
-)
-def test_numbers_that_cannot_work_are_one_error_before_anything_is_written(
-    typed: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("typed", "message"), [
+    (["--difficulty", "1.5"], "difficulty 1.5 is out of range"),
+    (["--size", "160*90"], "--size 160*90 is invalid"),
+    (["--size", "16x99999"], "16x99999 cannot be drawn"),
+    (["--films", "0"], "0 films is empty"),
+    (["--shots", "2"], "2 shots from seed 7 are invalid"),
+    (["--jobs", "0"], "--jobs 0"),
+    (["--split", "0", "1", "1"], "split shares"),
+])  # fmt: skip
+def test_invalid_numbers_are_one_error_before_anything_is_written(
+    typed: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--target", str(tmp_path / "films"), *SMALL, *typed]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "films").exists()
 
 
 def test_other_settings_are_refused_where_films_lie(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = hashes(drawn)
     assert command.main(["--target", str(drawn), *SMALL, "--difficulty", "0.9"]) == 2
-    assert "was prepared with difficulty 0.5, now it is 0.9; name another --target" in capsys.readouterr().err
+    assert "was prepared with difficulty 0.5, now it is 0.9; name another folder" in capsys.readouterr().err
     assert hashes(drawn) == before
 
 

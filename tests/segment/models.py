@@ -1,4 +1,4 @@
-"""Tiny models with random weights, saved as Lightning saves them, and segmentations out of thin air."""
+"""Tiny models with random weights, saved as Lightning saves them, and segmentations that nothing was computed for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.shot_encoder import ShotEncoder
-from bassl.segment.scenes import FINETUNED, AnalysedFilm, FilmInfo, ModelInfo, Segmentation, cut_into_scenes
+from bassl.segment.scenes import FINETUNED, FilmShots, ModelInfo, Scores, Segmentation, cut_into_scenes
 from bassl.segment.threshold import Threshold
 from bassl.video.timing import FrameTimes
 
@@ -75,18 +75,18 @@ def segmentation(
     ends = np.cumsum(lengths)
     frames = np.stack([ends - np.array(lengths), ends - 1], axis=1)
     scores = np.array([*probability, np.nan])
-    about = {"width": 1920, "height": 1080, "codec": "h264", "has_audio": True, **film}
-    analysed = AnalysedFilm(
-        film=FilmInfo(path, **about),
+    facts = {"width": 1920, "height": 1080, "codec": "h264", "has_audio": True, "timecode": None, **film}
+    shots = FilmShots(
+        path=path,
         times=times or FrameTimes(rate, Fraction(0), int(ends[-1])),
         frames=frames,
         thumbnails=(JPEG,) * len(lengths),
-        probability=scores,
-        similarity=scores,
-        model=ModelInfo("mine", FINETUNED, "0" * 64, "mine", "1" * 64),
+        features=np.zeros((len(lengths), 0), np.float32),
         detector={"name": "adaptive", "threshold": 3.0, "min_seconds": 0.6, "network": None},
+        **facts,
     )
-    return cut_into_scenes(analysed, Threshold(threshold, "as given"))
+    model = ModelInfo("mine", FINETUNED, "0" * 64, "mine", "1" * 64)
+    return cut_into_scenes(shots, Scores(scores, scores, model), Threshold(threshold, "as given"))
 
 
 def burst() -> Segmentation:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,19 +8,26 @@ import numpy as np
 import pytest
 
 from bassl.errors import InputError
-from bassl.segment.ground_truth import evaluate, read_labels
+from bassl.segment.ground_truth import evaluate, labels_for, read_labels
 from bassl.segment.output.tables import write_scenes
 from bassl.video.timing import FrameTimes
 from tests.segment.models import segmentation
 
 FILM = Path("/films/a film.mp4")
+SCENES = "film,start,end\na film.mp4,0:00,0:05\nother,0:00,0:09\n"
+COLUMNS = "Scene Number,Start Frame,End Frame\n1,1,24\n2,25,80\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 def labels(tmp_path, text, name="labels.txt"):
     path = tmp_path / name
     path.write_text(text)
     found = segmentation(rate=Fraction(25))
-    return read_labels(path, FILM, found.analysed.frames, found.times).tolist()
+    return read_labels(path, found.film).tolist()
 
 
 def test_movienets_label_files_are_read(tmp_path):
@@ -49,27 +57,13 @@ def test_labels_that_are_not_the_films_are_refused(tmp_path, text, name, message
         labels(tmp_path, text, name)
 
 
-def test_a_missing_label_file_is_refused(tmp_path):
-    found = segmentation()
-    with pytest.raises(InputError, match="does not exist"):
-        read_labels(tmp_path / "none.csv", FILM, found.analysed.frames, found.times)
-
-
 def test_the_measures_are_the_benchmarks(tmp_path):
     found = segmentation()  # cut after shots 1 and 3
-    analysed = found.analysed
-    perfect = evaluate(np.array([0, 1, 0, 1, -2]), analysed, analysed.probability, 0.5)
+    perfect = evaluate(np.array([0, 1, 0, 1, -2]), found.film, found.scores.probability, 0.5)
     assert {perfect[name] for name in ("AP", "AUC", "F1", "F1_best", "Recall", "Recall@3s", "mIoU")} == {1.0}
-    half = evaluate(np.array([0, 1, 1, 0, -2]), analysed, analysed.probability, 0.5)
+    half = evaluate(np.array([0, 1, 1, 0, -2]), found.film, found.scores.probability, 0.5)
     assert half["F1"] == 0.5
     assert half["AP"] == pytest.approx((1 + 2 / 3) / 2)
-
-
-def test_without_any_boundary_there_is_little_to_measure():
-    analysed = segmentation().analysed
-    found = evaluate(np.array([0, 0, 0, 0, -2]), analysed, analysed.probability, 0.5)
-    assert "AP" not in found
-    assert found["Accuracy"] == 0.5
 
 
 def test_at_a_variable_rate_seconds_are_those_of_the_clock():
@@ -78,4 +72,36 @@ def test_at_a_variable_rate_seconds_are_those_of_the_clock():
     times = FrameTimes(Fraction(25), Fraction(0), 100, ticks, Fraction(1, 1000), 200)
     found = segmentation(lengths=(20, 20, 20, 20, 20), probability=(0.1, 0.9, 0.1, 0.1), times=times)
     truth = np.array([0, 0, 1, 0, -2], np.int8)
-    assert evaluate(truth, found.analysed, found.analysed.probability, 0.5)["Recall@3s"] == 0
+    assert evaluate(truth, found.film, found.scores.probability, 0.5)["Recall@3s"] == 0
+
+
+def test_one_list_of_scenes_is_of_several_films(tmp_path):
+    path = write(tmp_path / "scenes.csv", SCENES)
+    assert labels_for(path, FILM, 2) == path
+
+
+def test_of_several_films_one_without_labels_is_logged_and_does_not_stop_the_rest(tmp_path, caplog):
+    path = write(tmp_path / "scenes.csv", SCENES)
+    with caplog.at_level(logging.WARNING):
+        assert labels_for(path, Path("third.mp4"), 3) is None
+        assert labels_for(tmp_path, Path("third.mp4"), 3) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"third.mp4: {path} has no labels for it; it is not measured",
+        f"third.mp4: {tmp_path} has no labels for it; it is not measured",
+    ]
+
+
+def test_the_only_film_has_to_have_labels(tmp_path):
+    path = write(tmp_path / "scenes.csv", SCENES)
+    with pytest.raises(InputError, match=r"holds no scenes of third\.mp4; it names a film\.mp4, other"):
+        labels_for(path, Path("third.mp4"), 1)
+    with pytest.raises(InputError, match=r"holds no list for third\.mp4"):
+        labels_for(tmp_path, Path("third.mp4"), 1)
+
+
+@pytest.mark.parametrize(("name", "text"), [("scenes.csv", COLUMNS), ("labels.txt", "0 1\n")])
+def test_the_shots_of_one_film_are_no_labels_of_several(tmp_path, name, text):
+    path = write(tmp_path / name, text)
+    assert labels_for(path, FILM, 1) == path
+    with pytest.raises(InputError, match="is for one film, not 2; give a folder"):
+        labels_for(path, FILM, 2)

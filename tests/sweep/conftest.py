@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bassl.config.load import SETTING
-from bassl.sweep.settings import OWN
+from bassl.config.load import OVERRIDE
+from bassl.sweep.settings import RESERVED
 from tests.runs import ROOT, extract_overrides, finetune_overrides, pretrain_overrides, typed
 
 
 @dataclass(frozen=True)
 class RealSweep:
-    """A sweep over the tiny MovieNet that was killed while it pre-trained, and started again."""
+    """A sweep over the tiny MovieNet that was killed during pre-training and started again."""
 
     data: Path
     experiment: Path
@@ -31,7 +31,7 @@ def tiny_experiment(path: Path, data: Path) -> Path:
     jobs = {"pretrain": pretrain_overrides, "extract": extract_overrides, "finetune": finetune_overrides}
     settings = []
     for job, overrides in jobs.items():
-        given = [text for text in overrides(data, path.parent) if SETTING.fullmatch(text)["name"] not in OWN]
+        given = [text for text in overrides(data, path.parent) if OVERRIDE.fullmatch(text)["name"] not in RESERVED]
         settings += [f"{job}:{text}" for text in given]
     rows = {
         "bassl": ["pretrain:config.TRAINER.max_epochs=3", "pretrain:config.TRAINER.checkpoint_every_n_steps=1"],
@@ -43,7 +43,7 @@ def tiny_experiment(path: Path, data: Path) -> Path:
 
 
 def kill_when(process: subprocess.Popen[bytes], path: Path) -> None:
-    """SIGKILL for a process and its children as soon as a file is there, as when the machine goes down."""
+    """Kill a process and its children as soon as a file exists, as when the machine goes down."""
     deadline = time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -57,7 +57,7 @@ def kill_when(process: subprocess.Popen[bytes], path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def real_sweep(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> RealSweep:
-    """See RealSweep; made once."""
+    """Make a RealSweep once."""
     out = tmp_path_factory.mktemp("sweep")
     experiment, folder = tiny_experiment(out / "tiny.yaml", tiny_movienet), out / "results"
     command = ["-m", "bassl.sweep.main", str(experiment), "--output", str(folder), "--jobs", "2"]

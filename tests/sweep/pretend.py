@@ -1,7 +1,7 @@
 """Steps that cost nothing, and a sweep of them.
 
-`python -m tests.sweep.pretend step ACTION...` does what each action says, `... sweep FOLDER ROW=ACTION,ACTION
-...` runs a sweep whose runs have two steps: the actions, and one that writes `<FOLDER>/<run>.txt`.
+`python -m tests.sweep.pretend step ACTION...` does each action, `... sweep FOLDER ROW=ACTION,ACTION ...` runs a sweep
+whose runs have two steps: the actions, and one that adds a line to `<FOLDER>/<run>.txt`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from bassl.errors import Preempted
-from bassl.sweep import runs
 from bassl.sweep.execute import execute
 from bassl.sweep.folder import SweepFolder
-from bassl.sweep.runs import Run, Step
+from bassl.sweep.runs import Run, Step, run_name
 
-NAMES = ("pretrain", "extract")
+MODULE = "tests.sweep.pretend"
 
 
 def act(action: str) -> None:
@@ -48,36 +48,26 @@ def act(action: str) -> None:
 
 
 def pretended_run(
-    folder: Path,
-    row: str,
-    actions: list[str],
-    seed: int = 0,
-    settings: dict | None = None,
-    annotations: tuple[Path, ...] = (),
+    folder: Path, row: str, actions: list[str], seed: int = 0, settings: Any = None, annotations: tuple[Path, ...] = ()
 ) -> Run:
-    """A run of two steps, the first of which reads annotations."""
-    name = runs.run_name(row, seed)
+    """Make a run of two steps, the first of which reads annotations."""
+    name = run_name(row, seed)
     written = folder / f"{name}.txt"
-    steps = (
-        Step(NAMES[0], ("step", *actions), settings or {"a": 1}, folder / f"{name}.begun", annotations),
-        Step(NAMES[1], ("step", f"add:{written}"), {"b": 2}, written),
-    )
-    return Run(row, seed, steps)
+    first = Step("pretrain", MODULE, ("step", *actions), settings or {"a": 1}, folder / f"{name}.begun", annotations)
+    second = Step("extract", MODULE, ("step", f"add:{written}"), {"b": 2}, written)
+    return Run(row, seed, (first, second))
 
 
-def run_sweep(folder: Path, planned: list[Run], **options: object) -> SweepFolder:
-    """Do the runs in this process."""
-    for name in NAMES:
-        runs.MODULES[name] = "tests.sweep.pretend"
+def run_sweep(folder: Path, planned: list[Run], **options: Any) -> SweepFolder:
+    """Run a sweep in this process."""
     sweep = SweepFolder(folder)
-    with sweep.taken() as lock:
+    with sweep.hold():
         sweep.begin("pretended", planned)
-        execute(planned, sweep, lock, **options)
+        execute(planned, sweep, **options)
     return sweep
 
 
 def main(argv: list[str]) -> int:
-    """Entry point."""
     if argv[0] == "step":
         for action in argv[1:]:
             act(action)

@@ -1,4 +1,4 @@
-"""What docs/sweep.md promises: its commands compose, its experiment can be run, its files are those there are."""
+"""docs/sweep.md: its commands, its experiment and its table of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bassl.sweep import main as sweep_main
-from bassl.sweep.experiment import ready_names
+from bassl.sweep.experiment import shipped_experiments
 from tests.runs import ROOT
 
 TEXT = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in re.findall(r"^ *#? ?(bassl sweep .*)$", joined, re.M)]
 
 
-def test_every_command_composes(
+def test_every_command_is_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -33,15 +33,15 @@ def test_every_command_composes(
     assert len(commands()) == 5
 
 
-def test_every_ready_experiment_has_its_line() -> None:
+def test_every_shipped_experiment_has_its_line() -> None:
     assert re.findall(r"^\| `(\w+)` \|", TEXT, re.M) == ["sample", "published", "losses", "procedural"]
-    assert set(ready_names()) == {"sample", "published", "losses", "procedural"}
+    assert set(shipped_experiments()) == {"sample", "published", "losses", "procedural"}
 
 
 @pytest.mark.slow
-def test_every_file_that_is_named_is_left_by_a_sweep(real_sweep) -> None:
+def test_a_sweep_writes_every_file_of_the_table(real_sweep) -> None:
     names = [name for line in re.findall(r"^\| (`.*?) \|", TEXT, re.M) for name in re.findall(r"`([^`]+)`", line)]
-    files = [name for name in names if name not in ready_names()]
+    files = [name for name in names if name not in shipped_experiments()]
     assert len(files) >= 11
     for name in files:
         path = name.replace("<run>", "bassl-seed1").replace("<step>", "pretrain")

@@ -5,15 +5,63 @@ from pathlib import Path
 
 import pytest
 
-from bassl.config.load import FOLDER
-from bassl.config.resolve import resolve_finetune, resolve_pretrain
+from bassl.config.batches import scaled_lr
+from bassl.config.methods import method_of
 from bassl.errors import InputError
-from bassl.sweep.experiment import read_experiment, ready_names
-from bassl.sweep.runs import plan_runs
-from tests.sweep.composed import composed
+from bassl.sweep.experiment import EXPERIMENTS, read_experiment, shipped_experiments
+from bassl.sweep.runs import Run, plan_runs
 
 NUM_ROWS = {"losses": 9, "procedural": 6, "published": 6, "sample": 3}
-SHOT_LEVEL_LR = {"simclr_instance", "simclr_temporal", "simclr_nn", "only_ssm"}
+SHOT_LEVEL = {"simclr_instance", "simclr_temporal", "simclr_nn", "only_ssm"}
+
+
+def runs_of(name: str, folder: Path) -> dict[str, Run]:
+    experiment = read_experiment(name)
+    return {run.row: run for run in plan_runs(experiment, [], folder, [0], list(experiment.rows))}
+
+
+@pytest.mark.parametrize("name", sorted(NUM_ROWS))
+def test_a_shipped_experiment_opens_with_its_command_and_its_rows_are_valid_and_differ(
+    name: str, tmp_path: Path
+) -> None:
+    assert shipped_experiments() == sorted(NUM_ROWS)
+    first = (EXPERIMENTS / f"{name}.yaml").read_text().splitlines()[0]
+    assert re.match(rf"# bassl sweep {name}( |$)", first)
+    runs = runs_of(name, tmp_path)  # raises for an invalid one
+    settings = {tuple(str(dict(step.settings)) for step in run.steps) for run in runs.values()}
+    assert len(runs) == len(settings) == NUM_ROWS[name]
+
+
+def test_the_published_rows_are_the_published_runs(tmp_path: Path) -> None:
+    published = {"simclr_instance": 51.51, "simclr_temporal": 50.05, "simclr_nn": 51.17, "bassl": 56.26,
+                 "bassl_40_epochs": 57.40}  # fmt: skip
+    assert dict(read_experiment("published").published_ap) == published
+    pretrain = {row: run.steps[0].config for row, run in runs_of("published", tmp_path).items()}
+    methods = [method_of(config).name for config in pretrain.values()]
+    assert methods == ["instance", "temporal", "shotcol", "bassl", "bassl", "bassl+shotcol"]
+    epochs = {row: config.TRAINER.max_epochs for row, config in pretrain.items()}
+    assert epochs == dict.fromkeys(pretrain, 10) | {"bassl_40_epochs": 40}
+
+
+@pytest.mark.parametrize("name", ["published", "losses"])
+def test_fine_tuning_uses_a_tenth_of_the_rate_where_a_crn_is_transferred(name: str, tmp_path: Path) -> None:
+    for row, run in runs_of(name, tmp_path).items():
+        rate = scaled_lr(run.steps[-1].config) / 4  # batch 1024 instead of 256
+        assert rate == pytest.approx(2.5e-5 if row in SHOT_LEVEL else 2.5e-6), row
+        assert method_of(run.steps[0].config).uses_crn == (row not in SHOT_LEVEL)
+
+
+def test_each_loss_is_left_out_once_and_alone_once(tmp_path: Path) -> None:
+    terms = {row: set(method_of(run.steps[0].config).terms) for row, run in runs_of("losses", tmp_path).items()}
+    every = {"ssm", "cgm", "pp", "msm"}
+    without, only = {f"without_{term}": every - {term} for term in every}, {f"only_{term}": {term} for term in every}
+    assert terms == {"all": every, **without, **only}
+
+
+@pytest.mark.parametrize("name", ["sample", "procedural"])
+def test_only_the_random_row_is_untrained(name: str, tmp_path: Path) -> None:
+    epochs = {row: run.steps[0].config.TRAINER.max_epochs for row, run in runs_of(name, tmp_path).items()}
+    assert [row for row, number in epochs.items() if number == 0] == ["random"]
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -22,108 +70,33 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_ready_experiments_are_known_here() -> None:
-    assert ready_names() == sorted(NUM_ROWS)
-    assert len(list((FOLDER / "experiment").iterdir())) == len(NUM_ROWS)
-
-
-@pytest.mark.parametrize("name", sorted(NUM_ROWS))
-def test_a_ready_experiment_opens_with_its_command_and_composes_whole(name: str, tmp_path: Path) -> None:
-    first = (FOLDER / "experiment" / f"{name}.yaml").read_text().splitlines()[0]
-    assert re.match(rf"# bassl sweep {name}( |$)", first)
-    experiment = read_experiment(name)
-    runs = plan_runs(experiment, [], tmp_path, experiment.seeds, list(experiment.rows))  # raises where one cannot be
-    assert len(experiment.rows) == NUM_ROWS[name]
-    assert len(runs) == NUM_ROWS[name] * len(experiment.seeds)
-    assert len({run.name for run in runs}) == len(runs)
-
-
-@pytest.mark.parametrize("name", sorted(NUM_ROWS))
-def test_no_two_rows_of_a_ready_experiment_are_the_same(name: str, tmp_path: Path) -> None:
-    experiment = read_experiment(name)
-    runs = plan_runs(experiment, [], tmp_path, [0], list(experiment.rows))
-    said = [tuple(str(dict(step.settings)) for step in run.steps) for run in runs]
-    assert len(set(said)) == len(said)
-
-
-def test_the_published_rows_are_the_published_runs(tmp_path: Path) -> None:
-    experiment = read_experiment("published")
-    assert dict(experiment.published_ap) == {
-        "simclr_instance": 51.51,
-        "simclr_temporal": 50.05,
-        "simclr_nn": 51.17,
-        "bassl": 56.26,
-        "bassl_40_epochs": 57.40,
-    }
-    runs = {run.row: run for run in plan_runs(experiment, [], tmp_path, [0], list(experiment.rows))}
-    methods = {row: composed(run, "pretrain", resolve_pretrain).method.name for row, run in runs.items()}
-    assert list(methods.values()) == ["instance", "temporal", "shotcol", "bassl", "bassl", "bassl+shotcol"]
-    epochs = {row: composed(run, "pretrain", resolve_pretrain).loop.max_epochs for row, run in runs.items()}
-    assert epochs == dict.fromkeys(runs, 10) | {"bassl_40_epochs": 40}
-
-
-@pytest.mark.parametrize("name", ["published", "losses"])
-def test_fine_tuning_starts_gently_where_a_crn_is_transferred(name: str, tmp_path: Path) -> None:
-    experiment = read_experiment(name)
-    for run in plan_runs(experiment, [], tmp_path, [0], list(experiment.rows)):
-        base_lr = composed(run, "finetune", resolve_finetune).optimizer.lr / 4  # batch 1024 instead of 256
-        assert base_lr == pytest.approx(2.5e-5 if run.row in SHOT_LEVEL_LR else 2.5e-6), run.row
-        assert composed(run, "pretrain", resolve_pretrain).method.uses_crn == (run.row not in SHOT_LEVEL_LR)
-
-
-def test_the_losses_are_each_left_out_and_each_alone(tmp_path: Path) -> None:
-    experiment = read_experiment("losses")
-    terms = {
-        run.row: set(composed(run, "pretrain", resolve_pretrain).method.terms)
-        for run in plan_runs(experiment, [], tmp_path, [0], list(experiment.rows))
-    }
-    every = {"ssm", "cgm", "pp", "msm"}
-    assert terms == {
-        "all": every,
-        **{f"without_{term}": every - {term} for term in every},
-        **{f"only_{term}": {term} for term in every},
-    }
-
-
-@pytest.mark.parametrize("name", ["sample", "procedural"])
-def test_the_random_row_is_not_trained_and_the_others_are(name: str, tmp_path: Path) -> None:
-    experiment = read_experiment(name)
-    runs = plan_runs(experiment, [], tmp_path, [0], list(experiment.rows))
-    epochs = {run.row: composed(run, "pretrain", resolve_pretrain).loop.max_epochs for run in runs}
-    assert [row for row, number in epochs.items() if number == 0] == ["random"]
-
-
-def test_an_experiment_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
-    path = written(tmp_path, "about: mine\nrows:\n  one: [+method=bassl]\n  two: []\n")
-    experiment = read_experiment(path)
-    assert (experiment.name, experiment.about, list(experiment.rows)) == ("mine", "mine", ["one", "two"])
-    assert experiment.seeds == [0, 1, 2]
+def test_an_experiment_is_read_from_a_path(tmp_path: Path) -> None:
+    text = "about: a test\nlabelled_films: [2, 8]\nrows:\n  one: [+method=bassl]\n  two: []\n"
+    experiment = read_experiment(written(tmp_path, text))
+    assert (experiment.name, experiment.about, list(experiment.rows)) == ("mine", "a test", ["one", "two"])
+    assert (experiment.seeds, experiment.labelled_films) == ([0, 1, 2], [2, 8])
 
 
 @pytest.mark.parametrize(("text", "message"), [
     ("about: x\n", "rows is missing"),
     ("about: x\nrows: {}\n", "no rows or no seeds"),
-    ("about: x\nrows: {a: []}\nseeds: []\n", "no rows or no seeds"),
     ("about: x\nrows: {a: []}\nseeds: [one]\n", "'one'"),
-    ("about: x\nrows: {a: []}\nseeds: [1, 1]\n", "seed 1 stands there twice"),
+    ("about: x\nrows: {a: []}\nseeds: [1, 1]\n", "seeds [1, 1] are invalid"),
+    ("about: x\nrows: {a: []}\nlabelled_films: [0]\n", "labelled_films [0] are invalid"),
     ("about: x\nrows: {a/b: []}\n", "cannot name a folder"),
     ("about: x\nrows: {a: []}\nrow: {}\n", "row"),
-    ("about: x\nrows: {a: []}\npublished_ap: {b: 1.0}\n", "published_ap names b"),
-    ("about: x\nrows: {a: []}\npublished_ap: {a: .nan}\n", "published_ap of a is nan; give percent"),
-    ("about: x\nrows: {a: []}\npublished_ap: {a: 101}\n", "published_ap of a is 101.0; give percent"),
+    ("about: x\nrows: {a: []}\npublished_ap: {b: 1.0}\n", "published_ap of b"),
+    ("about: x\nrows: {a: []}\npublished_ap: {a: .nan}\n", "published_ap of a is nan"),
     ("about: x\nrows: {a: []}\ndata: nowhere\n", "data=nowhere"),
     ("about: [\n", "cannot be read"),
-    ("rows: {a: [], a: []}\nabout: x\n", "cannot be read"),
 ])  # fmt: skip
-def test_a_file_that_is_no_experiment_is_one_clear_error(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_experiment(written(tmp_path, text))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "hint"), [("sampel", "did you mean sample?"), ("x", "choose one of losses,"),
-                                             ("nowhere.yaml", "choose one of")])  # fmt: skip
+@pytest.mark.parametrize(("given", "hint"), [("sampel", "did you mean sample?"), ("x.yaml", "choose one of losses,")])
 def test_an_unknown_experiment_names_the_nearest(given: str, hint: str) -> None:
     with pytest.raises(InputError, match=re.escape(hint)):
         read_experiment(given)

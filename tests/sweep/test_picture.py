@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from bassl.errors import InputError
-from bassl.sweep.picture import draw, results_figure
+from bassl.sweep.picture import results_figure
 from bassl.sweep.results import RowResult, RunResult
 
 
 def row(name: str, values: list[float], published: float | None = None, **others: float) -> RowResult:
-    runs = [RunResult(name, seed, {"AP": value, **others}, {}, frozenset(), None) for seed, value in enumerate(values)]
+    runs = [RunResult(name, seed, {"AP": value, **others}, {}) for seed, value in enumerate(values)]
     return RowResult(name, tuple(runs), published)
 
 
@@ -37,7 +35,7 @@ def test_every_seed_is_a_dot_and_the_mean_and_spread_a_bar() -> None:
     assert [text.get_text() for text in axes.texts] == ["19.7 ± 1.5", "48.7 ± 1.5", "not done"]
 
 
-def test_what_stands_beside_is_drawn_within_the_picture() -> None:
+def test_references_are_drawn_within_the_picture() -> None:
     (axes,) = results_figure(ROWS, "mine").axes
     marks = {line.get_marker(): list(line.get_xdata()) for line in axes.lines if line.get_marker() in "x^D"}
     assert marks == {"x": [30.0], "^": [12.0], "D": [56.26]}
@@ -63,20 +61,24 @@ def test_no_text_overlaps_another_or_leaves_the_picture() -> None:
         assert not any(box.overlaps(other) for other in boxes[:number])
 
 
-def test_the_picture_is_written_whole(tmp_path: Path) -> None:
-    draw(tmp_path / "results.png", ROWS, "mine", "what it is")
-    with Image.open(tmp_path / "results.png") as image:
-        assert image.size[0] == 1180
-        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
-    assert [path.name for path in tmp_path.iterdir()] == ["results.png"]
+def test_limited_films_become_learning_curves_with_their_spread() -> None:
+    rows = [
+        replace(row(name, [ap, ap + 2.0]), num_films=films)
+        for name in ("random", "bassl")
+        for films, ap in ((2, 10.0), (8, 20.0), (32, 30.0))
+    ]
+    rows.append(replace(row("bassl", []), num_films=128))
+    (axes,) = results_figure(rows, "mine").axes
+    assert [container.get_label() for container in axes.containers] == ["random", "bassl"]
+    for container in axes.containers:
+        line, _, (bars,) = container
+        assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 8, 32], [11.0, 21.0, 31.0])
+        assert [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()] == pytest.approx([2 * 2**0.5] * 3)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "8", "32", "128"]
+    assert axes.get_xscale() == "log"
 
 
-def test_nothing_to_draw_is_one_clear_error() -> None:
-    with pytest.raises(InputError, match="no run has been scored yet"):
-        results_figure([row("nothing", [])], "mine")
-
-
-def test_a_name_as_long_as_a_folders_may_be_leaves_room_for_the_picture() -> None:
+def test_the_longest_name_leaves_room_for_the_picture() -> None:
     figure = results_figure([row("long_" + "r" * 180 + "_end", [50.0])], "mine")
     (axes,) = figure.axes
     (name,) = [label.get_text() for label in axes.get_yticklabels()]

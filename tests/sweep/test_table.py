@@ -9,10 +9,12 @@ import pytest
 from bassl.sweep.experiment import Experiment
 from bassl.sweep.folder import SweepFolder
 from bassl.sweep.results import collect
-from bassl.sweep.table import markdown, shown_seconds, write_tables
+from bassl.sweep.table import format_seconds, markdown, write_tables
 from tests.sweep.written import write_run
 
-EXPERIMENT = Experiment(name="mine", about="what it is", rows={"random": [], "bassl": [], "bad": []})
+ROWS: dict[str, list[str]] = {"random": [], "bassl": [], "bad": []}
+EXPERIMENT = Experiment(name="mine", about="what it is", rows=ROWS, published_ap={"bassl": 56.26})
+PLAIN = Experiment(name="mine", about="what it is", rows=ROWS)
 AP = {"random": [0.21, 0.19, 0.2], "bassl": [0.31, 0.35, 0.39]}
 
 
@@ -34,8 +36,8 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_table_has_a_line_a_row_with_what_numpy_says(folder: SweepFolder) -> None:
-    text = markdown(EXPERIMENT, collect(folder, list(EXPERIMENT.rows), {"bassl": 56.26}))
+def test_the_table_has_one_line_per_row_with_the_values_of_numpy(folder: SweepFolder) -> None:
+    text = markdown(EXPERIMENT, collect(folder, EXPERIMENT))
     lines = [cells(line) for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == ["row", "seeds", "published AP", "AP", "mAP", "zero-shot AP", "training-free AP", "k-NN@1",
                         "pretrain time", "extract time", "finetune time"]  # fmt: skip
@@ -49,29 +51,29 @@ def test_the_table_has_a_line_a_row_with_what_numpy_says(folder: SweepFolder) ->
     assert [line[2] for line in lines[2:]] == ["", "56.26", ""]
     assert lines[3][5] == "17.50 ± 2.00"
     assert lines[4] == ["bad", "0 of 1", "", "", "", "", "", "", "10 s", "20 s", ""]
-    assert "A boundary drawn at random would lie 4.25 shots off." in text
+    assert "The boundary distance of chance is 4.25 shots." in text
     assert "- bad, seed 0, finetune: no key-frames" in text
 
 
-def test_columns_that_nothing_fills_are_left_out(tmp_path: Path) -> None:
+def test_empty_columns_are_omitted(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path)
     write_run(sweep, "random", 0, {"AP": 0.2, "mAP": 0.3})
-    text = markdown(EXPERIMENT, collect(sweep, list(EXPERIMENT.rows), {}))
+    text = markdown(PLAIN, collect(sweep, PLAIN))
     assert cells(text.splitlines()[4])[:4] == ["row", "seeds", "AP", "mAP"]
     assert "zero-shot" not in text.splitlines()[4]
     assert "| random | 1 | 20.00 | 30.00 | 25.00 |" in text
     assert "Failed" not in text
-    assert "at random" not in text
+    assert "chance" not in text
 
 
 def test_an_interrupted_runs_time_is_shown_as_a_bound(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path)
     write_run(sweep, "random", 0, {"AP": 0.2, "mAP": 0.3}, seconds=700.0, attempts=2)
-    assert "| ≥ 12 min | ≥ 23 min | ≥ 35 min |" in markdown(EXPERIMENT, collect(sweep, ["random"], {}))
+    assert "| ≥ 12 min | ≥ 23 min | ≥ 35 min |" in markdown(PLAIN, collect(sweep, PLAIN))
 
 
 def test_the_csv_files_hold_the_same_numbers(folder: SweepFolder) -> None:
-    write_tables(folder.root, EXPERIMENT, collect(folder, list(EXPERIMENT.rows), {"bassl": 56.26}))
+    write_tables(folder.root, EXPERIMENT, collect(folder, EXPERIMENT))
     with (folder.root / "results.csv").open(newline="") as file:
         rows = {line["row"]: line for line in csv.DictReader(file)}
     with (folder.root / "runs.csv").open(newline="") as file:
@@ -88,7 +90,22 @@ def test_the_csv_files_hold_the_same_numbers(folder: SweepFolder) -> None:
     assert (folder.root / "results.md").read_text().startswith("# mine\n\nwhat it is\n\n| row |")
 
 
+def test_rows_with_limited_films_say_how_many(tmp_path: Path) -> None:
+    experiment = Experiment(name="mine", about="", rows={"random": []}, labelled_films=[2, 4])
+    sweep = SweepFolder(tmp_path)
+    write_run(sweep, "random", 0, {"AP": 0.1, "mAP": 0.1}, films=[2, 4])
+    rows = collect(sweep, experiment)
+    text = markdown(experiment, rows)
+    assert "| random, 2 films | 1 | 20.00 |" in text and "| random, 4 films | 1 | 40.00 |" in text
+    write_tables(sweep.root, experiment, rows)
+    with (sweep.root / "results.csv").open(newline="") as file:
+        assert [(line["row"], line["labelled_films"]) for line in csv.DictReader(file)] == [
+            ("random", "2"),
+            ("random", "4"),
+        ]
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0 s"), (99.4, "99 s"), (99.5, "2 min"), (5969, "99 min"),
                                                 (5971, "1.7 h"), (360000, "100.0 h")])  # fmt: skip
-def test_durations_are_shown_as_one_would_say_them(seconds: float, shown: str) -> None:
-    assert shown_seconds(seconds) == shown
+def test_durations_are_written_in_a_fitting_unit(seconds: float, shown: str) -> None:
+    assert format_seconds(seconds) == shown

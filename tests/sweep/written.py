@@ -1,8 +1,9 @@
-"""A sweep's folder as it lies there when its runs are through, written by hand."""
+"""The folder of a finished sweep, written by hand."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -11,8 +12,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from bassl.files import write_json
 from bassl.sweep.folder import DONE, FAILED, StepRecord, SweepFolder
-from bassl.sweep.runs import STEPS, run_name
-from tests.sweep.pretend import pretended_run
+from bassl.sweep.runs import MODULES, finetune_step, run_name
 
 
 def write_run(
@@ -26,22 +26,26 @@ def write_run(
     seconds: float = 10.0,
     attempts: int = 1,
     error: str = "no key-frames",
+    films: Sequence[int | None] = (None,),
 ) -> None:
-    """A run with its scores as fractions; without scores its fine-tuning has failed."""
+    """Write a run with its scores as fractions, by number of films if `films` are given; without scores it failed."""
     name = run_name(row, seed)
     stored = folder.root / "sweep.json"
     known = json.loads(stored.read_text())["runs"] if stored.is_file() else []
     write_json(stored, {"experiment": "mine", "runs": [*known, [row, seed]]})
-    run = pretended_run(folder.root, row, [], seed)
-    steps = [step for step in STEPS if step != "zero_shot" or zero_shot is not None]
+    kinds = [kind for kind in MODULES if kind != "zero_shot" or zero_shot is not None]
+    steps = [*kinds[:-1], *(finetune_step(number) for number in films)]
     for number, step in enumerate(steps):
         record = StepRecord(DONE, attempts, seconds * (number + 1))
         if scores is None and number >= 2:
             record = StepRecord(FAILED, 1, 1.0, error) if number == 2 else StepRecord()
-        path: Path = folder.root / "steps" / f"{run.name}.{step}.json"
-        write_json(path, vars(record) | {"settings": {}})
+        folder.write_record(name, step, record)
     if scores is not None:
-        write_json(scores_of(folder, "finetune", name), {"test": scores, "training_free": {"AP": 0.25}})
+        for number in films:
+            ending = finetune_step(number).removeprefix("finetune")
+            scaled = scores if number is None else {metric: value * number for metric, value in scores.items()}
+            report = {"test": scaled, "training_free": {"AP": 0.25}}
+            write_json(scores_of(folder, "finetune", f"{name}{ending}"), report)
         if zero_shot is not None:
             write_json(scores_of(folder, "zero_shot", name), {"test": {"AP": zero_shot}, "training_free": {}})
     if validated:

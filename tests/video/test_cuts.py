@@ -36,10 +36,6 @@ def test_a_shot_is_as_short_as_the_setting_allows_at_any_rate(tmp_path):
     assert 60 not in cuts(path, DetectorSettings("content", min_seconds=1.3))
 
 
-def test_a_high_threshold_finds_nothing(tmp_path):
-    assert cuts(write_clip(tmp_path / "a.mp4", (30, 30)), DetectorSettings("content", threshold=250.0)) == []
-
-
 def test_without_pyscenedetect_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "scenedetect", None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 
@@ -18,8 +17,7 @@ def read(path):
         return [read_number(image) for image in images], reader.times(), images[0], reader.warnings()
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mov"])
-@pytest.mark.parametrize("rate", [NTSC_FILM, NTSC_VIDEO, Fraction(25)])
+@pytest.mark.parametrize(("suffix", "rate"), [("mp4", NTSC_FILM), ("mkv", NTSC_VIDEO), ("ts", Fraction(25))])
 def test_every_frame_comes_once_in_order_with_its_exact_time(tmp_path, suffix, rate):
     numbers, times, image, warnings = read(write_clip(tmp_path / f"a.{suffix}", (20, 20), rate))
     assert numbers == list(range(40))
@@ -46,18 +44,6 @@ def test_the_short_side_has_240_pixels_whatever_the_size(tmp_path, size, expecte
     assert image.shape[:2] == expected
 
 
-def test_odd_sizes_are_read(tmp_path):
-    path = write_clip(tmp_path / "a.mkv", (3,), size=(161, 97), codec="ffv1", options={})
-    numbers, _, image, _ = read(path)
-    assert numbers == [0, 1, 2]
-    assert image.shape == (240, 398, 3)
-
-
-def test_absurdly_wide_pictures_are_squeezed(tmp_path):
-    _, _, image, _ = read(write_clip(tmp_path / "a.mp4", (2,), size=(1600, 16)))
-    assert image.shape == (240, 1920, 3)
-
-
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
     path = write_clip(tmp_path / "a.mp4", (3,), size=(720, 576), pixel_aspect=Fraction(64, 45))
     with FilmReader(path) as reader:
@@ -65,7 +51,7 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
         assert next(reader.pictures()).rgb().shape == (240, 426, 3)
 
 
-@pytest.mark.parametrize("rotation", [90, 180, -90])
+@pytest.mark.parametrize("rotation", [90, 180])
 def test_turned_phone_video_is_shown_upright(tmp_path, rotation):
     upright = read(write_clip(tmp_path / "a.mp4", (2,)))[2]
     with FilmReader(write_clip(tmp_path / "b.mp4", (2,), rotation=rotation)) as reader:
@@ -77,12 +63,6 @@ def test_turned_phone_video_is_shown_upright(tmp_path, rotation):
 def test_colours_are_right(tmp_path):
     _, _, image, _ = read(write_clip(tmp_path / "a.mp4", (2,), options={"crf": "5"}))
     assert np.abs(image[5, 200].astype(int) - picture(0, (200, 40, 40))[2, 80]).max() < 12
-
-
-def test_a_raw_stream_without_times_counts_its_frames(tmp_path):
-    numbers, times, _, _ = read(write_clip(tmp_path / "a.h264", (15, 15), Fraction(25)))
-    assert numbers == list(range(30))
-    assert (times.rate, times.is_variable, times.seconds(30)) == (25, False, Fraction(6, 5))
 
 
 @pytest.mark.parametrize(("guessed", "average", "expected"), [
@@ -109,14 +89,7 @@ def test_seconds_count_from_where_the_file_starts_as_players_do(tmp_path):
     assert (times.start, times.is_variable) == (Fraction(1, 2), False)
 
 
-def test_the_header_tells_what_there_is(tmp_path):
-    path = write_clip(tmp_path / "a.mov", (24,), Fraction(25), audio_seconds=1.0, timecode="01:00:00:00")
-    with FilmReader(path) as reader:
-        assert (reader.rate, reader.num_frames, reader.codec, reader.has_audio) == (25, 24, "h264", True)
-        assert reader.timecode == "01:00:00:00"
-
-
-def test_scanning_tells_the_times_that_reading_tells(tmp_path):
+def test_scanning_returns_the_times_that_reading_returns(tmp_path):
     ticks = np.cumsum([0, *([20, 45, 33] * 13)]).tolist()
     for path in (
         write_clip(tmp_path / "a.mp4", (20, 21), NTSC_FILM),
@@ -143,19 +116,7 @@ def test_a_film_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path):
     assert "cut off" in " ".join(warnings)
 
 
-def test_damage_in_the_middle_is_passed_over_and_told(tmp_path):
-    content = bytearray(write_clip(tmp_path / "a.ts", (60, 60), options={"g": "12"}).read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4000] = bytes(4000)
-    path = tmp_path / "b.ts"
-    path.write_bytes(content)
-    numbers, times, _, _ = read(path)
-    assert numbers[0] == 0
-    assert numbers[-1] == 119
-    assert times.num_frames == len(numbers)
-
-
-def test_damage_that_the_decoder_hides_is_told(tmp_path):
+def test_damage_that_the_decoder_hides_is_reported(tmp_path):
     whole = write_clip(tmp_path / "a.ts", (60, 60), size=(640, 384), options={"g": "12", "preset": "ultrafast"})
     content, path = whole.read_bytes(), tmp_path / "b.ts"
     middle = len(content) // 2 // 188 * 188
@@ -194,35 +155,6 @@ def test_what_is_no_film_is_one_clear_error(tmp_path, make, message):
         FilmReader(path)
 
 
-def test_a_cover_picture_is_no_film(tmp_path):
-    path = tmp_path / "song.mp4"
-    with av.open(str(path), "w") as song:
-        sound = song.add_stream("aac", rate=8000)
-        cover = song.add_stream("mjpeg")
-        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
-        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
-        frame.pts, frame.time_base = 0, Fraction(1, 25)
-        for packet in [*cover.encode(frame), *cover.encode(None)]:
-            song.mux(packet)
-        silent = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        silent.sample_rate = 8000
-        for packet in [*sound.encode(silent), *sound.encode(None)]:
-            song.mux(packet)
-    with pytest.raises(InputError, match="holds no video"):
-        FilmReader(path)
-
-
-def test_a_file_whose_frames_cannot_be_decoded_is_one_clear_error(tmp_path):
-    content = bytearray(write_clip(tmp_path / "a.mp4", (10,)).read_bytes())
-    start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
-    content[start:end] = bytes([0xFF]) * (end - start)
-    path = tmp_path / "b.mp4"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="no frame that can be decoded"):
-        FilmReader(path)
-
-
 def test_a_playlist_cannot_make_it_open_other_files(tmp_path):
     write_clip(tmp_path / "secret.ts", (10,))
     playlist = tmp_path / "innocent.mp4"
@@ -232,7 +164,7 @@ def test_a_playlist_cannot_make_it_open_other_files(tmp_path):
         FilmReader(playlist)
 
 
-@pytest.mark.parametrize("name", ["-i.mp4", "concat:a|b.mp4", "a b'c\"d.mp4", "%03d.mp4", "ü\n.mp4"])
+@pytest.mark.parametrize("name", ["-i.mp4", "concat:a|b.mp4", "%03d.mp4"])
 def test_no_file_name_is_taken_for_anything_else(tmp_path, name):
     path = write_clip(tmp_path / "plain.mp4", (5,)).rename(tmp_path / name)
     assert read(path)[0] == [0, 1, 2, 3, 4]

