@@ -68,10 +68,10 @@ MUTANTS = (
     M("ddp-sampler-padding", "dataset/sampler.py", "dataset/test_sampler.py training/test_processes.py",
       "evaluation over ranks: an item at the border of two ranks is scored by both",
       "num_items * (rank + 1) // world_size)", "-(-num_items * (rank + 1) // world_size))"),
-    M("masking-default", "pretrain/train.py", "pretrain/test_module.py pretrain/test_runs.py",
+    M("masking-default", "pretrain/train.py", "pretrain/test_train.py",
       "seam: masked_shot_modeling.masking_prob does not reach the data set",
       "masking_probability=config.LOSS.masked_shot_modeling.masking_prob", "masking_probability=0.15"),
-    M("augmentation-default", "pretrain/train.py", "pretrain/test_module.py pretrain/test_runs.py",
+    M("augmentation-default", "pretrain/train.py", "pretrain/test_train.py",
       "seam: of TRANSFORM.train only the size reaches the data set",
       "settings=augmentation_settings(config)", "settings=AugmentationSettings(size=config.TRANSFORM.size)"),
     # --- augmentation
@@ -170,7 +170,7 @@ MUTANTS = (
       "self.load_state_dict(weights)", "pass"),
     M("stored-transform", "finetune/scorer.py", "finetune/test_runs.py segment/test_model.py",
       "seam: a fine-tuned checkpoint does not say how its key-frames were resized",
-      '"transform": asdict(config.TRANSFORM.test),', '"transform": None,'),
+      'dict(store.transform) if store and store.transform else asdict(config.TRANSFORM.test)', "None"),
     # --- segment
     M("segment-threshold", "segment/api.py", "segment/test_api.py segment/test_main.py",
       "seam: the threshold that val chose is not used",
