@@ -177,8 +177,8 @@ def test_a_split_without_boundaries_gives_nan_and_no_exception() -> None:
     assert np.isnan(best_f1_threshold([0.9, 0.1], [0, 0]))
 
 
-@pytest.mark.parametrize(("num_frames", "recall"), [(71, 1.0), (72, 1.0), (73, 0.0)])
-def test_near_is_up_to_three_seconds_of_24_frames(num_frames: int, recall: float) -> None:
+@pytest.mark.parametrize(("num_frames", "recall"), [(71, 1.0), (72, 0.0), (73, 0.0)])
+def test_near_is_less_than_three_seconds_of_24_frames(num_frames: int, recall: float) -> None:
     predictions = one_film([0.1, 0.9, 0.1], [1, 0, 0])
     assert scene_metrics(predictions, {0: equal_shots(3, num_frames)})["Recall@3s"] == recall
 
