@@ -30,8 +30,8 @@ METRIC_DEFINITIONS: dict[str, str] = {
     "Accuracy0": "Share of the pooled shots without a boundary that score below the threshold.",
     "Accuracy1": "Share of the pooled boundaries at or above the threshold (Recall is the same per film).",
     "Recall": "Share of a film's boundaries at or above the threshold, mean over films with a boundary.",
-    "Recall@3s": "Share of a film's boundaries with a predicted one within 5 shots and 3 seconds (ends of "
-    "the shots, 24 frames a second unless told otherwise), mean over films with a boundary.",
+    "Recall@3s": "Share of a film's boundaries with a predicted one within 5 shots and less than 3 seconds "
+    "away (ends of the shots, at 24 frames per second by default), mean over films with a boundary.",
     "mIoU": "Best intersection over union of each true and of each predicted scene, the two means averaged, "
     "then the mean over films; in frames, the scene after the last boundary dropped, a film without a "
     "predicted boundary 0 (LGSS, BaSSL, VSMBD).",
@@ -162,7 +162,8 @@ def scene_metrics(
         if frames is not None:
             max_frames = MAX_SECONDS * _film_fps(fps, film)
             per_film["Recall@3s"].append(recall_within(truth, predicted, frames, max_frames))
-            per_film["mIoU"].append(frame_iou(truth, predicted, frames))
+            annotated = rows.shot[span]  # scenes are cut out of the annotated shots, as in the reference
+            per_film["mIoU"].append(frame_iou(truth[annotated], predicted[annotated], frames[annotated]))
     results = pooled | {name: _mean_of_numbers(values) for name, values in per_film.items()}
     return {name: float(results[name]) for name in METRIC_DEFINITIONS if name in results}
 

@@ -236,7 +236,7 @@ class FinetuneModule(pl.LightningModule):
         fused = not (is_scaled and self.trainer.gradient_clip_val)  # fused it unscales too late for clipping
         optimizer = kind(groups, lr=self._lr, fused=fused)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * self._optimizer.scheduler.warmup))
+        scheduler = warmup_cosine(optimizer, total, int(total * self._optimizer.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def recall_within(
 ) -> float:
     """Return the fraction of the true boundaries of one film with a predicted one nearby (Recall@3s of LGSS).
 
-    Nearby means at most `neighbor_shots` shots away, with at most `max_frames` frames between the last frames of the
+    Nearby means at most `neighbor_shots` shots away, with less than `max_frames` frames between the last frames of the
     two shots. NaN without a true boundary. Other arguments are those of `frame_iou`.
     """
     is_true, hit = _same_shots(truth, predicted)
@@ -103,7 +103,7 @@ def recall_within(
     near = near.clip(0, num_shots - 1)
     distance = np.abs(last_frame[near] - last_frame[wanted][:, None])
     # The reference divides by the number of boundaries + 1e-5 (4e-7 less on the recorded rows); we do not.
-    return float((inside & hit[near] & (distance <= max_frames)).any(axis=1).mean())
+    return float((inside & hit[near] & (distance < max_frames)).any(axis=1).mean())
 
 
 def _same_shots(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

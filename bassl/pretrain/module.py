@@ -155,7 +155,7 @@ class PretrainModule(pl.LightningModule):
         else:
             optimizer = torch.optim.SGD(groups, self._lr, settings.momentum)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * settings.scheduler.warmup))
+        scheduler = warmup_cosine(optimizer, total, int(total * settings.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -177,8 +177,8 @@ def test_a_split_without_boundaries_gives_nan_and_no_exception() -> None:
     assert np.isnan(best_f1_threshold([0.9, 0.1], [0, 0]))
 
 
-@pytest.mark.parametrize(("num_frames", "recall"), [(71, 1.0), (72, 1.0), (73, 0.0)])
-def test_near_is_up_to_three_seconds_of_24_frames(num_frames: int, recall: float) -> None:
+@pytest.mark.parametrize(("num_frames", "recall"), [(71, 1.0), (72, 0.0), (73, 0.0)])
+def test_near_is_less_than_three_seconds_of_24_frames(num_frames: int, recall: float) -> None:
     predictions = one_film([0.1, 0.9, 0.1], [1, 0, 0])
     assert scene_metrics(predictions, {0: equal_shots(3, num_frames)})["Recall@3s"] == recall
 
@@ -239,3 +239,17 @@ def test_malformed_predictions_are_refused(rows: tuple[list[float], ...], messag
 def test_what_cannot_be_measured_is_refused(call: Callable[[], object], text: str) -> None:
     with pytest.raises(InputError, match=text):
         call()
+
+
+def test_miou_cuts_scenes_out_of_the_annotated_shots_only() -> None:
+    """Two shots before the first row and one hole are left out, as in the reference."""
+    frames = {0: np.array([[0, 9], [10, 19], [20, 29], [30, 39], [40, 49], [50, 59]])}
+    rows = ShotPredictions(
+        film=np.zeros(3, int),
+        shot=np.array([2, 3, 5]),
+        probability=np.array([0.9, 0.9, 0.1]),
+        label=np.array([0, 1, 0]),
+    )
+    # True scene: frames 20 to 39. Predicted scenes: 20 to 29 and 30 to 39. Spans are 19, 9 and 9 frames.
+    expected = (9 / 19 + (9 / 19 + 9 / 19) / 2) / 2
+    assert scene_metrics(rows, frames)["mIoU"] == pytest.approx(expected)

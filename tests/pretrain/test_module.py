@@ -188,6 +188,19 @@ def test_lars_and_its_schedule_have_the_published_settings() -> None:
     assert (rates[22], rates[40]) == (pytest.approx(0.3), pytest.approx(0, abs=1e-12))
 
 
+def test_warm_up_rounds_its_steps_down_as_the_reference() -> None:
+    module = module_of(SIMCLR)
+    module._trainer = trainer(estimated_stepping_batches=48)
+    found: Any = module.configure_optimizers()
+    rates = []
+    for _ in range(6):
+        rates.append(found["optimizer"].param_groups[0]["lr"])
+        found["optimizer"].step()
+        found["lr_scheduler"]["scheduler"].step()
+    assert rates[:5] == pytest.approx([0, 0.075, 0.15, 0.225, 0.3])  # 4 of 4.8 steps
+    assert rates[5] < 0.3
+
+
 def test_sgd_is_the_other_choice() -> None:
     keys = ["name=sgd", "momentum=0.8", "lr.base_lr=0.2", "weight_decay=0.01"]
     found: Any = module_of(SIMCLR, *(f"config.TRAIN.OPTIMIZER.{key}" for key in keys)).configure_optimizers()
