@@ -29,12 +29,12 @@ GOOD = {
     "WebP": jpeg(format="WEBP"),
 }
 BAD = {
-    "empty": (b"", "no image"),
-    "text": (b"<html>", "no image"),
+    "empty": (b"", "not a readable image"),
+    "text": (b"<html>", "not a readable image"),
     "without its end": (JPEG[:-2], "truncated"),
     "half": (JPEG[: len(JPEG) // 2], "truncated"),
     "half, with a thumbnail": (GOOD["a thumbnail"][:-300], "truncated"),
-    "the header only": (JPEG[:60], "truncated|no image"),
+    "the header only": (JPEG[:60], "truncated|not a readable image"),
 }
 
 
