@@ -2,7 +2,7 @@
 
 Reading order: `pretrain/losses.py` and `pretrain/alignment.py` (the method), `pretrain/objective.py` (the terms that a
 method sums), `pretrain/module.py` and `pretrain/train.py` (a run), `dataset/movienet.py` (a sample), `model/` (encoder,
-CRN, heads, scene posterior), `finetune/` (from features to scores), `config/schema.py` (every key).
+CRN, heads, scene posterior), `finetune/` (from features to scores), `config/*.yaml` (every key with its meaning).
 
 `segment/` and `prepare/` start from films, which `video/` and `labels/` read. `plots/` and `diagnostics/` draw
 pictures, `procedural/` draws films, `download/` fetches MovieNet, `sweep/` runs tables of experiments. All runs share
