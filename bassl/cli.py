@@ -15,7 +15,7 @@ COMMANDS = {
     "finetune": ("bassl.finetune.main", "fine-tune on labelled scenes"),
     "evaluate": (
         "bassl.finetune.main",
-        "evaluate a model (config.LOAD_FROM=) or features (config.FEATURE_PATH=)",
+        "evaluate a trained model, or features without one",
     ),
     "sweep": ("bassl.sweep.main", "run a table of experiments: bassl sweep sample"),
     "segment": ("bassl.segment.main", "split films into scenes: bassl segment FILM.mp4"),

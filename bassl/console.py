@@ -160,6 +160,3 @@ def setup_logging(level: int = logging.INFO) -> None:
         warnings.filterwarnings("ignore", message)
     if not any(isinstance(handler, StandardError) for handler in root.handlers):
         root.addHandler(StandardError())
-
-
-conclude, counted, speak = print_final, pluralize, setup_logging  # old names; removed when nobody imports them

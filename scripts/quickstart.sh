@@ -1,62 +1,47 @@
 #!/usr/bin/env bash
-# From key-frames to scenes on the sample film, in minutes on a CPU: bash scripts/quickstart.sh [fine-tuning config.KEY=VALUE ...]
+# Learn on drawn films, test on unseen ones, cut a real film; minutes on a CPU: bash scripts/quickstart.sh [fine-tuning config.KEY=VALUE ...]
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.bash"
 set_up_environment ""
-film="$root/bassl/data/big_buck_bunny"
 out="$root/outputs/quickstart"
-small=(config.DATA_PATH="$film" config.TRANSFORM.test.resize=96 config.TRANSFORM.test.crop=96 config.TRAIN.NUM_WORKERS=1)
-finetune=(python "$root/bassl/finetune/main.py" "${small[@]}"
-    +config.PRETRAINED_LOAD_FROM=quickstart
-    config.EXPR_NAME=quickstart
-    config.SEED=0
-    config.PRETRAINED_CKPT_PATH="$out/pretrain/ckpt"
-    config.FEATURE_PATH="$out/features"
-    config.CKPT_PATH="$out/finetune/ckpt"
-    config.LOG_PATH="$out/finetune/logs"
+bassl=(python -m bassl.cli)
+films=(config.DATA_PATH="$out/films" config.TRANSFORM.test.resize=36 config.TRANSFORM.test.crop=32 config.TRAIN.NUM_WORKERS=1)
+pretrain=("${bassl[@]}" pretrain "${films[@]}" +method=bassl config.SEED=0
+    config.CKPT_PATH="$out/pretrain/ckpt" config.LOG_PATH="$out/pretrain/logs" config.SAVE_OPTIMIZER=false
+    config.DISTRIBUTED.NUM_PROC_PER_NODE=1
+    config.MODEL.shot_encoder.resnet.depth=18
+    config.MODEL.contextual_relation_network.params.trn.hidden_size=256
+    config.MODEL.contextual_relation_network.params.trn.intermediate_size=1024
+    config.LOSS.sampling_method.params.bassl.neighbor_size=5
     config.TRAIN.BATCH_SIZE.effective_batch_size=16
-    config.TRAIN.OPTIMIZER.lr.base_lr=0.0001
-    config.TEST.SELECT_ON=val
-    config.TEST.THRESHOLD=val
-    config.TRAINER.max_epochs=10
-    config.TRAINER.log_every_n_steps=1)
+    config.TRAIN.OPTIMIZER.lr.base_lr=2.0
+    config.TRANSFORM.size=32
+    config.TEST.KNN_VALIDATION=false)
+extract=("${bassl[@]}" extract "${films[@]}" config.CKPT_PATH="$out/pretrain/ckpt")
+finetune=("${bassl[@]}" finetune "${films[@]}" +preset=small_data config.EXPR_NAME=finetuned
+    config.PRETRAINED_LOAD_FROM=pretrained config.PRETRAINED_CKPT_PATH="$out/pretrain/ckpt"
+    config.CKPT_PATH="$out/finetune/ckpt" config.LOG_PATH="$out/finetune/logs")
+cd "$root"
 case " $* " in *" --help "* | *" -h "* | *" --cfg "*) exec "${finetune[@]}" "$@" ;; esac
-"${finetune[@]}" --cfg "$@" >/dev/null  # a mistake in them is told before anything is done
-rm -rf "$out"  # a new run makes everything anew
+"${finetune[@]}" --cfg "$@" > /dev/null  # report mistakes in the arguments before anything is done
+rm -rf "$out"
 
-echo "1/3  pre-training BaSSL on the 136 shots of Big Buck Bunny"
-python "$root/bassl/pretrain/main.py" "${small[@]}" \
-    +method=bassl \
-    config.EXPR_NAME=quickstart \
-    config.SEED=0 \
-    config.CKPT_PATH="$out/pretrain/ckpt" \
-    config.LOG_PATH="$out/pretrain/logs" \
-    config.DISTRIBUTED.NUM_PROC_PER_NODE=1 \
-    config.TRAIN.BATCH_SIZE.effective_batch_size=16 \
-    config.TRAIN.OPTIMIZER.lr.base_lr=1.0 \
-    config.TRANSFORM.size=64 \
-    config.TRAINER.max_epochs=6 \
-    config.TRAINER.log_every_n_steps=4 \
-    config.TEST.VAL_FREQ=3
+echo "1/5  drawing 24 films with known scenes: 12 to train on, 4 to validate, 8 to test"
+python -m bassl.procedural.main --target "$out/films" --films 24 --shots 80 --split 0.5 0.1667 0.3333
 
-echo "2/3  extracting shot features"
-python "$root/bassl/pretrain/extract_shot_repr.py" "${small[@]}" \
-    +config.LOAD_FROM=quickstart \
-    config.CKPT_PATH="$out/pretrain/ckpt" \
-    config.FEATURE_PATH="$out/features"
+echo "2/5  pre-training BaSSL on the key-frames, without labels"
+"${pretrain[@]}" config.EXPR_NAME=untrained config.TRAINER.max_epochs=0
+"${pretrain[@]}" config.EXPR_NAME=pretrained config.TRAINER.max_epochs=3
 
-echo "3/3  fine-tuning on the labels of shots 0-69, choosing the epoch on shots 70-91, scoring shots 92-134"
+echo "3/5  extracting shot features with the untrained and with the pre-trained encoder"
+"${extract[@]}" config.LOAD_FROM=untrained
+"${extract[@]}" config.LOAD_FROM=pretrained
+
+echo "4/5  fine-tuning on the labels of 12 films, testing on 8 unseen films"
+"${bassl[@]}" evaluate "${films[@]}" config.FEATURE_PATH="$out/films/features/untrained" config.LOG_PATH="$out/finetune/logs" config.EXPR_NAME=untrained
 "${finetune[@]}" "$@"
 
-cat <<END
+echo "5/5  cutting a real film, Big Buck Bunny, by its key-frames"
+"${bassl[@]}" segment --keyframes bassl/data/big_buck_bunny --encoder colour --output "$out/scenes"
 
-One film with 11 scene ends is a smoke signal that everything runs and learns, and no benchmark.
-  scores       $out/finetune/logs/quickstart/all_score.json
-  predictions  $out/finetune/logs/quickstart/predictions.csv
-  picture      $out/finetune/logs/quickstart/timeline.png
-  checkpoints  $out/pretrain/ckpt/quickstart  $out/finetune/ckpt/quickstart
-  curves       $(dirname "$(command -v python)")/tensorboard --logdir $out
-Next: all tests, by bash scripts/test.sh; a film of yours, by bassl segment FILM --model $out/finetune/ckpt/quickstart
-(after source .venv/bin/activate && pip install -e '.[video]'); or your own data (README, "Your own films as a training set").
-Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; key-frames resized
-END
+python -m bassl.procedural.summary "$out"

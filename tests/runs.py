@@ -24,6 +24,17 @@ SMALL_CRN = [
 ]
 
 
+TWO_EPOCHS = ["config.TRAINER.max_epochs=2", "config.TRAINER.limit_train_batches=4"]
+SAVE_OFTEN = ["config.TRAINER.checkpoint_every_n_steps=1"]
+PRETRAINING = [
+    *(*TWO_EPOCHS, *SAVE_OFTEN, "config.TRAINER.accumulate_grad_batches=2"),
+    "config.TRAIN.BATCH_SIZE.effective_batch_size=4",
+]
+"""Pre-training of the `finished` run: two epochs of two steps of two micro-batches; saves after every step."""
+FINETUNING = [*TWO_EPOCHS, *SAVE_OFTEN, "config.PRETRAINED_LOAD_FROM=devel"]
+"""Fine-tuning of the `finished` run: two epochs of four steps."""
+
+
 def pretrain_overrides(data: Path, out: Path) -> list[str]:
     """Settings of a pre-training run of seconds: ResNet-18, 32 pixels, batch 2, two steps per epoch."""
     return [

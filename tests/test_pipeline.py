@@ -1,4 +1,4 @@
-"""Key-frames to scores through the real entry points, tiny: what each run writes, and that the parts fit together."""
+"""Key-frames to scores through the real commands: what each run writes, and that the stages fit together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bassl.model.loading import load_encoder
 from bassl.pretrain import extract_shot_repr
 from bassl.pretrain import main as pretrain_main
 from tests.knn import same_scene_precision
-from tests.runs import extract_overrides, finetune_overrides, pretrain_overrides
+from tests.runs import FINETUNING, all_scalars, extract_overrides, finetune_overrides, pretrain_overrides
 
 
 def pretrain(data: Path, out: Path, *more: str) -> int:
@@ -48,42 +48,20 @@ def scalars(folder: Path) -> dict[str, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def ran(tiny_movienet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output folder of one bassl run through all three steps."""
-    out = tmp_path_factory.mktemp("ran")
-    assert pretrain(tiny_movienet, out) == 0
-    assert extract(tiny_movienet, out, "+config.LOAD_FROM=devel") == 0
-    assert finetune(tiny_movienet, out, "+config.PRETRAINED_LOAD_FROM=devel", "config.TRAINER.max_epochs=3") == 0
-    return out
+def ran(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A writable copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("ran"), dirs_exist_ok=True))
 
 
 def test_pretraining_writes_checkpoint_config_and_environment(ran: Path) -> None:
     folder = ran / "pretrain" / "ckpt" / "devel"
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json", "last.ckpt"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["config.json", "environment.json", "last.ckpt"]
     config = json.loads((folder / "config.json").read_text())
     assert (config["SEED"], config["MODEL"]["shot_encoder"]["resnet"]["depth"]) == (1, 18)
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
     prefixes = {name.split(".")[0] for name in read_checkpoint(folder).state_dict}
     assert prefixes == {"shot_encoder", "crn", "loss"}
-
-
-def test_extraction_records_itself_beside_the_features_once_for_films_it_extracted(
-    ran: Path, tiny_movienet: Path, tmp_path: Path
-) -> None:
-    records = ["config.json", "environment.json"]
-    folder = shutil.copytree(ran / "features", tmp_path / "features")
-    assert sorted(path.name for path in folder.glob("[!.]*.json")) == [*records, "index.json"]
-    assert json.loads((folder / records[0]).read_text())["LOAD_FROM"] == "devel"
-    environment = json.loads((folder / records[1]).read_text())
-    assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
-    assert list(environment["data"]["sha256"]) == ["anno.trainvaltest.ndjson"]
-    again = (tiny_movienet, tmp_path, f"config.CKPT_PATH={ran}/pretrain/ckpt", "+config.LOAD_FROM=devel")
-    assert extract(*again) == 0
-    assert not list(folder.glob("config-*"))
-    (folder / "tt0000002.npy").unlink()
-    assert extract(*again) == 0
-    assert sorted(path.name for path in folder.glob("*-2.json")) == ["config-2.json", "environment-2.json"]
 
 
 def test_pretraining_logs_every_term_learning_rate_throughput_and_knn(ran: Path) -> None:
@@ -96,11 +74,12 @@ def test_pretraining_logs_every_term_learning_rate_throughput_and_knn(ran: Path)
 
 
 def test_learning_rates_follow_their_schedules_step_by_step(ran: Path) -> None:
-    """Pre-training took two steps (no warm-up in so few), fine-tuning three epochs of four; both fall by a cosine."""
-    cases = (("pretrain", 0.3 * 2 / 256, 2), ("finetune", 0.001 * 8 / 256, 12))
+    """Pre-training took four steps (too few for a warm-up), fine-tuning two epochs of four."""
+    cases = (("pretrain", 0.3 * 4 / 256, 4), ("finetune", 0.001 * 8 / 256, 8))
     for job, peak, num_steps in cases:
         expected = [peak * 0.5 * (1 + np.cos(np.pi * step / num_steps)) for step in range(num_steps)]
-        np.testing.assert_allclose(scalars(ran / job / "logs" / "devel")["train/lr"], expected, rtol=1e-6, err_msg=job)
+        logged = [value for name, value in all_scalars(ran / job).items() if name.startswith("train/lr at ")]
+        np.testing.assert_allclose(logged, expected, rtol=1e-6, err_msg=job)
 
 
 def test_knn_validation_measures_the_films_of_the_test_rows(ran: Path, tiny_movienet: Path) -> None:
@@ -111,7 +90,7 @@ def test_knn_validation_measures_the_films_of_the_test_rows(ran: Path, tiny_movi
     for k, precision in zip((1, 5, 10, 15, 20), expected, strict=True):
         if precision == precision:
             # 4.3 is one of 23 neighbours: the extraction folds BatchNorm, which may turn a near tie
-            assert logged[f"knn/precision@{k}"] == pytest.approx([precision], abs=5)
+            assert logged[f"knn/precision@{k}"][-1] == pytest.approx(precision, abs=5)
         else:
             assert f"knn/precision@{k}" not in logged
     assert expected[0] > 30
@@ -138,9 +117,9 @@ def test_fine_tuning_scores_every_test_row_once(ran: Path) -> None:
     assert [(row["film"], row["shot"]) for row in rows] == [("tt0000003", f"{shot:04d}") for shot in range(23)]
     assert all(0 <= float(row["probability"]) <= 1 and row["label"] in ("-1", "0", "1") for row in rows)
     found = scores(ran)
-    assert found["epoch"] == 3
+    assert found["epoch"] == 2
     assert {"AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots"} <= set(found["test"])
-    assert found["training_free"].keys() == {"AP", "mAP", "AUC"}
+    assert {"AP", "mAP", "AUC"} <= found["training_free"].keys()
 
 
 def test_the_pre_trained_crn_is_transferred_and_the_fine_tuned_file_is_a_whole_model(ran: Path) -> None:
@@ -154,20 +133,11 @@ def test_the_pre_trained_crn_is_transferred_and_the_fine_tuned_file_is_a_whole_m
 
 
 def test_evaluation_alone_repeats_the_scores(ran: Path, tiny_movienet: Path) -> None:
-    status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=again")
+    status = finetune(tiny_movienet, ran, "config.LOAD_FROM=devel", "config.EXPR_NAME=again")
     assert status == 0
-    assert scores(ran, "again") == scores(ran)
-
-
-def test_a_second_evaluation_of_a_name_records_itself(ran: Path, tiny_movienet: Path) -> None:
-    logs = ran / "finetune" / "logs" / "twice"
-    for threshold in (0.25, 0.75):
-        more = ["config.EXPR_NAME=twice", f"config.TEST.THRESHOLD={threshold}"]
-        assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", *more) == 0
-        assert json.loads((logs / "config.json").read_text())["TEST"]["THRESHOLD"] == threshold
-        assert scores(ran, "twice")["threshold"] == threshold
-    (earlier,) = logs.glob("earlier-*/config.json")
-    assert json.loads(earlier.read_text())["TEST"]["THRESHOLD"] == 0.25
+    first, second = scores(ran), scores(ran, "again")
+    assert first["model"].pop("path") and second["model"].pop("path")
+    assert second == first
 
 
 def test_a_run_that_is_at_its_end_says_that_nothing_was_left_to_train(
@@ -176,50 +146,31 @@ def test_a_run_that_is_at_its_end_says_that_nothing_was_left_to_train(
     """Of its folder, which holds no checkpoint, nothing is promised."""
     for job, again in (
         ("pretrain", lambda *more: pretrain(tiny_movienet, ran, *more)),
-        ("finetune", lambda *more: finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more)),
+        ("finetune", lambda *more: finetune(tiny_movienet, ran, "config.PRETRAINED_LOAD_FROM=devel", *more)),
     ):
         last = ran / job / "ckpt" / "devel" / "last.ckpt"
-        epochs = [] if job == "pretrain" else ["config.TRAINER.max_epochs=3"]
+        epochs = [] if job == "pretrain" else ["config.TRAINER.max_epochs=2"]
         caplog.clear()
         with caplog.at_level("INFO"):
             assert again(f"config.RESUME={last}", "config.EXPR_NAME=again", *epochs) == 0
-        assert f"nothing was left to train: {last} is of the end of its run" in caplog.messages
+        assert f"nothing was left to train: {last} is the end of its run" in caplog.messages
         assert not [message for message in caplog.messages if "checkpoint: " in message]
         assert not (ran / job / "ckpt" / "again" / "last.ckpt").exists()
     assert scores(ran, "again")["model"]["path"] == str(last)
-    assert scores(ran, "again")["epoch"] == 3
-
-
-def test_an_evaluation_needs_no_resume_and_says_so(
-    ran: Path, tiny_movienet: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    more = ["+config.LOAD_FROM=devel", "config.EXPR_NAME=not_resumed", "config.RESUME=true"]
-    assert finetune(tiny_movienet, ran, *more) == 0
-    assert [message for message in caplog.messages if "config.RESUME" in message] == [
-        "config.RESUME has no effect: this is an evaluation, nothing is trained"
-    ]
+    assert scores(ran, "again")["epoch"] == 2
 
 
 def test_raw_key_frames_give_the_scores_of_extracted_features(ran: Path, tiny_movienet: Path) -> None:
-    status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true")
+    status = finetune(tiny_movienet, ran, "config.LOAD_FROM=devel", "config.EXPR_NAME=raw", "config.USE_RAW_SHOT=true")
     assert status == 0
     by_feature, raw = ((ran / "finetune" / "logs" / name / "predictions.csv") for name in ("devel", "raw"))
     columns = [[float(row["probability"]) for row in csv.DictReader(path.open())] for path in (by_feature, raw)]
     np.testing.assert_allclose(columns[1], columns[0], atol=1e-4)
 
 
-@pytest.mark.slow
-def test_raw_key_frames_can_be_trained_on(ran: Path, tiny_movienet: Path) -> None:
-    more = ["config.EXPR_NAME=raw_trained", "config.USE_RAW_SHOT=true", "config.TRAINER.max_epochs=1"]
-    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
-    encoder = [read_checkpoint(ran / part / "ckpt" / name).state_dict["shot_encoder.bn1.running_mean"]
-               for part, name in (("pretrain", "devel"), ("finetune", "raw_trained"))]  # fmt: skip
-    torch.testing.assert_close(encoder[1], encoder[0], rtol=0, atol=0)
-
-
 def test_selection_on_val_keeps_the_best_epoch_and_stores_a_threshold(ran: Path, tiny_movienet: Path) -> None:
     more = ["config.EXPR_NAME=selected", "config.TEST.SELECT_ON=val", "config.TRAINER.max_epochs=3"]
-    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
+    assert finetune(tiny_movienet, ran, "config.PRETRAINED_LOAD_FROM=devel", *more) == 0
     best = read_checkpoint(ran / "finetune" / "ckpt" / "selected" / "best.ckpt")
     logged = scalars(ran / "finetune" / "logs" / "selected")["val/AP"]
     found = scores(ran, "selected")
@@ -234,7 +185,7 @@ def test_the_threshold_that_val_chose_is_that_of_scores_and_of_an_evaluation_alo
 ) -> None:
     more = ["config.EXPR_NAME=chosen", "config.TEST.SELECT_ON=val", "config.TEST.THRESHOLD=val"]
     more += ["config.TRAINER.max_epochs=6"]
-    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
+    assert finetune(tiny_movienet, ran, "config.PRETRAINED_LOAD_FROM=devel", *more) == 0
     found = scores(ran, "chosen")
     assert found["threshold"] == found["threshold_from_val"] != 0.5
     with (ran / "finetune" / "logs" / "chosen" / "predictions.csv").open() as file:
@@ -243,21 +194,10 @@ def test_the_threshold_that_val_chose_is_that_of_scores_and_of_an_evaluation_alo
     assert len(clear) > 15
     assert sum(clear) <= round(found["test"]["Accuracy"] * len(rows)) <= sum(clear) + len(rows) - len(clear)
     again = ["config.EXPR_NAME=chosen_again", "config.TEST.THRESHOLD=val"]
-    assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=chosen", *again) == 0
+    assert finetune(tiny_movienet, ran, "config.LOAD_FROM=chosen", *again) == 0
     assert scores(ran, "chosen_again")["test"] == found["test"], "of the epoch that val chose, not of the last"
-    status = finetune(tiny_movienet, ran, "+config.LOAD_FROM=devel", *again)
+    status = finetune(tiny_movienet, ran, "config.LOAD_FROM=devel", *again)
     refused(status, capsys, "stores no threshold", "SELECT_ON=val")
-
-
-def test_features_of_another_encoder_train_a_crn_from_scratch(ran: Path, tiny_movienet: Path, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for film, num_shots in FeatureStore.open(ran / "features").num_shots.items():
-        (tmp_path / "store" / film).mkdir(parents=True)
-        for shot in range(num_shots):  # the reference's layout
-            np.save(tmp_path / "store" / film / f"shot_{shot:04d}.npy", rng.standard_normal(48).astype(np.float32))
-    assert finetune(tiny_movienet, tmp_path, f"config.FEATURE_PATH={tmp_path}/store") == 0
-    state = read_checkpoint(tmp_path / "finetune" / "ckpt" / "devel").state_dict
-    assert state["crn.shot_embedding.shot_embedding.weight"].shape == (32, 48)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +206,8 @@ def test_features_of_another_encoder_train_a_crn_from_scratch(ran: Path, tiny_mo
 )
 def test_every_method_trains_extracts_and_fine_tunes(method: str, tiny_movienet: Path, tmp_path: Path) -> None:
     assert pretrain(tiny_movienet, tmp_path, f"config.LOSS.sampling_method.name={method}") == 0
-    assert extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel") == 0
-    assert finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=devel", "config.TRAINER.max_epochs=1") == 0
+    assert extract(tiny_movienet, tmp_path, "config.LOAD_FROM=devel") == 0
+    assert finetune(tiny_movienet, tmp_path, "config.PRETRAINED_LOAD_FROM=devel", "config.TRAINER.max_epochs=1") == 0
     has_crn = any(
         name.startswith("crn.") for name in read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel").state_dict
     )
@@ -296,35 +236,19 @@ def test_a_published_checkpoint_is_used_by_its_name(ran: Path, tiny_movienet: Pa
     trn = {"num_attention_heads": 4, "pooling_method": "center", "is_decoder": False, "unknown": [1, 2]}
     tree = {"MODEL": {"contextual_relation_network": {"params": {"trn": trn}}}, "WHATEVER": {"x": 1}}
     (folder / "config.json").write_text(json.dumps(tree))
-    assert extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=bassl") == 0
-    assert finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=bassl", "config.TRAINER.max_epochs=3") == 0
+    assert extract(tiny_movienet, tmp_path, "config.LOAD_FROM=bassl") == 0
+    assert finetune(tiny_movienet, tmp_path, *FINETUNING, "config.PRETRAINED_LOAD_FROM=bassl") == 0
     assert scores(tmp_path)["test"] == scores(ran)["test"]
-
-
-def test_a_second_run_of_a_name_keeps_the_first_checkpoint(ran: Path, tiny_movienet: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pretrain" / "ckpt" / "devel"
-    shutil.copytree(ran / "pretrain" / "ckpt" / "devel", folder)
-    first = (folder / "last.ckpt").read_bytes()
-    assert pretrain(tiny_movienet, tmp_path, "config.SEED=2", "config.TEST.KNN_VALIDATION=false") == 0
-    (kept,) = folder.glob("earlier-*.ckpt")
-    assert kept.read_bytes() == first != (folder / "last.ckpt").read_bytes()
 
 
 def test_a_dry_run_writes_nothing(ran: Path, tiny_movienet: Path, tmp_path: Path) -> None:
     assert pretrain(tiny_movienet, tmp_path, "config.DRY_RUN=true") == 0
     shutil.copytree(ran / "pretrain", tmp_path / "pretrain")
     before = sorted(tmp_path.rglob("*"))
-    assert extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel", "config.DRY_RUN=true") == 0
+    assert extract(tiny_movienet, tmp_path, "config.LOAD_FROM=devel", "config.DRY_RUN=true") == 0
     features = f"config.FEATURE_PATH={ran}/features"
-    assert finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=devel", "config.DRY_RUN=true", features) == 0
+    assert finetune(tiny_movienet, tmp_path, "config.PRETRAINED_LOAD_FROM=devel", "config.DRY_RUN=true", features) == 0
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_the_effective_batch_is_shared_out_over_accumulated_micro_batches(tiny_movienet: Path, tmp_path: Path) -> None:
-    more = ["config.TRAINER.accumulate_grad_batches=2", "config.TRAIN.BATCH_SIZE.effective_batch_size=4"]
-    assert pretrain(tiny_movienet, tmp_path, *more, "config.TEST.KNN_VALIDATION=false") == 0
-    stored = read_checkpoint(tmp_path / "pretrain" / "ckpt" / "devel")
-    assert stored.global_step == 1, "two batches of 2 samples are one step of 4"
 
 
 def refused(status: int, capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -341,7 +265,7 @@ def refused(status: int, capsys: pytest.CaptureFixture[str], *words: str) -> Non
         (["config.DATA_PATH=/nowhere"], ["/nowhere/anno/anno.pretrain.ndjson", "config.DATA_PATH"]),
         (["config.IMG_PATH=/nowhere"], ["/nowhere/tt0000001/shot_0000_img_0.jpg", "config.IMG_PATH"]),
         (["config.TRAIN.BATCH_SIZE.effective_batch_size=200"], ["200", "95 samples", "effective_batch_size to 95"]),
-        (["config.DISTRIBUTED.NUM_PROC_PER_NODE=2"], ["2 processes", "config.DISTRIBUTED.NUM_PROC_PER_NODE=1"]),
+        (["config.DISTRIBUTED.NUM_PROC_PER_NODE=2"], ["PROC_PER_NODE=2 needs", "PROC_PER_NODE=1"]),
         (["config.TRAINER.accelerator=cuda"], ["config.TRAINER.accelerator=cpu"]),
         (["config.RESUME=/nowhere/x.ckpt"], ["/nowhere/x.ckpt"]),
     ],
@@ -358,10 +282,10 @@ def test_pretraining_refuses_in_one_sentence(
 def test_extraction_and_fine_tuning_say_what_is_missing(
     ran: Path, tiny_movienet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=nobody")
+    status = extract(tiny_movienet, tmp_path, "config.LOAD_FROM=nobody")
     refused(status, capsys, str(tmp_path / "pretrain" / "ckpt" / "nobody"), "config.EXPR_NAME=nobody")
     shutil.copytree(ran / "pretrain", tmp_path / "pretrain")
-    status = finetune(tiny_movienet, tmp_path, "+config.PRETRAINED_LOAD_FROM=devel")
+    status = finetune(tiny_movienet, tmp_path, "config.PRETRAINED_LOAD_FROM=devel")
     refused(status, capsys, str(tmp_path / "features"), "bassl extract config.LOAD_FROM=devel")
     refused(finetune(tiny_movienet, tmp_path), capsys, str(tmp_path / "features"))
 
@@ -373,18 +297,18 @@ def test_features_of_another_checkpoint_are_never_mixed(
     assert pretrain(tiny_movienet, tmp_path, "config.SEED=2", "config.TRAINER.max_epochs=0") == 0
     capsys.readouterr()
     refused(
-        extract(tiny_movienet, tmp_path, "+config.LOAD_FROM=devel"), capsys, "made differently", "config.FEATURE_PATH"
+        extract(tiny_movienet, tmp_path, "config.LOAD_FROM=devel"), capsys, "made differently", "config.FEATURE_PATH"
     )
     plain = [o for o in finetune_overrides(tiny_movienet, tmp_path) if "FEATURE_PATH" not in o]
     data = tmp_path / "data"
     shutil.copytree(tiny_movienet, data)
     shutil.copytree(ran / "features", data / "features" / "devel")
-    status = finetune_main.main([*plain, f"config.DATA_PATH={data}", "+config.PRETRAINED_LOAD_FROM=devel"])
+    status = finetune_main.main([*plain, f"config.DATA_PATH={data}", "config.PRETRAINED_LOAD_FROM=devel"])
     refused(status, capsys, "another checkpoint", "extract again")
 
 
 def test_a_crn_of_another_window_is_refused(ran: Path, tiny_movienet: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ["+config.PRETRAINED_LOAD_FROM=devel", "config.LOSS.sampling_method.params.neighbor_size=4"]
+    more = ["config.PRETRAINED_LOAD_FROM=devel", "config.LOSS.sampling_method.params.neighbor_size=4"]
     refused(
         finetune(tiny_movienet, ran, *more, "config.EXPR_NAME=other"),
         capsys,
@@ -392,12 +316,3 @@ def test_a_crn_of_another_window_is_refused(ran: Path, tiny_movienet: Path, caps
         "neighbor_size=8",
         "transfer=false",
     )
-
-
-def test_the_small_data_preset_trains_the_similarity_head_alone(ran: Path, tiny_movienet: Path) -> None:
-    more = ["+preset=small_data", "config.EXPR_NAME=small", "config.TRAINER.max_epochs=2"]
-    assert finetune(tiny_movienet, ran, "+config.PRETRAINED_LOAD_FROM=devel", *more) == 0
-    parts = {name.split(".")[0] for name in read_checkpoint(ran / "finetune" / "ckpt" / "small").state_dict}
-    assert parts == {"shot_encoder", "similarity"}
-    assert finetune(tiny_movienet, ran, "+config.LOAD_FROM=small", "config.EXPR_NAME=small_again") == 0
-    assert scores(ran, "small_again") == scores(ran, "small")

@@ -38,8 +38,8 @@ def graph(depth: int | None) -> dict[str, set[str]]:
 
 def test_no_module_imports_itself_through_others() -> None:
     modules = graph(None)
-    assert len(modules) > 150
-    assert modules["bassl.finetune.train"] >= {"bassl.finetune.module", "bassl.errors"}
+    assert len(modules) > 100
+    assert modules["bassl.finetune.train"] >= {"bassl.finetune.module", "bassl.training.trainer"}
     TopologicalSorter(modules).prepare()  # raises CycleError with the circle
 
 

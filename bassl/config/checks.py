@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bassl.config.batches import num_processes, train_batch_size
-from bassl.config.methods import method_of
+from bassl.config.methods import CONTRASTIVE_TERMS, method_of
 from bassl.config.paths import (
     check_name,
     evaluated_checkpoint,
@@ -19,7 +19,7 @@ def check_pretrain(config: Pretrain) -> None:
     """Raise InputError for a pre-training configuration that cannot run."""
     method = method_of(config)
     samples = train_batch_size(config) * num_processes(config)
-    if samples < 2 and set(method.terms) & {"ssm", "shotcol", "simclr"}:
+    if samples < 2 and not CONTRASTIVE_TERMS.isdisjoint(method.terms):
         raise InputError(
             "a batch of 1 sample has no negatives for the contrastive loss; set "
             "config.TRAIN.BATCH_SIZE.effective_batch_size to at least 2 per accumulated micro-batch"
@@ -36,7 +36,7 @@ def check_extract(config: Extract) -> None:
         raise InputError(
             "config.LOAD_FROM is missing: set it to the EXPR_NAME of the pre-training run that extracts the features"
         )
-    feature_folder(config)
+    feature_folder(config)  # refuses a name or path that cannot be
     _check_crop(config.TRANSFORM.test)
 
 
@@ -61,7 +61,8 @@ def check_finetune(config: Finetune) -> None:
 
 
 def _check_source(config: Finetune) -> None:
-    pretrained_checkpoint(config), evaluated_checkpoint(config), feature_folder(config)
+    for find in (pretrained_checkpoint, evaluated_checkpoint, feature_folder):
+        find(config)  # refuses a name or path that cannot be
     named = config.PRETRAINED_LOAD_FROM
     if not (named or config.LOAD_FROM or config.FEATURE_PATH):
         raise InputError(

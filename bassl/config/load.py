@@ -34,6 +34,7 @@ EXPECTED = {
     "float": "a number",
     "str": "a text",
     "list": "two numbers",
+    "int | float | str": "a number from 0 to 1, or val",
 }
 CHECKS: dict[str, Any] = {"pretrain": check_pretrain, "extract": check_extract, "finetune": check_finetune}
 SWEEP = "bassl sweep EXPERIMENT --seeds 0,1,2"
@@ -153,9 +154,10 @@ def _describe_mismatch(override: Override, key: Key, error: Exception) -> str:
         return (
             f"{where} cannot be resolved; write ${{KEY}} for another key, ${{oc.env:NAME}} for an environment variable"
         )
-    if not isinstance(error, ValidationError) or key.kind not in EXPECTED:
+    if not isinstance(error, ValidationError):
         return _first_sentence(error)
-    return f"{where}: expected {EXPECTED[key.kind]}, such as {key.default}"
+    example = "" if key.default == "null" else f", such as {key.default}"
+    return f"{where}: expected {EXPECTED[key.kind]}{example}"
 
 
 def _describe_unknown(name: str, job: str) -> str:

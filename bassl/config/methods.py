@@ -19,6 +19,8 @@ LOSS_TERMS = {
     "masked_shot_modeling": "msm",
 }
 """Name of each loss term, by its configuration key."""
+CRN_TERMS = frozenset({"cgm", "pp", "msm"})
+CONTRASTIVE_TERMS = frozenset({"ssm", "shotcol", "simclr"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Method:
     @property
     def uses_crn(self) -> bool:
         """Whether a loss reads the contextual relation network."""
-        return bool({"cgm", "pp", "msm"} & set(self.terms))
+        return not CRN_TERMS.isdisjoint(self.terms)
 
 
 def method_of(config: Pretrain) -> Method:
@@ -120,7 +122,7 @@ def _check_crn(method: Method, enabled: bool | None) -> None:
             "it out, or enable contextual_group_matching, pseudo_boundary_prediction or masked_shot_modeling"
         )
     if enabled is False and method.uses_crn:
-        readers = [name for name, term in LOSS_TERMS.items() if term in method.terms and term != "ssm"]
+        readers = [name for name, term in LOSS_TERMS.items() if term in method.terms and term in CRN_TERMS]
         raise InputError(f"{key}=false, but it is read by {' and '.join(readers)}; leave it out or disable those")
 
 

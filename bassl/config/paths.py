@@ -114,10 +114,10 @@ def check_name(key: str, name: str) -> str:
 def locate(key: str, name_or_path: str, root: Path) -> Path:
     """Return a run's folder below `root`, or the path itself if the value looks like one and exists."""
     given = _home_expanded(name_or_path)
-    has_slash = "/" in name_or_path or os.sep in name_or_path
-    if given.is_absolute() or given.suffix == ".ckpt" or (has_slash and given.exists()):
-        return given.resolve()
-    if has_slash:
+    is_path = "/" in name_or_path or os.sep in name_or_path
+    if given.is_absolute() or given.suffix == ".ckpt" or (is_path and os.path.exists(given)):
+        return given.resolve()  # (Path.exists raises for a name that is too long)
+    if is_path:
         raise InputError(f"{key}={name_or_path!r} is neither the name of a run nor an existing path")
     return root / check_name(key, name_or_path)
 

@@ -236,6 +236,8 @@ def _ignore_signals(_worker: int) -> None:
 
     A worker that ended by one would end the run before it has saved itself.
     """
+    if not hasattr(signal, "alarm"):  # Windows
+        return
     for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(WORKER_GRACE))

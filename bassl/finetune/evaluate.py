@@ -56,7 +56,7 @@ def evaluate(config: Finetune) -> None:
 
 
 def zero_shot(config: Finetune) -> None:
-    """Score the pre-trained model `config.PRETRAINED_LOAD_FROM` by its pseudo-boundary head, which saw no label."""
+    """Score the pre-trained model `config.PRETRAINED_LOAD_FROM` by its pseudo-boundary head, without labels."""
     path = pretrained_checkpoint(config)
     assert path is not None, "PRETRAINED_LOAD_FROM is required"
     pretrained = read_checkpoint(path)

@@ -1,4 +1,4 @@
-"""What fine-tuning reads: labelled rows, shot features and frame numbers, checked to belong together."""
+"""Read the inputs of fine-tuning: labelled rows, shot features and frame numbers, checked to belong together."""
 
 from __future__ import annotations
 
@@ -88,25 +88,25 @@ def open_store(
     folder = feature_folder(config)
     if folder is None:
         if not stored.get("features"):
-            raise InputError("which features belong to the model? Set config.FEATURE_PATH=<feature store>")
+            raise InputError("the model names no feature store; set config.FEATURE_PATH=<feature store>")
         folder = data_paths(config).root / "features" / stored["features"]
     store = FeatureStore.open(folder, extract_command(config, folder))
     expected = stored.get("feature_model") or ({"sha256": pretrained.sha256} if pretrained is not None else None)
     if store.model and expected and store.model.get("sha256") != expected.get("sha256"):
         message = (
             f"the features in {folder} were made by another checkpoint ({store.model.get('name')}, sha256 "
-            f"{str(store.model.get('sha256'))[:12]}...) than the one to be used ({str(expected.get('sha256'))[:12]}...)"
+            f"{str(store.model.get('sha256'))[:12]}...) than the one in use ({str(expected.get('sha256'))[:12]}...)"
         )
         if config.FEATURE_PATH is None:
             raise InputError(
-                f"{message}; remove that folder and extract again, or name it by config.FEATURE_PATH to use it anyway"
+                f"{message}; remove that folder and extract again, or set config.FEATURE_PATH to use it anyway"
             )
-        log.warning("%s; used nevertheless, because config.FEATURE_PATH names them", message)
+        log.warning("%s; used anyway, because config.FEATURE_PATH names them", message)
     return store
 
 
 def extract_command(config: Finetune, folder: Path) -> str:
-    """Return the command that makes a run's features, as one would type it."""
+    """Return the command that extracts the features of a run."""
     model, paths = pretrained_checkpoint(config), data_paths(config)
     is_file = model is not None and model.suffix == ".ckpt"
     places = {
@@ -139,7 +139,7 @@ def read_splits(
         labelled = loaded.with_num_shots(lengths, source)
         if name == "val" and not (labelled.label == 1 if masks else labelled.label != 0).any():
             raise InputError(
-                f"{paths.annotations / 'anno.val.ndjson'} has no scene end, so it can choose no epoch; "
+                f"{paths.annotations / 'anno.val.ndjson'} has no scene end, so no epoch can be selected on it; "
                 "set config.TEST.SELECT_ON=last"
             )
         if name == "train" and config.TRAIN.NUM_FILMS is not None:
@@ -217,7 +217,7 @@ def _frames(
     missing = [film for film in rows.films if film not in frames]
     if missing and name != "train":
         log.warning(
-            "%s: no shot file for %d films, such as %s, so Recall@3s and mIoU are left out; set config.SHOT_PATH",
+            "%s: no shot file for %d films, such as %s, so Recall@3s and mIoU are omitted; set config.SHOT_PATH",
             name, len(missing), missing[0],
         )  # fmt: skip
     if missing:
@@ -228,6 +228,6 @@ def _frames(
         if shot >= len(frames[film]):
             raise InputError(
                 f"film {film} has a row for shot {shot}, but the shot file {folder / film}.txt holds only "
-                f"{len(frames[film])} shots (0 to {len(frames[film]) - 1}); mend it or set config.SHOT_PATH"
+                f"{len(frames[film])} shots (0 to {len(frames[film]) - 1}); correct it or set config.SHOT_PATH"
             )
     return {index: frames[film] for index, film in enumerate(rows.films)}

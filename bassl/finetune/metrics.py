@@ -1,9 +1,8 @@
-"""How well predicted scene boundaries match the labels: the benchmark's measures and their rivals.
+"""Measure how well predicted scene boundaries match the labels, as the benchmark and other papers do.
 
-`scene_metrics` is the way in. Ranking measures (AP, AUC) are the usual ones, written out in numpy; the
-measures of scenes are in `bassl.finetune.scenes`. Papers mean different things by the same letters, so every
-key has its definition in `METRIC_DEFINITIONS`. `tests/reference` pins AP, AUC, F1, Recall, Recall@3s and
-mIoU.
+`scene_metrics` computes all of them. AP and AUC are written out in numpy; the measures of scenes are in
+`bassl.finetune.scenes`. Papers use the same names for different measures, so `METRIC_DEFINITIONS` defines each.
+`tests/reference` pins AP, AUC, F1, Recall, Recall@3s and mIoU.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ METRIC_DEFINITIONS: dict[str, str] = {
     "Accuracy0": "Share of the pooled shots without a boundary that score below the threshold.",
     "Accuracy1": "Share of the pooled boundaries at or above the threshold (Recall is the same per film).",
     "Recall": "Share of a film's boundaries at or above the threshold, mean over films with a boundary.",
-    "Recall@3s": "Share of a film's boundaries with a predicted one within 5 shots and 3 seconds (ends of "
-    "the shots, 24 frames a second unless told otherwise), mean over films with a boundary.",
+    "Recall@3s": "Share of a film's boundaries with a predicted one within 5 shots and less than 3 seconds "
+    "away (ends of the shots, at 24 frames per second by default), mean over films with a boundary.",
     "mIoU": "Best intersection over union of each true and of each predicted scene, the two means averaged, "
     "then the mean over films; in frames, the scene after the last boundary dropped, a film without a "
     "predicted boundary 0 (LGSS, BaSSL, VSMBD).",
@@ -45,10 +44,13 @@ MAX_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class ShotPredictions:
-    """What was predicted for shots, one row each, in any order.
+    """Predictions and labels, one row per shot, in any order.
 
-    `film` (N,) int, `shot` (N,) int index within its film, `probability` (N,) that a scene ends with the
-    shot, 0..1, `label` (N,) int: 1 a scene ends with it, 0 not, -1 uncertain.
+    Attributes:
+        film: Number of the film, (N,) int.
+        shot: Index within the film, (N,) int.
+        probability: Probability that a scene ends with the shot, (N,) in 0..1.
+        label: 1 if a scene ends with the shot, 0 if not, -1 if uncertain, (N,) int.
     """
 
     film: NDArray[np.int64]
@@ -57,14 +59,16 @@ class ShotPredictions:
     label: NDArray[np.int64]
 
     def deduplicated(self, uncertain: str = "positive") -> ShotPredictions:
-        """Each (film, shot) once, its first row kept, sorted by film and then by shot.
+        """Return the first row of each (film, shot), sorted by film and shot.
 
-        Samplers that pad the last batch of every process give some shots twice; here they count once.
-        `uncertain` says what a label of -1 is: "positive" (the benchmark's rule) or "masked" (the row is left
-        out).
+        Samplers that pad the last batch of every process repeat some shots; here they count once.
 
-        Raises InputError for columns of different shapes, a probability that is not within 0..1 (NaN
-        included), a label other than 1, 0 and -1, a negative shot, or a shot that comes with two labels.
+        Args:
+            uncertain: Treat label -1 as "positive" (the benchmark's rule) or "masked" (omit the row).
+
+        Raises:
+            InputError: Columns differ in shape, a probability is NaN or outside 0..1, a label is not 1, 0 or -1, a shot
+                is negative, or a shot has two labels.
         """
         film, shot, label = (_whole(getattr(self, name), name) for name in ("film", "shot", "label"))
         probability = np.asarray(self.probability, dtype=np.float64)
@@ -97,7 +101,7 @@ class ShotPredictions:
 
 
 class PrecisionRecallCurve(NamedTuple):
-    """One point per distinct probability, thresholds descending; at or above it counts as predicted."""
+    """One point per distinct probability, in descending order; shots at or above it are predicted."""
 
     threshold: NDArray[np.float64]
     precision: NDArray[np.float64]
@@ -111,16 +115,21 @@ def scene_metrics(
     fps: float | Mapping[int, float] = 24.0,
     uncertain: str = "positive",
 ) -> dict[str, float]:
-    """All of `METRIC_DEFINITIONS` for the given shots, as fractions in 0..1.
+    """Compute all `METRIC_DEFINITIONS` for the given shots, as fractions in 0..1.
 
-    `shot_frames[film]` is (num_shots, 2), first and last frame of every shot of the film; with None the
-    metrics that need it (`FRAME_METRICS`) are absent, and a film ends with its last row. A shot without a row
-    is no boundary. `fps` is frames per second, for all films or per film. Shots at or above `threshold` are
-    predicted boundaries. A metric without anything to measure (no boundary in the split, say) is NaN; those
-    per film leave out the films where they have no meaning.
+    A shot without a row is no boundary. A metric without anything to measure, such as Recall of a split without
+    boundaries, is NaN. Means over films omit films in which the metric is undefined.
 
-    Raises InputError for malformed predictions (see `ShotPredictions.deduplicated`), a threshold that is no
-    number, a film without frames or without fps, and a shot past the end of its film.
+    Args:
+        shot_frames: First and last frame of every shot, (num_shots, 2), per film. None omits `FRAME_METRICS`, and a
+            film ends with its last row.
+        threshold: Probability from which a shot is a predicted boundary.
+        fps: Frames per second, for all films or per film.
+        uncertain: As of `ShotPredictions.deduplicated`.
+
+    Raises:
+        InputError: Predictions are malformed, the threshold is NaN, a film has no frames or fps, or a shot is past the
+            end of its film.
     """
     if np.isnan(threshold):
         raise InputError("threshold is nan; give a number such as 0.5")
@@ -154,15 +163,21 @@ def scene_metrics(
             max_frames = MAX_SECONDS * _film_fps(fps, film)
             per_film["Recall@3s"].append(recall_within(truth, predicted, frames, max_frames))
             per_film["mIoU"].append(frame_iou(truth, predicted, frames))
-    found = pooled | {name: _mean_of_numbers(values) for name, values in per_film.items()}
-    return {name: float(found[name]) for name in METRIC_DEFINITIONS if name in found}
+    results = pooled | {name: _mean_of_numbers(values) for name, values in per_film.items()}
+    return {name: float(results[name]) for name in METRIC_DEFINITIONS if name in results}
 
 
 def precision_recall_curve(probability: ArrayLike, label: ArrayLike) -> PrecisionRecallCurve:
-    """Precision and recall of the boundary class at every distinct probability.
+    """Return precision and recall of the boundary class at every distinct probability.
 
-    `probability` (N,) any score where more is more likely, `label` (N,) 1 or 0. Recall is NaN without a
-    positive. Raises InputError for other labels, for NaN and for different shapes.
+    Recall is NaN without a positive.
+
+    Args:
+        probability: Any score that grows with the probability, (N,).
+        label: 1 or 0, (N,).
+
+    Raises:
+        InputError: A label is not 0 or 1, a score is NaN, or the shapes differ.
     """
     threshold, true_positives, false_positives = _ranked_counts(probability, label)
     num_positives = true_positives[-1] if len(true_positives) else 0
@@ -172,10 +187,9 @@ def precision_recall_curve(probability: ArrayLike, label: ArrayLike) -> Precisio
 
 
 def average_precision(probability: ArrayLike, label: ArrayLike) -> float:
-    """Area under the step-wise precision-recall curve, sum of (R_n - R_(n-1)) P_n, without interpolation.
+    """Return the area under the step-wise precision-recall curve, sum of (R_n - R_(n-1)) P_n.
 
-    Arguments and errors of `precision_recall_curve`; equal probabilities are one step. NaN without a
-    positive.
+    Equal probabilities are one step. NaN without a positive. For arguments and errors see `precision_recall_curve`.
     """
     curve = precision_recall_curve(probability, label)
     if not len(curve.recall):
@@ -184,9 +198,9 @@ def average_precision(probability: ArrayLike, label: ArrayLike) -> float:
 
 
 def area_under_roc(probability: ArrayLike, label: ArrayLike) -> float:
-    """Share of (positive, negative) pairs where the positive scores higher, ties counting half.
+    """Return the fraction of (positive, negative) pairs in which the positive scores higher, ties counting half.
 
-    Arguments and errors of `precision_recall_curve`. NaN without a positive or without a negative.
+    NaN without a positive or a negative. For arguments and errors see `precision_recall_curve`.
     """
     _, true_positives, false_positives = _ranked_counts(probability, label)
     if not len(true_positives) or not true_positives[-1] or not false_positives[-1]:
@@ -198,10 +212,9 @@ def area_under_roc(probability: ArrayLike, label: ArrayLike) -> float:
 
 
 def best_f1_threshold(probability: ArrayLike, label: ArrayLike) -> float:
-    """The probability that maximises F1 when everything at or above it is predicted; of equals the highest.
+    """Return the threshold with the best F1, the highest of equals; NaN without a positive.
 
-    Arguments and errors of `precision_recall_curve`. Choose it on `val`, not on the split that is reported.
-    NaN without a positive.
+    Select it on `val`, not on the split that is reported. For arguments and errors see `precision_recall_curve`.
     """
     threshold, true_positives, false_positives = _ranked_counts(probability, label)
     if not len(threshold) or not true_positives[-1]:
@@ -213,7 +226,7 @@ def best_f1_threshold(probability: ArrayLike, label: ArrayLike) -> float:
 def _ranked_counts(
     probability: ArrayLike, label: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct scores, descending, and the positives and negatives at or above each."""
+    """Return the distinct scores, descending, and the positives and negatives at or above each."""
     score, target = np.asarray(probability, dtype=np.float64), _whole(label, "label")
     if score.ndim != 1 or score.shape != target.shape:
         raise InputError(f"probability {score.shape} and label {target.shape} differ; give both (N,)")

@@ -23,9 +23,8 @@ from bassl.dataset.transform import normalize
 from bassl.distributed import gather_uneven, mean_over_ranks, sum_over_ranks, world_size
 from bassl.errors import RunError
 from bassl.finetune.inputs import Split
-from bassl.finetune.losses import balanced_cross_entropy, class_counts
+from bassl.finetune.losses import balanced_cross_entropy, class_counts, sum_over_slices
 from bassl.finetune.metrics import ShotPredictions, best_f1_threshold, scene_metrics
-from bassl.finetune.slices import sum_over_slices
 from bassl.model.boundary_scorer import BoundaryScorer
 from bassl.model.shot_encoder import ShotEncoder, mean_over_keyframes
 from bassl.training.checkpointing import restore_position
@@ -34,7 +33,7 @@ from bassl.training.optim import parameter_groups, warmup_cosine
 from bassl.training.trainer import derived_seed
 
 CPU_WINDOWS, ALL_WINDOWS = 128, 2**31
-SHOTS_AT_A_TIME = 128  # that the frozen encoder reads
+SHOTS_AT_A_TIME = 128  # through the frozen encoder
 log = logging.getLogger(__name__)
 
 
@@ -102,12 +101,12 @@ class FinetuneModule(pl.LightningModule):
         self.trained_epochs, self.scored_step, self.has_trained = trained_epochs, -1, False
 
     def forward(self, shots: Tensor) -> Tensor:
-        """Logits (B, 2) of windows of shot features (B, S, D)."""
+        """Return logits (B, 2) of windows of shot features (B, S, D)."""
         (scorer,) = self._scorer
         return scorer(shots)
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
-        """Class-balanced cross-entropy over the batches of all ranks."""
+        """Return the class-balanced cross-entropy over the batches of all ranks."""
         torch.manual_seed(derived_seed(self._seed, self.current_epoch, batch_idx, 1 + self.global_rank))
         labels = batch.label.abs()
         counts = sum_over_ranks(class_counts(labels))
@@ -122,20 +121,20 @@ class FinetuneModule(pl.LightningModule):
         whole = mean_over_ranks(loss.float())
         self._guard.watch(["loss"], whole[None], self.global_step, lr, batch_idx)
         self.log("train/loss", whole, prog_bar=True)
-        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
+        self.log("train/lr", torch.tensor(lr))  # a number would be copied to the device, which waits
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Look at the gradient."""
+        """Record the gradient norm for the check."""
         self._guard.watch_gradient(self)
 
     @property
     def threshold(self) -> float:
-        """Probability from which a shot counts as a boundary; 0.5 until val has chosen one."""
+        """Probability from which a shot counts as a boundary; 0.5 until val has been scored."""
         return float(self.metadata.get("threshold", 0.5)) if isinstance(self._threshold, str) else self._threshold
 
     def _reader(self, batch: WindowBatch) -> Callable[[slice], Tensor]:
-        """What gives some rows of a batch as windows of shot features (B, S, D); key-frames are encoded here."""
+        """Return a function from rows of a batch to windows of shot features (B, S, D); encode key-frames now."""
         if self._table is not None:
             table = self._table
             return lambda rows: table.gather(batch.shots[rows], self.device)
@@ -145,27 +144,27 @@ class FinetuneModule(pl.LightningModule):
 
     @torch.no_grad()
     def _encode(self, keyframes: Tensor) -> Tensor:
-        """Key-frames (U, K, 3, H, W) in host memory to features (U, D) of the frozen encoder."""
+        """Encode key-frames (U, K, 3, H, W) in host memory to features (U, D)."""
         (encoder,) = self._encoder
         images = normalize(keyframes.to(self.device).flatten(0, 1)).unflatten(0, keyframes.shape[:2])
         return mean_over_keyframes(encoder, images).float()
 
     def transfer_batch_to_device(self, batch: WindowBatch, device: torch.device, dataloader_idx: int) -> WindowBatch:
-        """Key-frames stay on the host until they are encoded, and row numbers where the table is."""
+        """Move labels, and row numbers to where the table is; key-frames stay on the host until they are encoded."""
         is_on_host = self._table is None or self._table.values.device.type == "cpu"
         shots = batch.shots if is_on_host else batch.shots.to(device, non_blocking=True)
         row, label = (part.to(device, non_blocking=True) for part in (batch.row, batch.label))
         return WindowBatch(row, label, shots, batch.keyframes)
 
     def setup(self, stage: str) -> None:
-        """Bring what is not a submodule to the device: the encoder, and the features where they fit."""
+        """Move the encoder and the features, which are not submodules, to the device; features only if they fit."""
         if self._encoder and self._table is None:
             self._encoder[0].to(self.device, memory_format=torch.channels_last)
         if self._table is not None:
             self._table.values = on_device_if_it_fits(self._table.values, self.device)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget earlier scores, and refuse weights that are not finite."""
+        """Reset the scores, and stop if a weight is not finite."""
         if not self.trainer.testing:
             self._guard.flush()
             check_weights(self.trainer)
@@ -237,18 +236,18 @@ class FinetuneModule(pl.LightningModule):
         fused = not (is_scaled and self.trainer.gradient_clip_val)  # fused it unscales too late for clipping
         optimizer = kind(groups, lr=self._lr, fused=fused)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * self._optimizer.scheduler.warmup))
+        scheduler = warmup_cosine(optimizer, total, int(total * self._optimizer.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the frozen encoder, so that the file is a whole model, and what it is."""
+        """Add the frozen encoder, so that the file is a whole model, and the metadata."""
         self._guard.flush()
         for encoder in self._encoder:
             checkpoint["state_dict"] |= {f"shot_encoder.{name}": value for name, value in encoder.state_dict().items()}
         checkpoint["bassl"] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the encoder out again, and tell the data where the run resumes."""
+        """Remove the encoder again, and set the position of the data."""
         for name in [name for name in checkpoint["state_dict"] if name.startswith("shot_encoder.")]:
             del checkpoint["state_dict"][name]
         self.trained_epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
@@ -256,12 +255,12 @@ class FinetuneModule(pl.LightningModule):
 
 
 def windows_at_a_time(device: torch.device) -> int:
-    """Windows whose activations are held at once: on a GPU all, since a slice's loss would miss the scale of fp16."""
+    """Return the windows whose activations are in memory at once: all on a GPU, because of the scale of fp16."""
     return CPU_WINDOWS if device.type == "cpu" else ALL_WINDOWS
 
 
 def on_device_if_it_fits(values: Tensor, device: torch.device) -> Tensor:
-    """The features on the GPU where they leave half of its free memory, else where they are: then batches travel."""
+    """Move features to the GPU if they leave half of its free memory; otherwise batches are moved one by one."""
     if device.type != "cuda":
         return values
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,4 +1,4 @@
-"""What a fine-tuning run leaves to read: scores, per-shot predictions, and the training-free scorer beside them."""
+"""Report a fine-tuning run: scores beside those of a training-free scorer, predictions per shot, timelines."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def draw_timelines(config: Finetune, run: RunFolder, test: Split, scored: Scored
 
 
 def refuse_to_replace(run: RunFolder) -> None:
-    """Raise InputError where an evaluation alone would write over the report of a training run."""
+    """Raise InputError if an evaluation would replace the report of a training run."""
     try:
         recorded = json.loads((run.logs / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -146,13 +146,13 @@ def refuse_to_replace(run: RunFolder) -> None:
     is_training = isinstance(recorded, dict) and not (recorded.get("LOAD_FROM") or recorded.get("ZERO_SHOT"))
     if is_training or (run.checkpoints / LAST).is_file():
         raise InputError(
-            f"{run.logs} holds the report of the training run {run.name}, which an evaluation alone would "
+            f"{run.logs} holds the report of the training run {run.name}, which an evaluation would "
             "replace; set config.EXPR_NAME to another name"
         )
 
 
 def write_predictions(path: Path, predictions: ShotPredictions, split: Split) -> None:
-    """A table with one row a shot: film, shot, probability, label; sorted by film and shot."""
+    """Write one row per shot (film, shot, probability, label), sorted by film and shot."""
     order = np.lexsort((predictions.shot, predictions.film))
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -164,7 +164,7 @@ def write_predictions(path: Path, predictions: ShotPredictions, split: Split) ->
 
 
 def _identity(checkpoint: Path | None) -> dict[str, str] | None:
-    """Path and SHA-256 of a model's file; None where there is none."""
+    """Return path and SHA-256 of a checkpoint file, None if there is none."""
     if checkpoint is None or not checkpoint.is_file():
         return None
     return {"path": str(checkpoint), "sha256": sha256_of(checkpoint)}

@@ -1,8 +1,7 @@
-"""Scenes of one film from its boundaries, and the measures that compare two ways of cutting it.
+"""Scenes of one film from its boundaries, and measures between true and predicted scenes.
 
-A boundary is the shot that a scene ends with. Everything here is about one film; `bassl.finetune.metrics`
-averages over films. Definitions follow LGSS (Rao et al., CVPR 2020, section 5) as the reference measures
-them; `tests/reference` pins them.
+A boundary is the last shot of a scene. `bassl.finetune.metrics` averages over films. Definitions follow LGSS (Rao et
+al., CVPR 2020, section 5) as the reference implements them; `tests/reference` pins them.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ NEIGHBOR_SHOTS = 5  # the benchmark's Recall@3s looks no further than this many 
 
 
 def scene_ranges(is_boundary: ArrayLike, keep_trailing: bool = False) -> NDArray[np.int64]:
-    """Scenes as (num_scenes, 2) first and last shot, both inclusive.
+    """Return the first and last shot of each scene, (num_scenes, 2), both inclusive.
 
-    `is_boundary` is (num_shots,) bool. The shots after the last boundary make a scene only with
-    `keep_trailing`; the benchmark drops them, so a film without boundary has no scene.
+    Args:
+        is_boundary: One flag per shot, (num_shots,).
+        keep_trailing: Count the shots after the last boundary as a scene. The benchmark drops them, so a film without
+            a boundary has no scene.
     """
     boundary = np.asarray(is_boundary, dtype=bool)
     if boundary.ndim != 1:
@@ -32,10 +33,10 @@ def scene_ranges(is_boundary: ArrayLike, keep_trailing: bool = False) -> NDArray
 
 
 def symmetric_iou(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean of two means, in 0..1: the best IoU of every true scene, and the best IoU of every predicted one.
+    """Average the mean best IoU of the true scenes and that of the predicted scenes.
 
-    Both are (num_scenes, 2) begin and end on one axis; a scene is end - begin long. NaN without a true scene,
-    0 without a predicted one.
+    Both are (num_scenes, 2), begin and end on one axis. The result is NaN without a true scene, and 0 without a
+    predicted one.
     """
     true, pred = _intervals(truth, "truth"), _intervals(predicted, "predicted")
     if not len(true):
@@ -44,19 +45,22 @@ def symmetric_iou(truth: ArrayLike, predicted: ArrayLike) -> float:
         return 0.0
     begin, end = true[:, :1], true[:, 1:]
     overlap = np.minimum(end, pred[:, 1]) - np.maximum(begin, pred[:, 0])
-    # Where two scenes meet, the span from first begin to last end is their union; elsewhere the overlap is 0.
+    # For scenes that overlap, the union is the span from first begin to last end; for others the overlap is 0.
     union = np.maximum(end, pred[:, 1]) - np.minimum(begin, pred[:, 0])
-    # A span of 0 means twice the same scene of a single frame.
+    # A span of 0 means two equal scenes of a single frame.
     iou = np.where(union == 0, 1.0, np.maximum(overlap, 0) / np.where(union == 0, 1, union))
     return float((iou.max(axis=1).mean() + iou.max(axis=0).mean()) / 2)
 
 
 def frame_iou(truth: ArrayLike, predicted: ArrayLike, frames: ArrayLike) -> float:
-    """mIoU of one film as the benchmark has it: in frames, trailing scene dropped, range 0..1.
+    """Return the benchmark's mIoU of one film: in frames, without the trailing scene, in 0..1.
 
-    `truth` and `predicted` are (num_shots,) bool boundaries, `frames` (num_shots, 2) first and last frame. A
-    scene is last - first frames long (the reference leaves the closing frame out). NaN without a true
+    A scene is last - first frames long, as in the reference, which omits the closing frame. NaN without a true
     boundary, 0 without a predicted one.
+
+    Args:
+        truth, predicted: Boundaries, (num_shots,) bool.
+        frames: First and last frame of each shot, (num_shots, 2).
     """
     flags = _same_shots(truth, predicted)
     span = _frames(frames, len(flags[0]))
@@ -66,7 +70,7 @@ def frame_iou(truth: ArrayLike, predicted: ArrayLike, frames: ArrayLike) -> floa
 
 
 def shot_iou(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """mIoU of one film as MASRC has it: in shots, trailing scene kept, range 0..1.
+    """Return MASRC's mIoU of one film: in shots, with the trailing scene, in 0..1.
 
     `truth` and `predicted` are (num_shots,) bool boundaries. A film without boundaries is one scene.
     """
@@ -83,11 +87,10 @@ def recall_within(
     max_frames: float,
     neighbor_shots: int = NEIGHBOR_SHOTS,
 ) -> float:
-    """Share of one film's true boundaries with a predicted one near by, range 0..1 (Recall@3s of LGSS).
+    """Return the fraction of the true boundaries of one film with a predicted one nearby (Recall@3s of LGSS).
 
-    Near: at most `neighbor_shots` shots away, and the last frames of the two shots at most `max_frames`
-    frames apart. `truth` and `predicted` are (num_shots,) bool, `frames` (num_shots, 2) first and last frame.
-    NaN without a true boundary.
+    Nearby means at most `neighbor_shots` shots away, with less than `max_frames` frames between the last frames of the
+    two shots. NaN without a true boundary. Other arguments are those of `frame_iou`.
     """
     is_true, hit = _same_shots(truth, predicted)
     num_shots = len(hit)
@@ -100,7 +103,7 @@ def recall_within(
     near = near.clip(0, num_shots - 1)
     distance = np.abs(last_frame[near] - last_frame[wanted][:, None])
     # The reference divides by the number of boundaries + 1e-5 (4e-7 less on the recorded rows); we do not.
-    return float((inside & hit[near] & (distance <= max_frames)).any(axis=1).mean())
+    return float((inside & hit[near] & (distance < max_frames)).any(axis=1).mean())
 
 
 def _same_shots(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""Fine-tuning, top to bottom: features, model, trainer, fit, scores on test (BaSSL, section 4.2)."""
+"""Fine-tune: build data, model and trainer, fit, then score test (BaSSL, section 4.2)."""
 
 from __future__ import annotations
 

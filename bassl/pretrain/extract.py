@@ -1,4 +1,4 @@
-"""Extraction of shot features: the frozen shot encoder over every shot of every film."""
+"""Extract shot features: run the frozen shot encoder over every shot of every film."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from bassl.training.trainer import StopTogether
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=30)
-"""How long a process waits for the others at the end: after a resume, or on unequal GPUs, they are hours apart.
+"""Limit for waiting on the other processes: after a resume, or on unequal GPUs, they finish hours apart.
 
-Nobody waits that long for a process that died: `StopTogether`, torchrun and SLURM end the others.
+A process that died is noticed earlier: `StopTogether`, torchrun and SLURM end the others.
 """
 
 
@@ -109,7 +109,7 @@ def extract(config: Extract, encoder: Callable[[], nn.Module] | None = None) -> 
 
 
 def films_to_extract(config: Extract) -> Annotations:
-    """Return the split's films; their numbers of shots are those of the shot files, if there are any."""
+    """Return the films of the split, with the numbers of shots of the shot files if there are any."""
     paths = data_paths(config)
     annotations = read_annotations(paths.annotations / f"anno.{config.SPLIT}.ndjson")
     frames = read_known_shot_frames(paths.shots, annotations.films)
@@ -117,7 +117,7 @@ def films_to_extract(config: Extract) -> Annotations:
 
 
 def warn_of_other_transform(config: Extract, checkpoint: Checkpoint) -> None:
-    """Warn if key-frames are resized or cropped otherwise than in pre-training, as far as the checkpoint says."""
+    """Warn if key-frames are resized or cropped differently from pre-training, if the checkpoint records it."""
     stored = checkpoint.metadata.get("bassl", {}).get("config") or checkpoint.config or {}
     transform = stored.get("TRANSFORM")
     trained = transform.get("test") if isinstance(transform, dict) else None
@@ -134,7 +134,7 @@ def warn_of_other_transform(config: Extract, checkpoint: Checkpoint) -> None:
 
 
 def identity(config: Extract, checkpoint: Checkpoint, device: Device) -> dict[str, Any]:
-    """Return what decides the numbers of a feature store; another identity is refused by its writer."""
+    """Return everything that decides the features; the writer refuses a store with another identity."""
     name = checkpoint.path.parent.name if checkpoint.path.suffix else checkpoint.path.name
     return {
         "model": {"name": name, "sha256": checkpoint.sha256},
@@ -144,7 +144,7 @@ def identity(config: Extract, checkpoint: Checkpoint, device: Device) -> dict[st
 
 
 class ExtractData(pl.LightningDataModule):
-    """This rank's films that are not stored yet, in chunks. The shares depend on the films alone."""
+    """Chunks of the films of this rank that are not stored yet; shares depend on the films alone."""
 
     def __init__(self, config: Extract, keyframes: Keyframes, writer: FeatureWriter, *, pin_memory: bool) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class ExtractData(pl.LightningDataModule):
 
 
 class Extractor(pl.LightningModule):
-    """Mean over key-frames through the encoder; a film is written when its last chunk is through."""
+    """Encode shots as the mean over their key-frames, and write film by film."""
 
     def __init__(self, encoder: nn.Module, writer: FeatureWriter | None, progress_bar: bool) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Extractor(pl.LightningModule):
 
     @torch.inference_mode()
     def predict_step(self, batch: FilmChunk, batch_idx: int) -> int:
-        """Encode one chunk of a film; returns its number of shots."""
+        """Encode one chunk of a film and return its number of shots; write the film after its last chunk."""
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
         self._film.append(mean_over_keyframes(self.encoder, images).float().cpu())
         assert self._bar is not None

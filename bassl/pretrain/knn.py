@@ -1,8 +1,8 @@
-"""Validation of pre-training: are a shot's nearest neighbours within its film shots of the same scene?
+"""Validate pre-training by k-NN precision: are the nearest neighbours of a shot in its film of the same scene?
 
-Nothing is trained. As in the reference, a shot is a query for precision at k if its scene has at least k
-shots, itself counted, and precision is averaged over the queries of all films. A shot of a scene of exactly k
-shots has only k - 1 others to find, so 100 % cannot be reached. `tests/reference` pins the definition.
+As in the reference, a shot is a query for precision at k if its scene has at least k shots, itself included, and
+precision is averaged over the queries of all films. In a scene of exactly k shots only k - 1 others can be found, so
+100 % is out of reach. `tests/reference` pins the definition.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WHOLE_MATRIX = 8192  # shots of a film whose similarities are held at once (256 
 
 
 class FilmwisePrecision:
-    """Same-scene precision at k, fed one film at a time, so that no more than one film is ever needed.
+    """Accumulate same-scene precision at k, one film at a time.
 
-    `totals` (2, len(ks)) int64 on the CPU is all its state: row 0 the neighbours of the same scene, row 1 the
-    queries. Added up over ranks that hold different films and assigned back, it makes `compute` the answer
-    for all.
+    Attributes:
+        totals: The whole state, (2, len(ks)) int64 on the CPU: neighbours of the same scene, and queries. Sum it over
+            ranks to compute over all films.
     """
 
     def __init__(self, ks: Sequence[int] = KS) -> None:
@@ -35,10 +35,11 @@ class FilmwisePrecision:
 
     @torch.no_grad()
     def update(self, film_features: Tensor, film_scenes: Tensor) -> None:
-        """Count one whole film: features (num_shots, D), scene of each shot (num_shots,) int.
+        """Add one whole film: features (num_shots, D) of any length, scene of each shot (num_shots,) int.
 
-        Features need not be of unit length: they are normalised here, in 32 bit also under autocast, on the
-        device they are on. Raises InputError for other shapes, RunError for features that are not finite.
+        Raises:
+            InputError: The shapes do not fit.
+            RunError: A feature is not finite.
         """
         if film_features.ndim != 2 or film_scenes.shape != film_features.shape[:1]:
             raise InputError(
@@ -49,7 +50,7 @@ class FilmwisePrecision:
         norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
         if not torch.isfinite(norm).all():
             raise RunError(
-                "features hold NaN or infinity in k-NN validation; the last checkpoint is kept: go on from it with "
+                "features hold NaN or infinity in k-NN validation; the last checkpoint is kept: resume from it with "
                 "config.RESUME=true and a lower config.TRAIN.OPTIMIZER.lr.base_lr, or with config.TRAINER.precision=32"
             )
         num_shots = len(film_features)
@@ -60,26 +61,26 @@ class FilmwisePrecision:
         self.totals[1] += is_query.sum(0).cpu()
         if num_neighbors < 1:
             return
-        num_found = torch.zeros(len(self.ks), dtype=torch.int64, device=scenes.device)
-        # Past the film's last other shot there is nothing more to find: k stays the divisor.
+        num_hits = torch.zeros(len(self.ks), dtype=torch.int64, device=scenes.device)
+        # A film of fewer than k other shots has no more neighbours; k stays the divisor.
         last = torch.tensor([min(k, num_neighbors) - 1 for k in self.ks], device=scenes.device)
         with torch.autocast(film_features.device.type, enabled=False):
             unit = values / norm.clamp_min(torch.finfo(torch.float32).tiny)
             for chunk, nearest in _nearest(unit, num_neighbors):
                 num_same = (scenes[nearest] == scenes[chunk, None]).cumsum(1)
-                num_found += (num_same[:, last] * is_query[chunk]).sum(0)
-        self.totals[0] += num_found.cpu()
+                num_hits += (num_same[:, last] * is_query[chunk]).sum(0)
+        self.totals[0] += num_hits.cpu()
 
     def compute(self) -> Tensor:
-        """Precision at each k over all queries so far, (len(ks),) float64 in percent; NaN without a query."""
+        """Return the precision at each k over all queries, (len(ks),) float64 in percent; NaN without a query."""
         num_same, num_queries = self.totals.cpu().double()
         return 100 * num_same / (num_queries * torch.tensor(self.ks))
 
 
 def _nearest(unit: Tensor, num_neighbors: int) -> Iterator[tuple[slice, Tensor]]:
-    """Shots nearest to each shot of a film, itself apart: a few shots after the other, (chunk, num_neighbors) indices.
+    """Yield the nearest other shots of each shot of a film, in chunks of (chunk, num_neighbors) indices.
 
-    Similarity is symmetric, so what the earlier shots have to do with a later one is copied, not computed again.
+    Similarity is symmetric, so the part below the diagonal is copied instead of computed again.
     """
     num_shots = len(unit)
     is_held = num_shots <= WHOLE_MATRIX

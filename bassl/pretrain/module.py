@@ -31,9 +31,12 @@ from bassl.training.trainer import derived_seed
 class PretrainModule(pl.LightningModule):
     """Shot encoder, CRN and heads under pre-training.
 
-    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. Everything random in
-    step n of an epoch is a function of (seed, epoch, n), so a resumed run draws what an uninterrupted one would have
-    drawn. neighbors: size and interval of the windows, for the distance of the pseudo-boundary in validation.
+    State-dict prefixes are `shot_encoder.`, `crn.` and `loss.`, as in the published checkpoints. All random draws of
+    a step are functions of (seed, epoch, step), so a resumed run repeats those of an uninterrupted one.
+
+    Args:
+        metadata: Stored with the weights.
+        neighbors: Size and interval of the windows, for the distance of the pseudo-boundary in validation.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class PretrainModule(pl.LightningModule):
         self._film: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
-        """Sum of the loss terms of one batch."""
+        """Return the sum of the loss terms of one batch."""
         generator = self._seeded(batch_idx)
         features = self._encode(augment(batch.keyframes, batch.draws, dtype=compute_dtype(self.device.type)))
         terms = self.loss(features, batch.mask, self.crn, generator)
@@ -73,12 +76,12 @@ class PretrainModule(pl.LightningModule):
         return values.sum()
 
     def _encode(self, images: Tensor) -> Tensor:
-        """(B, V, 3, H, W) -> (B, V, D), all views in one pass."""
+        """Encode all views in one pass, (B, V, 3, H, W) -> (B, V, D)."""
         flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
         return rearrange(self.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
 
     def _seeded(self, batch_idx: int) -> torch.Generator:
-        """Seed this step: dropout from the default generators, per rank; the losses' draws alike on all ranks."""
+        """Seed dropout per rank; return the generator of the draws of the losses, alike on all ranks."""
         step = (self._seed, self.current_epoch, batch_idx)
         torch.manual_seed(derived_seed(*step, 1 + self.global_rank))
         if self._draws is None:
@@ -88,17 +91,17 @@ class PretrainModule(pl.LightningModule):
     def _log_terms(self, terms: Mapping[str, Tensor], total: Tensor, lr: float) -> None:
         """Log the terms of the batches of all ranks."""
         self.log("train/loss", total, prog_bar=True)
-        self.log("train/lr", torch.tensor(lr))  # a plain number would be copied to the device, which waits for it
+        self.log("train/lr", torch.tensor(lr))  # a number would be copied to the device, which waits
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Look at the gradient."""
+        """Record the gradient norm for the check."""
         self._guard.watch_gradient(self)
 
     def on_validation_epoch_start(self) -> None:
-        """Start afresh, with weights that are numbers (features of others would be blamed on the data).
+        """Reset the measures, and stop if a weight is not finite.
 
-        All ranks take the running statistics that are saved; without sync BN each has its own.
+        All ranks take the running statistics that are saved, because without sync BN each has its own.
         """
         self._guard.flush()
         check_weights(self.trainer)
@@ -107,7 +110,7 @@ class PretrainModule(pl.LightningModule):
         self._film = []
 
     def validation_step(self, batch: FilmChunk, batch_idx: int) -> None:
-        """Features of a chunk of a film; a film is counted when its last chunk has come."""
+        """Encode a chunk of a film; add the film to the measures after its last chunk."""
         if not len(batch.shots):
             return
         images = normalize(batch.keyframes.flatten(0, 1)).unflatten(0, batch.keyframes.shape[:2])
@@ -122,7 +125,7 @@ class PretrainModule(pl.LightningModule):
             self._film = []
 
     def on_validation_epoch_end(self) -> None:
-        """Log k-NN precision and the pseudo-boundary's distance over the films of all ranks."""
+        """Log k-NN precision and pseudo-boundary distance over the films of all ranks."""
         self._knn.totals = sum_over_ranks(self._knn.totals.to(self.device)).cpu()
         for k, precision in zip(KS, self._knn.compute().tolist(), strict=True):
             if precision == precision:  # NaN: no scene has so many shots
@@ -134,7 +137,7 @@ class PretrainModule(pl.LightningModule):
             self.log("val/pseudo_boundary_distance_random", random, rank_zero_only=True)
 
     def on_train_epoch_end(self) -> None:
-        """Look at the last step."""
+        """Check the last step."""
         self._guard.flush()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -152,11 +155,11 @@ class PretrainModule(pl.LightningModule):
         else:
             optimizer = torch.optim.SGD(groups, self._lr, settings.momentum)
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = warmup_cosine(optimizer, total, round(total * settings.scheduler.warmup))
+        scheduler = warmup_cosine(optimizer, total, int(total * settings.scheduler.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what the weights are; of a step that was not finite none are."""
+        """Store the metadata, unless the last step was not finite."""
         self._guard.flush()
         checkpoint["bassl"] = self._metadata
 
@@ -166,5 +169,5 @@ class PretrainModule(pl.LightningModule):
 
 
 def compute_dtype(device_type: str) -> torch.dtype:
-    """What autocast makes of a convolution's input here; images are written in it, at half the memory of 32 bit."""
+    """Return the type that autocast gives to the input of a convolution; images are written in it to save memory."""
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else torch.float32

@@ -1,8 +1,8 @@
-"""From a method to its named loss terms: which heads exist, what each term reads, and how they come together.
+"""The named loss terms of a pre-training method, with their heads.
 
-The terms are computed over the effective batch of all ranks. Embeddings are gathered with gradient, and every random
-draw is made for the whole batch from a generator that is seeded alike on all ranks, so that N ranks with B/N samples
-each compute what one rank computes with B.
+Terms are computed over the effective batch of all ranks, so N ranks with B/N samples each compute what one rank
+computes with B. For this, embeddings are gathered with gradient, and random draws are made for the whole batch from a
+generator that has the same seed on all ranks.
 """
 
 from __future__ import annotations
@@ -21,34 +21,39 @@ from bassl.pretrain import losses
 from bassl.pretrain.alignment import pseudo_boundary
 
 
-class Reads(NamedTuple):
-    """What a term reads: the pseudo-boundary, NCE embeddings (which it then trains), the CRN."""
+class TermInputs(NamedTuple):
+    """Inputs of a term: the pseudo-boundary, NCE embeddings (which the term then trains), the CRN."""
 
     boundary: bool = False
     embeddings: bool = False
     crn: bool = False
 
 
-TERMS: dict[str, Reads] = {
-    "ssm": Reads(boundary=True, embeddings=True),
-    "shotcol": Reads(embeddings=True),
-    "cgm": Reads(boundary=True, crn=True),
-    "pp": Reads(boundary=True, crn=True),
-    "msm": Reads(crn=True),
-    "simclr": Reads(embeddings=True),
+TERMS: dict[str, TermInputs] = {
+    "ssm": TermInputs(boundary=True, embeddings=True),
+    "shotcol": TermInputs(embeddings=True),
+    "cgm": TermInputs(boundary=True, crn=True),
+    "pp": TermInputs(boundary=True, crn=True),
+    "msm": TermInputs(crn=True),
+    "simclr": TermInputs(embeddings=True),
 }
 
 
 class PretextObjective(nn.Module):
     """The heads and loss terms of a pre-training method (BaSSL, section 3); weights are 1, terms are summed.
 
-    Each term is the method of its name and has an entry in `reads`; a subclass may add more (docs/extending.md).
+    Each term is a method with an entry of the same name in `reads`; a subclass may add terms (docs/extending.md).
 
-    terms: names out of `reads`. num_sparse: sparse views per window; the first two are its edge shots where there
-    are two or more, the last is the centre shot where the shotcol term is on. center: position of the centre shot.
+    Args:
+        terms: Names from `reads`.
+        num_sparse: Sparse views per window. With two or more, the first two are the edge shots; with the shotcol
+            term, the last is the centre shot.
+        center: Position of the centre shot in the window.
+        hidden_dim: Width of the CRN's tokens; needed if a term reads the CRN.
+        num_negatives: Shots per window that PP contrasts with the boundary.
     """
 
-    reads: ClassVar[Mapping[str, Reads]] = TERMS
+    reads: ClassVar[Mapping[str, TermInputs]] = TERMS
 
     def __init__(
         self,
@@ -88,51 +93,56 @@ class PretextObjective(nn.Module):
         crn: ContextualRelationNetwork | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Named terms of a local batch of encoder features (B, V, D).
+        """Return the named terms of a local batch of encoder features (B, V, D).
 
-        V is 2 for two views (`simclr`), else num_sparse + S with the sparse views first. mask: (B, S), 1 where a shot
-        is masked, read by msm. generator: source of the draws of cgm and pp, seeded alike on all ranks.
+        Args:
+            features: V is 2 for two views (`simclr`), else num_sparse + S with the sparse views first.
+            mask: (B, S), 1 where a shot is masked; read by msm.
+            generator: Source of the draws of cgm and pp, with the same seed on all ranks.
         """
-        batch = Views(self, features, mask, crn, generator)
+        batch = BatchViews(self, features, mask, crn, generator)
         return {name: getattr(self, name)(batch) for name in self.terms}
 
-    def simclr(self, batch: Views) -> Tensor:
-        """NT-Xent of two views of a shot, or of two shots."""
+    def simclr(self, batch: BatchViews) -> Tensor:
+        """Compute NT-Xent of two views of a shot, or of two shots."""
         first, second = batch.embeddings.unbind(1)
         return losses.nt_xent(first, second, self.temperature)
 
-    def ssm(self, batch: Views) -> Tensor:
-        """Each edge shot against the scene on its side."""
+    def ssm(self, batch: BatchViews) -> Tensor:
+        """Contrast each edge shot with the scene on its side."""
         return losses.shot_scene_matching(batch.sparse[:, :2], batch.dense, batch.boundary, self.temperature)
 
-    def shotcol(self, batch: Views) -> Tensor:
-        """The centre shot against its nearest neighbour in the window."""
+    def shotcol(self, batch: BatchViews) -> Tensor:
+        """Contrast the centre shot with its nearest neighbour in the window."""
         return losses.nearest_neighbor_matching(batch.sparse[:, -1], batch.dense, self.center, self.temperature)
 
-    def cgm(self, batch: Views) -> Tensor:
-        """Whether a shot belongs to the centre's group."""
-        num_shots, mine = batch.tokens.shape[1], batch.mine
-        same, other = losses.draw_group_pairs(batch.boundary, num_shots, self.center, batch.generator)
-        return losses.contextual_group_matching(batch.tokens, self.center, same[mine], other[mine], self.head_cgm)
+    def cgm(self, batch: BatchViews) -> Tensor:
+        """Classify whether a shot belongs to the group of the centre shot."""
+        tokens, rows = batch.tokens, batch.local_rows
+        same, other = losses.draw_group_pairs(batch.boundary, tokens.shape[1], self.center, batch.generator)
+        return losses.contextual_group_matching(tokens, self.center, same[rows], other[rows], self.head_cgm)
 
-    def pp(self, batch: Views) -> Tensor:
-        """Whether a shot is the pseudo-boundary."""
-        num_shots, mine = batch.tokens.shape[1], batch.mine
-        negatives = losses.draw_non_boundaries(batch.boundary, num_shots, self.num_negatives, batch.generator)
-        return losses.pseudo_boundary_prediction(batch.tokens, batch.boundary[mine], negatives[mine], self.head_pp)
+    def pp(self, batch: BatchViews) -> Tensor:
+        """Classify whether a shot is the pseudo-boundary."""
+        tokens, rows = batch.tokens, batch.local_rows
+        negatives = losses.draw_non_boundaries(batch.boundary, tokens.shape[1], self.num_negatives, batch.generator)
+        return losses.pseudo_boundary_prediction(tokens, batch.boundary[rows], negatives[rows], self.head_pp)
 
-    def msm(self, batch: Views) -> Tensor:
-        """Masked shots rebuilt, from a pass of the CRN of their own."""
+    def msm(self, batch: BatchViews) -> Tensor:
+        """Reconstruct masked shots, in a separate pass of the CRN with the mask."""
         assert batch.crn is not None
         assert batch.mask is not None
         predicted = self.head_msm(batch.crn(batch.shots, batch.mask)[:, 1:])
-        return losses.masked_shot_modeling(predicted, batch.shots, batch.mask) * _share_of_all(batch.mask.sum())
+        loss = losses.masked_shot_modeling(predicted, batch.shots, batch.mask)
+        # The mean over the masked shots of all ranks, whose numbers differ.
+        num_masked = batch.mask.sum()
+        return loss * (num_masked * world_size() / sum_over_ranks(num_masked))
 
 
-class Views:
-    """A local batch on its way to the terms: each thing is computed when the first term reads it, and once.
+class BatchViews:
+    """Inputs of the terms, each computed once, when the first term reads it.
 
-    W ranks have B windows each of P sparse views and S dense shots. features: (B, P + S, D) of the encoder, local.
+    Each of W ranks has B windows of P sparse views and S dense shots.
     """
 
     def __init__(
@@ -147,41 +157,36 @@ class Views:
 
     @property
     def shots(self) -> Tensor:
-        """Encoder features of the dense shots, (B, S, D), local."""
+        """Local encoder features of the dense shots, (B, S, D)."""
         return self.features[:, self.objective.num_sparse :]
 
     @cached_property
     def embeddings(self) -> Tensor:
-        """NCE embeddings of all ranks, (W * B, P + S, E), of unit length, gathered with gradient."""
+        """Unit-length NCE embeddings of all ranks, (W * B, P + S, E), gathered with gradient."""
         return gather_with_grad(self.objective.head_nce(self.features))
 
     @property
     def sparse(self) -> Tensor:
-        """Those of the sparse views, (W * B, P, E)."""
+        """Embeddings of the sparse views of all ranks, (W * B, P, E)."""
         return self.embeddings[:, : self.objective.num_sparse]
 
     @property
     def dense(self) -> Tensor:
-        """Those of the dense shots, (W * B, S, E)."""
+        """Embeddings of the dense shots of all ranks, (W * B, S, E)."""
         return self.embeddings[:, self.objective.num_sparse :]
 
     @cached_property
     def boundary(self) -> Tensor:
-        """Pseudo-boundary of each window of all ranks, (W * B,): the last shot of its left scene."""
+        """Last shot of the left scene in each window of all ranks, (W * B,)."""
         return pseudo_boundary(self.sparse[:, :2], self.dense)
 
     @cached_property
     def tokens(self) -> Tensor:
-        """The CRN's output of the dense shots without CLS, (B, S, H), local."""
+        """Local CRN output of the dense shots without CLS, (B, S, H)."""
         assert self.crn is not None
         return self.crn(self.shots)[:, 1:]
 
     @property
-    def mine(self) -> slice:
-        """This rank's rows of what is of all ranks."""
+    def local_rows(self) -> slice:
+        """Rows of this rank among those of all ranks."""
         return slice(rank() * len(self.features), (rank() + 1) * len(self.features))
-
-
-def _share_of_all(count: Tensor) -> Tensor:
-    """This rank's part of a sum over ranks, times their number: turns a local mean into its part of the global one."""
-    return count * world_size() / sum_over_ranks(count)

@@ -1,4 +1,4 @@
-"""Pre-training, top to bottom: data, model, trainer, fit, what is saved (Mun et al., BaSSL, section 4)."""
+"""Pre-train: build data, model and trainer, then fit (Mun et al., BaSSL, section 4)."""
 
 from __future__ import annotations
 

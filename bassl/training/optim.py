@@ -34,8 +34,8 @@ class LARS(Optimizer):
     """SGD with momentum and layer-wise adaptive rates: LARS (You et al., 2017).
 
     With weight decay d and trust coefficient t, the gradient g of a tensor w becomes
-    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); if w or g is all zero the factor is 1. Parameter groups without
-    weight decay get neither decay nor scaling. Then v = momentum v + g, w = w - lr v.
+    (g + d w) * t ||w|| / (||g|| + d ||w|| + eps); the factor is 1 if w is all zero, and 0 if g is. Parameter
+    groups without weight decay get neither decay nor scaling. Then v = momentum v + g, w = w - lr v.
 
     A step takes seven multi-tensor operations per group, whatever the number of tensors, and never waits for the
     device.
@@ -103,7 +103,8 @@ def _trust_scaled(
     weight_norms = torch.stack(torch._foreach_norm(weights))
     gradient_norms = torch.stack(torch._foreach_norm(gradients))
     factors = trust_coefficient * weight_norms / (gradient_norms + weight_decay * weight_norms + eps)
-    factors = torch.where((weight_norms > 0) & (gradient_norms > 0), factors, 1.0)
+    factors = torch.where(weight_norms > 0, factors, 1.0)
+    factors = torch.where(gradient_norms > 0, factors, 0.0)  # no decay either, as in the reference
     updates = torch._foreach_add(gradients, weights, alpha=weight_decay)
     torch._foreach_mul_(updates, list(factors.unbind()))
     return list(updates)

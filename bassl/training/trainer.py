@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from bassl.config.batches import num_processes, train_batch_size
 from bassl.config.schema import Config, Finetune, Pretrain
+from bassl.console import describe_error
 from bassl.errors import InputError, Preempted
 from bassl.model.checkpoint import Checkpoint
 from bassl.training.checkpointing import AtomicCheckpointIO, count_epochs_on_resume
@@ -30,6 +31,7 @@ from bassl.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 SEED_VARIABLE = "BASSL_SEED"  # hands a drawn seed to the other processes of a run
+REPORT_SECONDS = 10.0
 
 
 def build_trainer(
@@ -151,8 +153,18 @@ class StopTogether(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Kill the others, unless they are about to exit as well."""
         launcher = trainer.strategy.launcher
-        if launcher is not None and not isinstance(exception, Preempted):
-            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+        if launcher is None or isinstance(exception, Preempted):
+            return
+        if isinstance(exception, RuntimeError) and describe_error(exception, "") is not None:
+            self._let_others_report(getattr(launcher, "procs", ()))
+        launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    @staticmethod
+    def _let_others_report(processes: Sequence[Any]) -> None:
+        """Wait a moment for a process that failed first, so that it can print its error."""
+        deadline = time.monotonic() + REPORT_SECONDS
+        while all(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 # --- progress -------------------------------------------------------------------------------------------------------

@@ -1,379 +1,215 @@
+"""From a command line to one typed configuration, or to one line that says what to type instead."""
+
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from typing import Any
+from dataclasses import asdict, fields, is_dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
-from bassl.config.resolve import resolve_extract, resolve_finetune, resolve_pretrain
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
-from omegaconf.errors import ReadonlyConfigError
 
-from bassl.config.load import GROUPS, choices, known_keys, load
-from bassl.config.schema import JOBS
+import bassl
+from bassl.config.load import load
+from bassl.config.reference import GROUPS, choices, known_keys, page
+from bassl.config.schema import JOBS, Extract, Finetune, Pretrain
 from bassl.errors import InputError
 
-RESOLVERS = {"pretrain": resolve_pretrain, "extract": resolve_extract, "finetune": resolve_finetune}
-NEEDED = {"pretrain": [], "extract": ["LOAD_FROM"], "finetune": ["PRETRAINED_LOAD_FROM"]}
-METHODS = ["bassl", "bassl_shotcol", "instance", "shotcol", "temporal"]
-
-# Section 8 of the specification; None is "unset".
-SEED_DEFAULTS: list[tuple[str, str, Any]] = [
-    ("pretrain", "config.EXPR_NAME", "devel"),
-    ("pretrain", "config.TRAINER.max_epochs", 10),
-    ("pretrain", "config.TRAIN.NUM_WORKERS", 8),
-    ("pretrain", "config.TRAIN.BATCH_SIZE.effective_batch_size", 256),
-    ("pretrain", "config.TRAIN.OPTIMIZER.lr.base_lr", 0.3),
-    ("pretrain", "config.TEST.KNN_VALIDATION", True),
-    ("pretrain", "config.TEST.VAL_FREQ", 1),
-    ("pretrain", "config.DISTRIBUTED.NUM_NODES", 1),
-    ("pretrain", "config.DISTRIBUTED.NUM_PROC_PER_NODE", 8),
-    ("pretrain", "config.DRY_RUN", False),
-    ("pretrain", "config.SEED", None),
-    ("pretrain", "config.DATA_PATH", None),
-    ("pretrain", "config.MODEL.use_sync_bn", True),
-    ("pretrain", "config.MODEL.shot_encoder.resnet.depth", 50),
-    ("pretrain", "config.MODEL.shot_encoder.resnet.use_imagenet_pretrained", False),
-    ("pretrain", "config.MODEL.shot_encoder.resnet.params.zero_init_residual", True),
-    ("pretrain", "config.MODEL.contextual_relation_network.enabled", None),
-    ("pretrain", "config.MODEL.contextual_relation_network.name", "trn"),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.hidden_size", 768),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.num_hidden_layers", 2),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.num_attention_heads", 8),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.intermediate_size", 3072),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.hidden_dropout_prob", 0.1),
-    ("pretrain", "config.MODEL.contextual_relation_network.params.trn.pooling_method", "center"),
-    ("pretrain", "config.LOSS.shot_scene_matching.enabled", None),
-    ("pretrain", "config.LOSS.contextual_group_matching.enabled", None),
-    ("pretrain", "config.LOSS.pseudo_boundary_prediction.enabled", None),
-    ("pretrain", "config.LOSS.pseudo_boundary_prediction.num_neg_sample", 1),
-    ("pretrain", "config.LOSS.masked_shot_modeling.enabled", None),
-    ("pretrain", "config.LOSS.masked_shot_modeling.masking_prob", 0.15),
-    ("pretrain", "config.LOSS.simclr.enabled", None),
-    ("pretrain", "config.LOSS.simclr.temperature", 0.1),
-    ("pretrain", "config.LOSS.sampling_method.name", "bassl"),
-    *(
-        ("pretrain", f"config.LOSS.sampling_method.params.{name}.{key}", default)
-        for name in ("bassl", "bassl+shotcol", "shotcol", "temporal", "instance")
-        for key, default in (("neighbor_size", 8), ("neighbor_interval", 1))
-    ),
-    ("extract", "config.LOAD_FROM", None),
-    ("extract", "config.DATA_PATH", None),
-    ("extract", "config.DISTRIBUTED.NUM_NODES", 1),
-    ("extract", "config.DISTRIBUTED.NUM_PROC_PER_NODE", 1),
-    ("finetune", "config.PRETRAINED_LOAD_FROM", None),
-    ("finetune", "config.EXPR_NAME", "devel"),
-    ("finetune", "config.TRAINER.max_epochs", 20),
-    ("finetune", "config.TRAIN.NUM_WORKERS", 8),
-    ("finetune", "config.TRAIN.BATCH_SIZE.effective_batch_size", 1024),
-    ("finetune", "config.TRAIN.OPTIMIZER.lr.base_lr", 2.5e-6),
-    ("finetune", "config.TEST.VAL_FREQ", 1),
-    ("finetune", "config.DISTRIBUTED.NUM_NODES", 1),
-    ("finetune", "config.DISTRIBUTED.NUM_PROC_PER_NODE", 1),
-    ("finetune", "config.DRY_RUN", False),
-    ("finetune", "config.SEED", None),
-    ("finetune", "config.USE_RAW_SHOT", False),
-]
-
-TYPOS = [
-    ("pretrain", "config.LOSS.sampleing_method.name=shotcol", "config.LOSS.sampling_method.name"),
-    ("pretrain", "+config.LOSS.sampleing_method.name=shotcol", "config.LOSS.sampling_method.name"),
-    ("pretrain", "++config.LOSS.sampleing_method.name=shotcol", "config.LOSS.sampling_method.name"),
-    ("pretrain", "config.EXPRNAME=x", "config.EXPR_NAME"),
-    ("pretrain", "+config.EXPR_NAMES=x", "config.EXPR_NAME"),
-    ("pretrain", "EXPR_NAME=x", "config.EXPR_NAME"),
-    ("pretrain", "max_epochs=3", "config.TRAINER.max_epochs"),
-    ("pretrain", "config.trainer.max_epochs=3", "config.TRAINER.max_epochs"),
-    ("pretrain", "config.TRAIN.max_epochs=3", "config.TRAINER.max_epochs"),
-    ("pretrain", "config.TRAIN.BATCHSIZE.effective_batch_size=8",
-     "config.TRAIN.BATCH_SIZE.effective_batch_size"),
-    ("pretrain", "config.LOSS.sampling_method.params.bassl+shotcoll.neighbor_size=4",
-     "config.LOSS.sampling_method.params.bassl+shotcol.neighbor_size"),
-    ("pretrain", "config.EXPR_NAME@here=x", "config.EXPR_NAME"),
-    ("pretrain", "+methods=bassl", "method"),
-    ("extract", "+config.LOADFROM=x", "config.LOAD_FROM"),
-    ("finetune", "++config.PRETRAINED_LOADFROM=x", "config.PRETRAINED_LOAD_FROM"),
-    ("finetune", "config.USE_RAW_SHOTS=true", "config.USE_RAW_SHOT"),
-]  # fmt: skip
-
-WRONG_TYPES = [
-    "config.SEED=abc",
-    "config.SEED=1.5",
-    "config.SEED=true",
-    "config.TRAINER.max_epochs=ten",
-    "config.TRAINER.max_epochs=null",
-    "config.TRAINER.max_epochs=[1]",
-    "config.TRAINER.max_epochs=1" + "0" * 5000,
-    "config.DRY_RUN=perhaps",
-    "config.DRY_RUN=null",
-    "config.TRAIN.OPTIMIZER.lr.base_lr=fast",
-    "config.TRANSFORM.train.scale=0.5",
-    "config.TRANSFORM.train.scale=[a,b]",
-    "config.EXPR_NAME=null",
-    "config.EXPR_NAME=[a]",
-    "config.EXPR_NAME={a:1}",
-    "config.LOSS.shot_scene_matching.enabled=sometimes",
-]
-
-MALFORMED = [
-    ("config.EXPR_NAME", "is no setting"),
-    ("", "is no setting"),
-    ("=3", "unknown key"),
-    ("~config.EXPR_NAME=devel", "would delete a key"),
-    ("config.EXPR_NAME=", "is given no value"),
-    ("config.DATA_PATH= ", "is given no value"),
-    ("config.EXPR_NAME=???", "is no value"),
-    ("config.TRAINER.max_epochs=(", "cannot be read"),
-    ("config.TRANSFORM.train.scale=" + "[" * 3000, "cannot be read"),
-    ("config.EXPR_NAME=${config.EXPR_NAME}", "Recursive interpolation"),
-    ("config.EXPR_NAME=${oc.env:BASSL_NO_SUCH_VARIABLE}", "BASSL_NO_SUCH_VARIABLE"),
-    ("config.EXPR_NAME=${", "config.EXPR_NAME"),
-    ("config.SEED=${config.EXPR_NAME}", "config.SEED"),
-    ("config=3", "config holds several keys"),
-    ("config.LOSS.simclr={temperature:1}", "set one of them, such as config.LOSS.simclr.enabled"),
-    ("hydra.run.dir=x", "--help lists every key"),
-]
+NEEDED = {"pretrain": [], "extract": ["config.LOAD_FROM=bassl"], "finetune": ["config.PRETRAINED_LOAD_FROM=bassl"]}
 
 
-def value_of(job: str, key: str, *overrides: str) -> Any:
-    return OmegaConf.select(load(job, overrides), key.removeprefix("config."))
+def loaded(job: str, *overrides: str) -> Any:
+    return load(job, [*NEEDED[job], *overrides])
 
 
-def typed(default: Any) -> str:
-    return "null" if default is None else str(default)
+def refusal(job: str, *overrides: str) -> str:
+    with pytest.raises(InputError) as refused:
+        loaded(job, *overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
 
 
-def test_every_key_that_the_seed_spells_has_its_default() -> None:
-    assert len(SEED_DEFAULTS) == 59
-    configs = {job: load(job) for job in JOBS}
-    for job, key, default in SEED_DEFAULTS:
-        assert key in known_keys(job)
-        assert OmegaConf.select(configs[job], key.removeprefix("config.")) == default
+def schema_keys(schema: Any, prefix: str = "config") -> list[str]:
+    """Full names of the keys that a dataclass declares; those below a dict end in `*`."""
+    names = []
+    for name, kind in get_type_hints(schema).items():
+        if not is_dataclass(kind) and getattr(kind, "__origin__", None) is dict:
+            names += schema_keys(kind.__args__[1], f"{prefix}.{name}.*")
+        else:
+            names += schema_keys(kind, f"{prefix}.{name}") if is_dataclass(kind) else [f"{prefix}.{name}"]
+    return names
 
 
-def test_a_key_may_carry_a_plus_or_two_whether_or_not_it_has_a_default() -> None:
-    for job in JOBS:
-        expected = load(job)
-        keys = [(key, default) for name, key, default in SEED_DEFAULTS if name == job]
-        assert len(keys) >= 4
-        for sign in ("", "+", "++"):
-            assert load(job, [f"{sign}{key}={typed(default)}" for key, default in keys]) == expected
+@pytest.mark.parametrize("job", sorted(JOBS))
+def test_every_key_has_a_value_a_type_and_a_meaning(job: str) -> None:
+    keys = known_keys(job)
+    methods = ("bassl", "bassl+shotcol", "shotcol", "temporal", "instance")
+    declared = [name.replace("*", method) for name in schema_keys(JOBS[job]) for method in methods if "*" in name]
+    assert set(keys) == {*declared, *(name for name in schema_keys(JOBS[job]) if "*" not in name)}
+    assert len(keys) > 20
+    assert all(len(key.meaning) >= 5 and key.kind for key in keys.values())
+    assert load(job, [*(f"{name}={key.default}" for name, key in keys.items()), *NEEDED[job]]) == loaded(job)
+
+
+def test_every_key_is_read_by_the_package() -> None:
+    package = Path(bassl.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.name != "schema.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    read = set(re.findall(r"\.(\w+)", text)) | set(re.findall(r'getattr\(config, "(\w+)"', text))
+    assert {name.rsplit(".", 1)[-1] for job in JOBS for name in known_keys(job)} - read == set()
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    pretrain, finetune = loaded("pretrain"), loaded("finetune")
+    assert (type(pretrain), type(finetune), type(loaded("extract"))) == (Pretrain, Finetune, Extract)
+    optimizer = pretrain.TRAIN.OPTIMIZER
+    assert (optimizer.name, optimizer.momentum, optimizer.weight_decay) == ("lars", 0.9, 1e-6)
+    assert (optimizer.trust_coefficient, optimizer.eps, optimizer.scheduler.warmup) == (0.001, 1e-8, 0.1)
+    assert (pretrain.TRAINER.max_epochs, finetune.TRAINER.max_epochs) == (10, 20)
+    batches = [config.TRAIN.BATCH_SIZE.effective_batch_size for config in (pretrain, finetune)]
+    rates = [config.TRAIN.OPTIMIZER.lr.base_lr for config in (pretrain, finetune)]
+    assert (batches, rates) == ([256, 1024], [0.3, 2.5e-6])
+    assert (pretrain.DISTRIBUTED.NUM_PROC_PER_NODE, finetune.DISTRIBUTED.NUM_PROC_PER_NODE) == (8, 1)
+    trn = pretrain.MODEL.contextual_relation_network.params.trn
+    assert asdict(trn) == asdict(finetune.MODEL.contextual_relation_network.params.trn)
+    assert [getattr(trn, entry.name) for entry in fields(trn)] == [768, 2, 8, 3072, 0.1, "center"]
+    assert asdict(pretrain.TRANSFORM.test) == {"resize": 256, "crop": 224}
+    assert pretrain.TRANSFORM.train.scale == [0.14, 1.0]
+    assert (finetune.TRAIN.OPTIMIZER.name, finetune.TEST.SELECT_ON, finetune.TEST.THRESHOLD) == ("adam", "last", 0.5)
+    assert (pretrain.SEED, pretrain.DATA_PATH, pretrain.LOSS.simclr.enabled) == (None, None, None)
+
+
+@pytest.mark.parametrize(("job", "group"), [(job, group) for job in sorted(GROUPS) for group in GROUPS[job]])
+def test_every_file_of_a_group_is_a_choice_and_changes_the_job(job: str, group: str) -> None:
+    base, names = loaded(job), choices(job, group)
+    assert len(names) >= 1
+    for name in names:
+        assert (loaded(job, f"+{group}={name}") == base) is (name == "bassl")
+    if group == "method":
+        for name in names:
+            chosen = loaded(job, f"+method={name}").LOSS.sampling_method.name
+            assert chosen == name.replace("_", "+")
+        assert loaded(job, "+method=bassl+shotcol") == loaded(job, "+method=bassl_shotcol")
 
 
 @pytest.mark.parametrize("sign", ["", "+", "++"])
 def test_a_value_reaches_the_configuration(sign: str) -> None:
-    assert value_of("extract", "config.LOAD_FROM", f"{sign}config.LOAD_FROM=bassl") == "bassl"
-    assert value_of("pretrain", "config.SEED", f"{sign}config.SEED=0") == 0
-    scale = value_of("pretrain", "config.TRANSFORM.train.scale", f"{sign}config.TRANSFORM.train.scale=[0.5,1]")
-    assert scale == [0.5, 1.0]
+    assert loaded("extract", f"{sign}config.SPLIT=test").SPLIT == "test"
+    config = loaded("pretrain", f"{sign}config.SEED=0", f"{sign}config.TRANSFORM.train.scale=[0.5,1]")
+    assert (config.SEED, config.TRANSFORM.train.scale) == (0, [0.5, 1.0])
+    size = "config.LOSS.sampling_method.params.bassl+shotcol.neighbor_size"
+    assert loaded("pretrain", f"{sign}{size}=3").LOSS.sampling_method.params["bassl+shotcol"].neighbor_size == 3
 
 
-def test_of_two_settings_of_a_key_the_last_counts() -> None:
-    for signs in (("", ""), ("+", ""), ("", "++")):
-        first, second = (f"{sign}config.SEED={value}" for sign, value in zip(signs, (1, 2), strict=True))
-        assert value_of("pretrain", "config.SEED", first, second) == 2
-        assert value_of("pretrain", "config.SEED", second, first) == 1
-
-
-def test_of_two_methods_the_last_counts_and_a_key_of_its_own_beats_both() -> None:
-    name = "config.LOSS.sampling_method.name"
-    assert value_of("pretrain", name, "+method=bassl", "+method=shotcol") == "shotcol"
-    assert value_of("pretrain", name, f"{name}=temporal", "+method=shotcol") == "temporal"
-
-
-@pytest.mark.parametrize("sign", ["+", "", "++"])
-def test_every_method_file_is_a_choice(sign: str) -> None:
-    assert choices("pretrain", "method") == METHODS
-    for method in METHODS:
-        name = value_of("pretrain", "config.LOSS.sampling_method.name", f"{sign}method={method}")
-        assert name == method.replace("_", "+")
-    assert load("pretrain", ["+method=bassl+shotcol"]) == load("pretrain", ["+method=bassl_shotcol"])
-
-
-@pytest.mark.parametrize(("typed_method", "hint"), [
-    ("basl", "did you mean bassl?"),
-    ("shot_col", "did you mean shotcol?"),
-    ("moco", "choose one of bassl, bassl_shotcol, instance, shotcol, temporal"),
-    ("null", "choose one of"),
-    ("[bassl]", "bassl"),
-])  # fmt: skip
-def test_an_unknown_method_is_refused_with_the_known_ones(typed_method: str, hint: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        load("pretrain", [f"+method={typed_method}"])
-    assert "is unknown" in str(refusal.value)
-    assert hint in str(refusal.value)
-
-
-def test_every_choice_of_every_group_makes_a_plan() -> None:
-    named = [(job, group, choice) for job in JOBS for group in GROUPS[job] for choice in choices(job, group)]
-    assert len(named) >= len(METHODS) + 1
-    for job, group, choice in named:
-        needed = [f"config.{key}=bassl" for key in NEEDED[job]]
-        base, chosen = load(job, needed), load(job, [*needed, f"+{group}={choice}"])
-        RESOLVERS[job](chosen)
-        assert (chosen == base) is (choice == "bassl")
-
-
-def test_a_group_that_the_job_has_not_is_unknown() -> None:
-    for job in ("extract", "finetune"):
-        with pytest.raises(InputError, match="unknown key method"):
-            load(job, ["+method=bassl"])
-
-
-@pytest.mark.parametrize(("job", "override", "nearest"), TYPOS)
-def test_a_misspelt_key_is_answered_with_the_nearest_one(job: str, override: str, nearest: str) -> None:
-    name = override.split("=")[0].lstrip("+")
-    with pytest.raises(InputError) as refusal:
-        load(job, [override])
-    assert str(refusal.value) == f"unknown key {name}; did you mean {nearest}?"
-
-
-def test_every_misspelling_of_a_key_by_one_letter_names_that_key() -> None:
-    for job in JOBS:
-        keys = list(known_keys(job))
-        assert len(keys) >= 19
-        for key in keys:
-            with pytest.raises(InputError, match="did you mean") as refusal:
-                load(job, [f"+{key}x=1"])
-            assert str(refusal.value).endswith(f"did you mean {key}?")
-
-
-@pytest.mark.parametrize("override", WRONG_TYPES)
-def test_a_value_of_the_wrong_type_is_refused_by_name(override: str) -> None:
-    key = override.split("=")[0]
-    with pytest.raises(InputError, match=key) as refusal:
-        load("pretrain", [override])
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("setting", "expected"),
-    [
-        ("config.TRANSFORM.train.scale=0.5", "two numbers are expected, such as [0.14,1.0]"),
-        ("config.TRANSFORM.train.scale=[0.5,a]", "two numbers are expected, such as [0.14,1.0]"),
-        ("config.DRY_RUN=fasle", "true or false is expected"),
-        ("config.TRAINER.max_steps=1.5", "a whole number is expected"),
-        ("config.TRAIN.OPTIMIZER.lr.base_lr=much", "a number is expected"),
-        ("config.DATA_PATH=[a,b]", "a text is expected"),
-    ],
-)
-def test_a_value_of_the_wrong_type_is_answered_with_what_is_expected(setting: str, expected: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        load("pretrain", [setting])
-    assert str(refusal.value) == f"{setting}: {expected}"
-
-
-@pytest.mark.parametrize("value", ["${HOME}/x", "${config.NOPE}", "${oc.env:BASSL_NOPE}"])
-def test_a_reference_to_nothing_names_the_key_and_how_to_write_one(value: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        load("pretrain", [f"config.DATA_PATH={value}"])
-    assert str(refusal.value).startswith(f"config.DATA_PATH={value} cannot be filled in (")
-    assert str(refusal.value).endswith("${oc.env:NAME} for a variable of the environment")
-
-
-@pytest.mark.parametrize("flag", ["-m", "--multirun"])
-def test_several_runs_are_the_sweeps(flag: str) -> None:
-    with pytest.raises(
-        InputError, match=f"{flag} is an option of Hydra's.*; bassl sweep EXPERIMENT --seeds 0,1,2 runs"
-    ):
-        load("pretrain", [flag, "config.SEED=0,1"])
-
-
-@pytest.mark.parametrize(("override", "said"), MALFORMED)
-def test_what_cannot_be_read_is_refused_in_one_line(override: str, said: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        load("pretrain", [override])
-    assert said in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("values", ["a,b", "choice(a,b)", "range(3)", "glob(*)", "1,2"])
-@pytest.mark.parametrize("key", ["config.EXPR_NAME", "config.SEED", "+method"])
-def test_a_sweep_is_refused(key: str, values: str) -> None:
-    is_comma = key == "config.EXPR_NAME" and "(" not in values
-    remedy = {
-        "config.EXPR_NAME": f"where the comma is part of it, write 'config.EXPR_NAME=\"{values}\"'" if is_comma else "",
-        "config.SEED": "start bassl sweep EXPERIMENT --seeds 0,1,2",
-    }
-    with pytest.raises(InputError) as refusal:
-        load("pretrain", [f"{key}={values}"])
-    assert str(refusal.value).endswith(f"asks for several runs; {remedy.get(key) or 'start one run per value'}")
-    if is_comma:
-        assert value_of("pretrain", key, f'{key}="{values}"') == values
-
-
-@pytest.mark.parametrize("text", [
-    "12", "007", "1e3", "1.50", "true", "nan", "x-1", "a b", "/ckpt/epoch=9-step=100.ckpt", "/films (2)/a",
-    "~/movienet", "über", "int(a)",
-])  # fmt: skip
-def test_a_text_stays_as_it_was_typed(text: str) -> None:
-    for key in ("config.EXPR_NAME", "config.DATA_PATH", "config.RESUME"):
-        assert value_of("pretrain", key, f"{key}={text}") == text
-
-
-def test_quotes_of_hydra_keep_commas_and_null_unsets() -> None:
-    assert value_of("pretrain", "config.DATA_PATH", "config.DATA_PATH='/a,b'") == "/a,b"
-    assert value_of("pretrain", "config.DATA_PATH", "config.DATA_PATH=/a", "config.DATA_PATH=null") is None
-
-
-def test_a_value_may_refer_to_another_key_and_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BASSL_TEST_ROOT", "/somewhere")
-    overrides = [
-        "config.DATA_PATH=${oc.env:BASSL_TEST_ROOT}/movienet",
-        "config.LOG_PATH=${config.DATA_PATH}/logs",
-    ]
-    assert value_of("pretrain", "config.LOG_PATH", *overrides) == "/somewhere/movienet/logs"
-
-
-def test_nobody_writes_to_the_configuration() -> None:
-    config = load("pretrain")
-    with pytest.raises(ReadonlyConfigError):
-        config.EXPR_NAME = "other"
-    with pytest.raises(ReadonlyConfigError):
-        config.LOSS.simclr.enabled = True
+def test_the_last_value_of_a_key_wins_and_a_key_beats_its_group() -> None:
+    assert loaded("pretrain", "+config.SEED=1", "config.SEED=2").SEED == 2
+    assert loaded("pretrain", "config.SEED=2", "++config.SEED=1").SEED == 1
+    name = attrgetter("LOSS.sampling_method.name")
+    assert name(loaded("pretrain", "+method=bassl", "+method=shotcol")) == "shotcol"
+    assert name(loaded("pretrain", "config.LOSS.sampling_method.name=temporal", "+method=shotcol")) == "temporal"
 
 
 def test_one_call_leaves_nothing_for_the_next() -> None:
-    before = load("pretrain")
-    load("pretrain", ["+method=shotcol", "config.SEED=3"])
-    with pytest.raises(InputError):
-        load("pretrain", ["config.SEED=three"])
-    assert load("pretrain") == before
+    before = loaded("pretrain")
+    loaded("pretrain", "+method=shotcol", "config.SEED=3").TRANSFORM.train.scale.append(2)
+    refusal("pretrain", "config.SEED=three")
+    assert loaded("pretrain") == before
 
 
-def argument_text(**options: Any) -> st.SearchStrategy[str]:
-    """What a command line can hold: any characters but NUL."""
-    return st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), **options)
+def test_an_earlier_run_is_loaded_from_what_it_recorded() -> None:
+    earlier = loaded("finetune", "+preset=small_data", "config.SEED=5")
+    again = load("finetune", ["config.SEED=6"], recorded=asdict(earlier))
+    assert (again.SEED, earlier.SEED) == (6, 5)
+    assert asdict(again) | {"SEED": 5} == asdict(earlier)
+    with pytest.raises(InputError, match="NO_LONGER_A_KEY"):
+        load("finetune", recorded=asdict(earlier) | {"NO_LONGER_A_KEY": 1})
 
 
-VALUES = st.one_of(
-    argument_text(max_size=12),
-    st.integers().map(str),
-    st.floats().map(str),
-    st.sampled_from(
-        ["null", "true", "[]", "{}", "[1,2]", "${config}", "${config.SEED}", "'a", "\\", "~", "~a/b", "../x"]
-    ),
-    st.integers(1, 400).map(lambda length: "a" * length),
+def test_a_text_stays_as_it_was_typed_and_null_unsets() -> None:
+    for text in ("12", "007", "1e3", "true", "nan", "a b", "/ckpt/epoch=9-step=100.ckpt", "/films (2)/a", "~/m", "ü"):
+        config = loaded("pretrain", f"config.DATA_PATH={text}")
+        assert text == config.DATA_PATH
+    assert loaded("pretrain", "config.DATA_PATH='/a,b'").DATA_PATH == "/a,b"
+    assert loaded("pretrain", "config.DATA_PATH=/a", "config.DATA_PATH=null").DATA_PATH is None
+
+
+def test_a_value_may_refer_to_a_key_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASSL_TEST_ROOT", "/here")
+    config = loaded("pretrain", "config.DATA_PATH=${oc.env:BASSL_TEST_ROOT}/m", "config.LOG_PATH=${config.DATA_PATH}/l")
+    assert config.LOG_PATH == "/here/m/l"
+    assert "cannot be resolved" in refusal("pretrain", "config.DATA_PATH=${config.NOPE}")
+
+
+@pytest.mark.parametrize(("job", "override", "nearest"), [
+    ("pretrain", "+config.LOSS.sampleing_method.name=shotcol", "config.LOSS.sampling_method.name"),
+    ("pretrain", "max_epochs=3", "config.TRAINER.max_epochs"),
+    ("pretrain", "+methods=bassl", "method"),
+    ("finetune", "++config.PRETRAINED_LOADFROM=x", "config.PRETRAINED_LOAD_FROM"),
+])  # fmt: skip
+def test_an_unknown_key_names_the_nearest(job: str, override: str, nearest: str) -> None:
+    name = override.split("=")[0].lstrip("+")
+    assert refusal(job, override) == f"unknown key {name}; did you mean {nearest}?"
+
+
+@pytest.mark.parametrize(("override", "text"), [
+    ("config.SEED=abc", "config.SEED=abc: expected a whole number"),
+    ("config.TRAINER.max_epochs=1.5", "config.TRAINER.max_epochs=1.5: expected a whole number, such as 10"),
+    ("config.TRAINER.max_epochs=null", "expected a whole number, such as 10"),
+    ("config.DRY_RUN=fasle", "expected true or false"),
+    ("config.TRAIN.OPTIMIZER.lr.base_lr=fast", "expected a number, such as 0.3"),
+    ("config.EXPR_NAME=[a,b]", "expected a text, such as devel"),
+    ("config.TRANSFORM.train.scale=0.5", "expected two numbers, such as [0.14, 1.0]"),
+    ("config.LOSS.simclr={temperature:1}", "holds several keys; set one of them, such as config.LOSS.simclr.enabled"),
+    ("config.EXPR_NAME", "is not a setting"),
+    ("~config.EXPR_NAME=devel", "would delete a key"),
+    ("config.EXPR_NAME=", "has no value"),
+    ("config.EXPR_NAME=???", "is not a value"),
+    ("config.TRAINER.max_epochs=(", "cannot be read"),
+    ("config.TRANSFORM.train.scale=" + "[" * 3000, "cannot be read"),
+    ("config.EXPR_NAME=${config.EXPR_NAME}", "cannot be resolved"),
+    ("hydra.run.dir=x", "--help lists every key"),
+    ("+method=basl", "method=basl is unknown; did you mean bassl?"),
+    ("+method=moco", "choose one of bassl, bassl_shotcol, instance, shotcol, temporal"),
+    ("--multirun", "bassl sweep"),
+    ("config.SEED=0,1", "start bassl sweep EXPERIMENT --seeds 0,1,2"),
+    ("config.EXPR_NAME=a,b", "if the comma is part of it, write 'config.EXPR_NAME=\"a,b\"'"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_refused(override: str, text: str) -> None:
+    assert text in refusal("pretrain", override)
+
+
+@pytest.mark.parametrize("value", ["true", "null", "[1]"])
+def test_a_threshold_of_another_type_names_what_is_expected(value: str) -> None:
+    assert refusal("finetune", f"config.TEST.THRESHOLD={value}") == (
+        f"config.TEST.THRESHOLD={value}: expected a number from 0 to 1, or val, such as 0.5"
+    )
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+VALUES = TEXT | st.sampled_from(
+    ["null", "[]", "{}", "[1,2]", "${config}", "${config.SEED}", "'a", "\\", "nan", "-1e999"]
 )
-
-
-@settings(max_examples=50)
-@given(st.sampled_from(sorted(JOBS)), st.lists(argument_text(max_size=30), min_size=1, max_size=3))
-def test_arguments_that_are_no_settings_raise_nothing_but_an_input_error(job: str, arguments: list[str]) -> None:
-    with pytest.raises(InputError):
-        load(job, arguments)
-
-
 SETTINGS = {
     job: st.dictionaries(st.sampled_from([*known_keys(job), *GROUPS[job]]), VALUES, min_size=1, max_size=3)
     for job in JOBS
 }
 
 
-@settings(max_examples=40)
-@given(st.sampled_from(sorted(JOBS)).flatmap(lambda job: st.tuples(st.just(job), SETTINGS[job])))
-def test_no_value_of_any_key_raises_anything_but_an_input_error(typed: tuple[str, dict[str, str]]) -> None:
-    job, values = typed
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(JOBS)).flatmap(lambda job: st.tuples(st.just(job), SETTINGS[job], st.lists(TEXT))))
+def test_any_text_gives_a_configuration_or_an_input_error(typed: tuple[str, dict[str, str], list[str]]) -> None:
+    job, values, arguments = typed
     with suppress(InputError):
-        RESOLVERS[job](load(job, [f"{key}={value}" for key, value in values.items()]))
+        assert isinstance(load(job, [f"{key}={value}" for key, value in values.items()]), JOBS[job])
+    if arguments:
+        with pytest.raises(InputError):
+            load(job, arguments)
+
+
+def test_the_page_of_keys_is_up_to_date() -> None:
+    document = Path(bassl.__file__).parents[1] / "docs" / "config.md"
+    assert document.read_text(encoding="utf-8") == page(), "run `python -m bassl.config.reference > docs/config.md`"

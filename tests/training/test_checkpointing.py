@@ -78,6 +78,24 @@ def test_optimizer_state_that_is_not_kept_goes_when_training_is_complete(tmp_pat
     assert os.path.getsize(dropped / "last.ckpt") < os.path.getsize(kept / "last.ckpt")
 
 
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_resumed_best_score_counts_only_where_its_weights_are(is_here: bool, tmp_path: Path) -> None:
+    saved: list[Path] = []
+    trainer: Any = SimpleNamespace(
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        callback_metrics={"val/AP": 0.5},
+        save_checkpoint=lambda path, weights_only: saved.append(path),
+    )
+    earlier, resumed = SaveBest(tmp_path, "val/AP"), SaveBest(tmp_path, "val/AP")
+    earlier.best = 0.9
+    resumed.load_state_dict(earlier.state_dict())
+    if is_here:
+        resumed.path.touch()
+    resumed.on_train_start(trainer, None)  # type: ignore[arg-type]
+    resumed.on_validation_end(trainer, None)  # type: ignore[arg-type]
+    assert saved == ([] if is_here else [tmp_path / "best.ckpt"])
+
+
 def settings(tmp_path: Path, *more: str) -> Any:
     return load("pretrain", [f"config.CKPT_PATH={tmp_path}", f"config.LOG_PATH={tmp_path}", *more])
 

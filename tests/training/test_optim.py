@@ -33,10 +33,9 @@ def slow_lars(weights: list[Tensor], steps: Steps, lr: float, momentum: float, w
             weight, update = weights[index], gradient.double()
             if weight_decay > 0:
                 weight_norm, gradient_norm = float(weight.norm()), float(update.norm())
-                factor = 1.0
-                if weight_norm > 0 and gradient_norm > 0:
+                if weight_norm > 0 and gradient_norm > 0:  # else neither decay nor scaling, as in the reference
                     factor = 0.001 * weight_norm / (gradient_norm + weight_decay * weight_norm + 1e-8)
-                update = factor * (update + weight_decay * weight)
+                    update = factor * (update + weight_decay * weight)
             velocity[index] = momentum * velocity[index] + update
             weights[index] = weight - lr * velocity[index]
     return weights

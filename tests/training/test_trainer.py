@@ -164,6 +164,20 @@ def test_an_error_kills_the_other_processes_and_a_signal_does_not(error: Excepti
     assert sent == [signal.SIGKILL] * kills
 
 
+def test_a_process_that_failed_first_may_print_its_error_before_it_is_killed() -> None:
+    """Another process notices the lost connection first, and would kill it."""
+    events: list[str] = []
+
+    def poll() -> int | None:
+        events.append("poll")
+        return 2 if len(events) == 3 else None
+
+    launcher = SimpleNamespace(kill=lambda number: events.append("kill"), procs=[SimpleNamespace(poll=poll)])
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+    StopTogether().on_exception(trainer, None, RuntimeError("[gloo/transport] closed"))  # type: ignore[arg-type]
+    assert events == ["poll", "poll", "poll", "kill"]
+
+
 CHILD = """
 import threading
 from bassl.training.processes import end_with_parent
