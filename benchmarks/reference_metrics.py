@@ -54,7 +54,7 @@ def film_metrics(predictions: ShotPredictions, frames: Mapping[int, npt.NDArray[
 def _is_near(shot: int, guess: set[int], span: npt.NDArray[np.int64]) -> bool:
     end = span[shot][1]
     return any(
-        other in guess and 0 <= other < len(span) and abs(span[other][1] - end) <= 3 * 24
+        other in guess and 0 <= other < len(span) and abs(span[other][1] - end) < 3 * 24
         for other in range(shot - 5, shot + 6)
     )
 

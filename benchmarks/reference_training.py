@@ -91,13 +91,10 @@ class LoopedLARS(LARS):
         """Update the parameters."""
         for group in self.param_groups:
             for weight in (weight for weight in group["params"] if weight.grad is not None):
-                update = weight.grad
-                if group["weight_decay"]:
-                    weight_norm, norm = weight.norm(), update.norm()
-                    update = update + group["weight_decay"] * weight
-                    if weight_norm > 0 and norm > 0:
-                        bottom = norm + group["weight_decay"] * weight_norm + group["eps"]
-                        update = update * (group["trust_coefficient"] * weight_norm / bottom)
+                update, decay = weight.grad, group["weight_decay"]
+                if decay and (weight_norm := weight.norm()) > 0 and (norm := update.norm()) > 0:
+                    trust = group["trust_coefficient"] * weight_norm / (norm + decay * weight_norm + group["eps"])
+                    update = trust * (update + decay * weight)
                 state = self.state[weight]
                 state["momentum"] = group["momentum"] * state.get("momentum", 0) + update
                 weight.add_(state["momentum"], alpha=-group["lr"])

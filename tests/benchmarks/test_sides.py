@@ -161,13 +161,14 @@ def test_a_step_has_the_same_loss_and_update_on_both_sides_and_under_the_profile
 
 
 def test_looped_lars_is_the_packages() -> None:
-    weights = [torch.nn.Parameter(data(seed, (4, 3))) for seed in (1, 2)]
+    weights = [torch.nn.Parameter(data(seed, (4, 3))) for seed in (1, 2, 3)]
+    weights.append(torch.nn.Parameter(torch.zeros(4, 3)))
     copies = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
     ours = LARS(weights, lr=0.1, weight_decay=1e-3)
     theirs = reference_training.LoopedLARS(copies, lr=0.1, weight_decay=1e-3)
     for step in range(3):
         for weight, copied in zip(weights, copies, strict=True):
-            weight.grad = data(10 + step, (4, 3))
+            weight.grad = data(10 + step, (4, 3)) * (weight is not weights[2])  # one without gradient
             copied.grad = weight.grad.clone()
         ours.step()
         theirs.step()
