@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import time
+from functools import partial
 
-from benchmarks.measure import ROOT, Row, Settings
+from benchmarks.measure import Row, Settings, in_turns, run_python
 
 LIMIT = 2.0  # seconds
 COMMANDS = {
@@ -24,9 +21,11 @@ def run(settings: Settings) -> list[Row]:
     """Time each command; the reference's way imports everything before it reads the command line."""
     rows = []
     for work, arguments in list(COMMANDS.items())[settings.pick(quick=-1, full=0) :]:
-        rounds = range(settings.pick(quick=1, full=5))
-        pairs = [(_seconds("-m", *arguments), _seconds("-c", IMPORTS)) for _ in rounds]
-        ours, imports = (statistics.median(side) for side in zip(*pairs, strict=True))
+        sides = {
+            "ours": partial(run_python, "-m", *arguments, threads=1),
+            "imports": partial(run_python, "-c", IMPORTS, threads=1),
+        }
+        ours, imports = map(statistics.median, in_turns(sides, settings, warm_up=False).values())
         row = Row(
             work,
             "s",
@@ -39,11 +38,3 @@ def run(settings: Settings) -> list[Row]:
         )
         rows.append(row)
     return rows
-
-
-def _seconds(*arguments: str) -> float:
-    """Return the wall seconds of a Python process, whatever its exit status."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, check=False)
-    return time.perf_counter() - start

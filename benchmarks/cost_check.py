@@ -15,12 +15,11 @@ from bassl.dataset.sampler import SampleKey
 from bassl.dataset.transform import normalize
 from bassl.files import write_json
 from bassl.model.shot_encoder import for_inference
-from benchmarks import pretrain_step, processes
 from benchmarks.cost import RESULTS, VIEWS, Inputs, Run, predict
 from benchmarks.data import SAMPLE_SHOTS, sample_keyframes
-from benchmarks.measure import Row, Settings, in_turns, machine, one_thread, timed
-from benchmarks.pretrain_step import Case, first_batch, our_step, take_step
-from benchmarks.processes import Exchange, exchange, in_processes, num_processes
+from benchmarks.measure import Row, Settings, in_turns, machine, marginal_seconds, one_thread, timed
+from benchmarks.pretrain_step import Case, Step, first_batch, our_step, step_limits, take_step, train_seconds
+from benchmarks.processes import Exchange, exchange, in_processes, num_processes, pretrain
 from benchmarks.samples import dataset
 from benchmarks.storage import Reading, read_rate
 
@@ -73,10 +72,10 @@ def _input_rows(inputs: Inputs, case: Case, link: Exchange | None, reading: Read
 def check(settings: Settings, inputs: Inputs, case: Case, steps: tuple[int, int] = STEPS) -> Row:
     """Compare the seconds per step through Lightning and the data loader with the prediction."""
     few, many = settings.pick(quick=(1, 2), full=steps)
-    short, long = (pretrain_step.run_seconds(settings, case, count) for count in (few, many))
+    seconds = train_seconds(settings, case, few, many)
     predicted = predict(inputs, _run_of(case, many, settings.num_workers)).total / many
     work = f"cost model: ResNet-{case.depth}, {case.side} pixels, batch {case.batch_size}"
-    return prediction(work, predicted, (long - short) / (many - few))
+    return prediction(work, predicted, seconds)
 
 
 def check_together(settings: Settings, case: Case) -> list[Row]:
@@ -93,11 +92,12 @@ def check_together(settings: Settings, case: Case) -> list[Row]:
     link = exchange(settings, inputs.gradient_bytes)
     assert link is not None
     few, many = settings.pick(quick=(1, 2), full=STEPS)
-    short, long = (processes.run_seconds(case.overrides(settings), settings, steps) for steps in (few, many))
+    overrides = case.overrides(settings)
+    seconds = marginal_seconds(lambda steps: pretrain([*overrides, *step_limits(steps)], settings), few, many)
     run = _run_of(case, many, settings.num_workers // count)
     cost = predict(inputs, replace(run, devices=count, link=link.link, latency=link.latency))
     work = f"cost model: {count} processes, ResNet-{case.depth}, {case.side} pixels, batch {case.batch_size}"
-    row = prediction(work, cost.total / many, (long - short) / (many - few))
+    row = prediction(work, cost.total / many, seconds)
     return [replace(row, note=f"{row.note}; gradient exchange {100 * cost.exchange / cost.total:.0f} % of it")]
 
 
@@ -168,7 +168,7 @@ def _sample_seconds(settings: Settings, side: int) -> float:
     return statistics.median(seconds) / len(keys)
 
 
-def _encode_seconds(settings: Settings, step: pretrain_step.Step, side: int) -> float:
+def _encode_seconds(settings: Settings, step: Step, side: int) -> float:
     encoder = for_inference(step.module.shot_encoder, step.precision)
     images = torch.randint(0, 256, (settings.pick(quick=2, full=32), 3, side, side), dtype=torch.uint8)
     images = images.to(settings.device)

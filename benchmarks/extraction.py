@@ -22,7 +22,7 @@ from bassl.model.shot_encoder import ShotEncoder, for_inference
 from bassl.pretrain.extract import extract, films_to_extract
 from bassl.training.device import cpu_has_bfloat16
 from benchmarks.data import SAMPLE_SHOTS, write_film_copies
-from benchmarks.measure import Row, Settings, compared, in_turns, timed
+from benchmarks.measure import Row, Settings, compared, in_turns, marginal_seconds, timed
 from benchmarks.reference_augmentation import views_at_test_time
 
 REFERENCE_BATCH = 64  # shots
@@ -132,18 +132,16 @@ def _bare_rate(config: Extract, settings: Settings) -> float:
 
 
 def _share_of_the_encoder(settings: Settings) -> Row:
-    """Compare images per second between a short and a long extraction, so that the start does not count."""
+    """Compare images per second of a long extraction with those of the bare encoder."""
     few, many = settings.pick(quick=(1, 2), full=(40, 200))
-    seconds = []
+    configs = {}
     for films in (few, many):
-        own = replace(settings, folder=settings.folder / f"{films}-films")
-        own.folder.mkdir()
-        config = prepare(own, films, SAMPLE_SHOTS)
-        start = time.perf_counter()
-        extract(config)
-        seconds.append(time.perf_counter() - start)
-    ours = (many - few) * SAMPLE_SHOTS * NUM_KEYFRAMES / (seconds[1] - seconds[0])
-    bare = _bare_rate(prepare(settings, 1, SAMPLE_SHOTS), settings)
+        folder = settings.folder / f"{films}-films"
+        folder.mkdir()
+        configs[films] = prepare(replace(settings, folder=folder), films, SAMPLE_SHOTS)
+    seconds = marginal_seconds(lambda films: extract(configs[films]), few, many)
+    ours = SAMPLE_SHOTS * NUM_KEYFRAMES / seconds
+    bare = _bare_rate(configs[few], settings)
     return Row(
         "extraction beside the bare encoder",
         "images/s",

@@ -58,15 +58,7 @@ def run(settings: Settings) -> list[Row]:
         seconds = in_turns(sides, settings)
     note = "one core, page cache warm; floor: copying as many bytes from one place to another"
     return [
-        compared(
-            "feeding of fine-tuning",
-            seconds,
-            per=len(keys),
-            unit="us a sample",
-            scale=1e6,
-            goal=100,
-            note=note,
-        )
+        compared("feeding of fine-tuning", seconds, per=len(keys), unit="us a sample", scale=1e6, goal=100, note=note)
     ]
 
 

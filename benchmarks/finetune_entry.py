@@ -45,19 +45,13 @@ def command(settings: Settings, films: Films) -> list[str]:
     assert crn is not None
     sizes = "config.MODEL.contextual_relation_network.params.trn"
     return [
-        f"config.DATA_PATH={data}",
+        *settings.training_overrides,
         f"config.FEATURE_PATH={settings.folder / 'features'}",
-        f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-        f"config.LOG_PATH={settings.folder / 'logs'}",
         f"{sizes}.hidden_size={crn.hidden_dim}",
         f"{sizes}.intermediate_size={crn.intermediate_dim}",
         f"config.TRAIN.BATCH_SIZE.effective_batch_size={films.batch_size}",
-        f"config.TRAINER.accelerator={settings.device.type}",
-        "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
         "config.TRAINER.precision=32",
-        "config.TRAINER.progress_bar=false",
         f"config.TEST.VAL_FREQ={max(EPOCHS) + 1}",
-        "config.SEED=0",
     ]
 
 

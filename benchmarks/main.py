@@ -52,7 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=torch.device(arguments.device),
             quick=arguments.quick,
             threads=arguments.threads,
-            clock=arguments.clock,
         )
         about = machine(settings)
         for name in arguments.only or NAMES:
@@ -76,9 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the models run")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures nothing")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides (default: all)")
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor seconds, steadier on a shared machine"
-    )
     parser.add_argument("--json", type=Path, help="add the numbers to this file")
     return parser
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,15 +28,12 @@ class Settings:
     Attributes:
         folder: Empty folder for files.
         quick: Make everything small. This shows that the benchmarks run; the numbers mean nothing.
-        clock: "wall", or "cpu" for processor seconds of this process. With one thread these are steadier on a shared
-            machine. They do not include data workers, so no workers are used then.
     """
 
     folder: Path
     device: torch.device = torch.device("cpu")
     quick: bool = False
     threads: int = 1
-    clock: str = "wall"
 
     @property
     def on_gpu(self) -> bool:
@@ -44,7 +43,20 @@ class Settings:
     @property
     def num_workers(self) -> int:
         """Data workers of a side that uses any."""
-        return 0 if self.quick or self.clock == "cpu" else self.threads
+        return 0 if self.quick else self.threads
+
+    @property
+    def training_overrides(self) -> list[str]:
+        """Configuration of a training run with all its files in the folder."""
+        return [
+            f"config.DATA_PATH={self.folder / 'data'}",
+            f"config.CKPT_PATH={self.folder / 'ckpt'}",
+            f"config.LOG_PATH={self.folder / 'logs'}",
+            f"config.TRAINER.accelerator={self.device.type}",
+            "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
+            "config.TRAINER.progress_bar=false",
+            "config.SEED=0",
+        ]
 
     def pick(self, quick: Value, full: Value) -> Value:
         """Return a size for the mode."""
@@ -90,17 +102,33 @@ def in_turns(
 
 def timed(work: Callable[[], object], settings: Settings) -> float:
     """Return the seconds of one call, until the device has finished."""
-    clock = time.process_time if settings.clock == "cpu" else time.perf_counter
     _wait(settings.device)
-    start = clock()
+    start = time.perf_counter()
     work()
     _wait(settings.device)
-    return clock() - start
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def marginal_seconds(run: Callable[[int], object], few: int, many: int) -> float:
+    """Return the wall seconds per unit between a short and a long run, so that the start does not count."""
+    seconds = []
+    for count in (few, many):
+        start = time.perf_counter()
+        run(count)
+        seconds.append(time.perf_counter() - start)
+    return (seconds[1] - seconds[0]) / (many - few)
+
+
+def run_python(*arguments: str, threads: int) -> subprocess.CompletedProcess[str]:
+    """Run Python in the repository and keep its output."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @contextmanager
@@ -153,7 +181,6 @@ def machine(settings: Settings) -> dict[str, Any]:
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name(settings.device) if settings.on_gpu else None,
         "threads": settings.threads,
-        "clock": settings.clock,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "quick": settings.quick,
         "python": platform.python_version(),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import islice
 
 from benchmarks.data import DIMENSION, FULL_FILMS, FULL_SHOTS, TEST_FILMS, film_sizes, write_annotations, write_store
-from benchmarks.measure import ROOT, Row, Settings
+from benchmarks.measure import Row, Settings, run_python
 
 GIB = 2**30
 LIMIT = 6.0  # GiB
@@ -55,9 +53,7 @@ def run(settings: Settings) -> list[Row]:
 
 def measure(command: list[str], settings: Settings) -> Usage:
     """Run a command in the repository."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(settings.threads)}
-    watched = [sys.executable, "-c", WATCH, *command]
-    done = subprocess.run(watched, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = run_python("-c", WATCH, *command, threads=settings.threads)
     return Usage(int(done.stdout.split()[-1]) * 1024, done.returncode, done.stderr)
 
 
@@ -69,15 +65,10 @@ def _overrides(settings: Settings) -> list[str]:
         "config.MODEL.contextual_relation_network.params.trn.intermediate_size=64",
     ]
     return [
+        *settings.training_overrides,
         *(small if settings.quick else []),
         f"config.FEATURE_PATH={settings.folder / 'features'}",
-        f"config.DATA_PATH={settings.folder / 'data'}",
-        f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-        f"config.LOG_PATH={settings.folder / 'logs'}",
         f"config.TRAINER.limit_train_batches={STEPS}",
         f"config.TRAINER.limit_val_batches={TEST_BATCHES}",
-        f"config.TRAINER.accelerator={settings.device.type}",
         "config.TRAINER.max_epochs=1",
-        "config.TRAINER.progress_bar=false",
-        "config.SEED=0",
     ]

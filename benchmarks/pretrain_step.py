@@ -27,7 +27,7 @@ from bassl.training.run_folder import run_folder
 from benchmarks import reference_training
 from benchmarks.cost import VIEWS
 from benchmarks.data import SAMPLE_SHOTS, write_film_copies
-from benchmarks.measure import Row, Settings, in_turns
+from benchmarks.measure import Row, Settings, in_turns, marginal_seconds
 
 WEIGHT_DECAY = 1e-6
 MIN_SHARE, MIN_RATIO = 0.85, 2.0
@@ -52,20 +52,14 @@ class Case:
 
     def overrides(self, settings: Settings) -> list[str]:
         """Return the settings of the pre-training command."""
-        data = write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), SAMPLE_SHOTS)
+        write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), SAMPLE_SHOTS)
         return [
-            f"config.DATA_PATH={data}",
-            f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-            f"config.LOG_PATH={settings.folder / 'logs'}",
+            *settings.training_overrides,
             f"config.TRANSFORM.size={self.side}",
             f"config.MODEL.shot_encoder.resnet.depth={self.depth}",
             f"config.TRAIN.BATCH_SIZE.effective_batch_size={self.batch_size}",
             f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
-            f"config.TRAINER.accelerator={settings.device.type}",
-            "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
             "config.TEST.KNN_VALIDATION=false",
-            "config.TRAINER.progress_bar=false",
-            "config.SEED=0",
         ]
 
     def config(self, settings: Settings, *more: str) -> Pretrain:
@@ -192,20 +186,20 @@ def autocast(step: Step, where: Tensor) -> Iterator[None]:
         yield
 
 
-def run_seconds(settings: Settings, case: Case, num_steps: int) -> float:
-    """Return the seconds of a whole run of so many steps in this process."""
-    limits = [f"config.TRAINER.max_steps={num_steps}", "config.TRAINER.max_epochs=1000000"]
-    config = case.config(settings, *limits, f"config.EXPR_NAME=run{time.monotonic_ns()}")
-    clock = time.process_time if settings.clock == "cpu" else time.perf_counter
-    start = clock()
-    train(config)
-    return clock() - start
+def step_limits(num_steps: int) -> list[str]:
+    """Return the configuration of a run of so many steps under a name of its own."""
+    name = f"config.EXPR_NAME=run{time.monotonic_ns()}"
+    return [name, f"config.TRAINER.max_steps={num_steps}", "config.TRAINER.max_epochs=1000000"]
 
 
-def _end_to_end(settings: Settings, case: Case, step: Row, steps: tuple[int, int] = (10, 50)) -> list[Row]:
-    """Return images per second between a short and a long run, so that the start does not count."""
-    few, many = (run_seconds(settings, case, count) for count in steps)
-    ours = (steps[1] - steps[0]) * case.num_images / (many - few)
+def train_seconds(settings: Settings, case: Case, few: int, many: int) -> float:
+    """Return the seconds per step of training in this process."""
+    return marginal_seconds(lambda count: train(case.config(settings, *step_limits(count))), few, many)
+
+
+def _end_to_end(settings: Settings, case: Case, step: Row) -> list[Row]:
+    """Compare images per second of training with those of the step."""
+    ours = case.num_images / train_seconds(settings, case, few=10, many=50)
     assert step.floor is not None and step.reference is not None
     share, ratio = ours / step.floor, ours / step.reference
     row = Row(

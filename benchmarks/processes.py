@@ -1,12 +1,9 @@
-"""Several processes on this machine: how fast they exchange gradients, and the time of a run of them."""
+"""Several processes on this machine: how fast they exchange gradients, and a run of them."""
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from benchmarks.measure import ROOT, Settings, timed
+from benchmarks.measure import Settings, run_python, timed
 
 CPU_PROCESSES = 2
 """Processes that are measured where there is no GPU."""
@@ -38,8 +35,8 @@ def num_processes(settings: Settings) -> int:
 
 
 def share_of(settings: Settings) -> Settings:
-    """Return the settings of one process: on a CPU its share of the cores, and wall time, as processes wait."""
-    return replace(settings, threads=max(1, settings.threads // num_processes(settings)), clock="wall")
+    """Return the settings of one process, with its share of the cores."""
+    return replace(settings, threads=max(1, settings.threads // num_processes(settings)))
 
 
 def exchange(settings: Settings, num_bytes: float) -> Exchange | None:
@@ -95,18 +92,11 @@ def _all_reduce_seconds(settings: Settings, count: int) -> list[float]:
     return seconds
 
 
-def run_seconds(overrides: Sequence[str], settings: Settings, num_steps: int) -> float:
-    """Return the wall seconds of the pre-training command in several processes, of so many steps."""
+def pretrain(overrides: Sequence[str], settings: Settings) -> None:
+    """Run the pre-training command in several processes."""
     more = [
         f"config.DISTRIBUTED.NUM_PROC_PER_NODE={num_processes(settings)}",
         "config.MODEL.use_sync_bn=false",  # the cost model does not count its exchanges
-        f"config.TRAINER.max_steps={num_steps}",
-        "config.TRAINER.max_epochs=1000000",
-        f"config.EXPR_NAME=run{time.monotonic_ns()}",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(share_of(settings).threads)}
-    command = [sys.executable, "-m", "bassl.pretrain.main", *overrides, *more]
-    start = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = run_python("-m", "bassl.pretrain.main", *overrides, *more, threads=share_of(settings).threads)
     assert done.returncode == 0, done.stderr
-    return time.perf_counter() - start
