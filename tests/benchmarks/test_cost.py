@@ -8,11 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import cost, cost_check, processes, storage
 from benchmarks.cost import Inputs, Run, main, predict
-from benchmarks.measure import Settings
 
 GPU = Inputs(0.01, 0.001, 0.1, 0.0005, 20_000, 100e6, separate_cores=True)
 RUN = Run(samples=1000, epochs=2, batch=100, devices=1, workers=4, link=1e9, storage=1e9, latency=0.0, validated=600)
@@ -148,19 +146,6 @@ def test_the_rate_of_an_exchange_predicts_the_exchange_it_was_measured_on() -> N
     assert link.link == pytest.approx(2 * 3 / 4 * 100e6 / 0.3)
     run = replace(RUN, epochs=1, devices=4, link=link.link, latency=link.latency)
     assert predict(GPU, run).exchange == pytest.approx(10 * 0.35)
-
-
-@pytest.mark.slow
-def test_an_exchange_is_measured_in_processes(tmp_path: Path) -> None:
-    link = processes.exchange(Settings(tmp_path, quick=True, threads=2), 8 * MEBI)
-    assert link is not None and link.num_processes == 2
-    assert 1e6 < link.link < 1e12
-    assert 0 < link.latency < 10
-
-
-def test_a_single_gpu_exchanges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert processes.exchange(Settings(tmp_path, device=torch.device("cuda")), 8 * MEBI) is None
 
 
 @pytest.mark.parametrize(
