@@ -35,10 +35,11 @@ class FeatureStore:
     """A finished store on disk.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         dimension: D.
         num_shots: shots of each film, by name.
         model: the model that made it, as recorded, or None.
+        transform: resize and crop of the key-frames in pixels, as recorded, or None.
         per_shot: whether it has the reference's layout.
     """
 
@@ -46,6 +47,7 @@ class FeatureStore:
     dimension: int
     num_shots: Mapping[str, int]
     model: Mapping[str, Any] | None
+    transform: Mapping[str, int] | None = None
     per_shot: bool = False
 
     @classmethod
@@ -83,8 +85,8 @@ class FeatureStore:
         if num_shots is None:
             raise InputError(f"the extraction into {folder} has not finished; start the same command again")
         if invalid := [name for name in num_shots if not is_film_name(name)]:
-            raise InputError(f"{index} names a film {invalid[0]!r}, which is no file name; do not use this store")
-        return cls(folder, dimension, num_shots, model)
+            raise InputError(f"{index} names a film {invalid[0]!r}, which is not a file name; do not use this store")
+        return cls(folder, dimension, num_shots, model, stored.get("transform"))
 
     def film(self, name: str) -> np.ndarray:
         """Return the features of a film, (num_shots, dimension), memory-mapped if they are one array."""

@@ -79,6 +79,8 @@ def open_store(
 ) -> FeatureStore | None:
     """Open the feature store of a run; return None if key-frames are read.
 
+    Warns of features whose key-frames were resized or cropped differently from those of the pre-training run.
+
     Raises:
         InputError: The store was made by another checkpoint, unless `config.FEATURE_PATH` names it.
     """
@@ -102,6 +104,13 @@ def open_store(
                 f"{message}; remove that folder and extract again, or set config.FEATURE_PATH to use it anyway"
             )
         log.warning("%s; used anyway, because config.FEATURE_PATH names them", message)
+    if pretrained is not None and pretrained.test_transform is not None and store.transform:
+        used, trained = (store.transform.get("resize"), store.transform.get("crop")), pretrained.test_transform
+        if used != trained:
+            log.warning(
+                "key-frames of the features in %s were resized to %s and cropped to %s pixels, those of %s to %s, %s",
+                folder, *used, pretrained.path, *trained,
+            )  # fmt: skip
     return store
 
 

@@ -103,7 +103,8 @@ def model_metadata(
 ) -> dict[str, Any]:
     """Return what is stored with the weights: configuration, window, features and test transform.
 
-    The configuration gets the sizes of a transferred CRN, whose number of heads the weights do not show.
+    The configuration gets the sizes of a transferred CRN, whose number of heads the weights do not show. The transform
+    is that of the feature store, if it records one, else that of the configuration, which raw key-frames pass.
     """
     stored = asdict(config)
     stored["LOSS"]["sampling_method"]["params"] |= {"neighbor_size": window.size, "neighbor_interval": window.interval}
@@ -116,7 +117,7 @@ def model_metadata(
         "neighbor_interval": window.interval,
         "features": store.folder.name if store else None,
         "feature_model": dict(store.model) if store and store.model else None,
-        "transform": asdict(config.TRANSFORM.test),
+        "transform": dict(store.transform) if store and store.transform else asdict(config.TRANSFORM.test),
     }
 
 

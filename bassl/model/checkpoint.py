@@ -63,6 +63,23 @@ class Checkpoint:
         """SHA-256 of the whole file, 64 hex digits; computed once."""
         return sha256_of(self.path)
 
+    @property
+    def test_transform(self) -> tuple[int, int] | None:
+        """Resize and crop of key-frames in pixels, as its training recorded them; None if it did not.
+
+        Those of the features that a fine-tuned model was trained on, else `TRANSFORM.test` of the run.
+        """
+        about = self.metadata.get("bassl")
+        about = about if isinstance(about, Mapping) else {}
+        recorded = [about.get("transform")]
+        for config in (about.get("config"), self.config):
+            transform = config.get("TRANSFORM") if isinstance(config, Mapping) else None
+            recorded.append(transform.get("test") if isinstance(transform, Mapping) else None)  # the reference: lists
+        for size in recorded:
+            if isinstance(size, Mapping) and all(isinstance(size.get(name), int) for name in ("resize", "crop")):
+                return size["resize"], size["crop"]
+        return None
+
     @cached_property
     def unused(self) -> set[str]:
         """Names of the tensors that no part of a model has loaded so far."""

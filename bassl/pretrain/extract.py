@@ -118,18 +118,12 @@ def films_to_extract(config: Extract) -> Annotations:
 
 def warn_of_other_transform(config: Extract, checkpoint: Checkpoint) -> None:
     """Warn if key-frames are resized or cropped differently from pre-training, if the checkpoint records it."""
-    stored = checkpoint.metadata.get("bassl", {}).get("config") or checkpoint.config or {}
-    transform = stored.get("TRANSFORM")
-    trained = transform.get("test") if isinstance(transform, dict) else None
-    test = config.TRANSFORM.test
-    if not isinstance(trained, dict) or None in (trained.get("resize"), trained.get("crop")):
-        return
-    if (trained["resize"], trained["crop"]) != (test.resize, test.crop):
+    trained, test = checkpoint.test_transform, config.TRANSFORM.test
+    if trained is not None and trained != (test.resize, test.crop):
         log.warning(
             "key-frames are resized to %d and cropped to %d pixels, those of %s were to %s and %s; for the same, set "
             "config.TRANSFORM.test.resize=%s config.TRANSFORM.test.crop=%s",
-            test.resize, test.crop, checkpoint.path, trained["resize"], trained["crop"], trained["resize"],
-            trained["crop"],
+            test.resize, test.crop, checkpoint.path, *trained, *trained,
         )  # fmt: skip
 
 

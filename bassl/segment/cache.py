@@ -27,7 +27,7 @@ from bassl.video.timing import FrameTimes
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # raise it when something changes what is computed
+VERSION = 4  # raise it when something changes what is computed
 FACTS = ("width", "height", "codec", "has_audio", "timecode", "detector", "warnings", "has_video", "has_lengths")
 
 

@@ -119,8 +119,8 @@ def load_networks(spec: ModelSpec, device_name: str) -> tuple[ModelInfo, ModelSp
     stored = _metadata(tuned) or _metadata(source)
     encoder: KeyframeEncoder
     if source is not None:
-        size = stored.get("transform") or {}
-        transform = Transform(int(size.get("resize", TEST_RESIZE)), int(size.get("crop", TEST_CROP)))
+        size = (tuned.test_transform if tuned is not None else None) or source.test_transform
+        transform = Transform(*(size or (TEST_RESIZE, TEST_CROP)))
         encoder = NetworkEncoder(_name(source.path), load_encoder(source), transform, device, dtype)
     else:
         encoder = _named_encoder(str(spec.encoder), device, dtype)

@@ -22,8 +22,8 @@ from bassl.errors import InputError
 from bassl.files import sha256_of
 from bassl.finetune import main as finetune_main
 from bassl.finetune.inputs import Window, open_store
-from bassl.finetune.scorer import build_scorer
-from bassl.model.checkpoint import read_checkpoint
+from bassl.finetune.scorer import build_scorer, model_metadata
+from bassl.model.checkpoint import Checkpoint, read_checkpoint
 from bassl.model.crn import ContextualRelationNetwork
 from bassl.model.heads import boundary_head
 from bassl.model.loading import load_scorer
@@ -118,6 +118,27 @@ def test_val_selects_the_epoch_and_its_threshold_and_test_is_scored_with_both(se
     assert found["model"] == {"path": str(path), "sha256": sha256_of(path)}
     assert run(selected, f"+config.LOAD_FROM={path}", "config.TEST.THRESHOLD=val", "config.EXPR_NAME=again") == 0
     assert scores(selected, "again") == found
+
+
+@pytest.mark.parametrize("job", ["train", "evaluate"])
+def test_keys_of_scoring_reach_the_module(
+    job: str, run: Run, selected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def module(*parts: Any, **arguments: Any) -> None:
+        given.update(arguments)
+        raise InterruptedError
+
+    monkeypatch.setattr(f"bassl.finetune.{job}.FinetuneModule", module)
+    keys = [f"config.TEST.{key}" for key in ("FPS=30", "THRESHOLD=0.3", "UNCERTAIN_LABEL=masked", "SELECT_ON=val")]
+    source = [f"config.LOAD_FROM={selected}/finetune/ckpt/devel/best.ckpt"] if job == "evaluate" else []
+    with pytest.raises(InterruptedError):
+        run(tmp_path, *keys, *source, "config.TRANSFORM.test.resize=34")
+    assert (given["fps"], given["threshold"], given["uncertain"]) == (30, 0.3, "masked")
+    assert (given["lr"], given["seed"]) == (pytest.approx(0.001 * 8 / 256), 1)
+    assert given["validated"] == ("val" if job == "train" else "test")
+    assert given["metadata"]["transform"] == {"resize": 34, "crop": 32}, "of the run: the store records none"
 
 
 @pytest.mark.parametrize(("limits", "epoch"), [
@@ -287,6 +308,24 @@ def test_features_of_another_checkpoint_are_refused_unless_they_are_named(
     store = open_store(load("finetune", [*typed, f"config.FEATURE_PATH={features}"]), pretrained=checkpoint)
     assert isinstance(store, FeatureStore)
     assert "used anyway" in caplog.text
+
+
+def test_the_transform_is_that_of_the_features_and_another_than_in_pretraining_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = FeatureWriter(tmp_path, 4, "float32", {"model": None, "transform": {"resize": 96, "crop": 80}})
+    writer.begin()
+    writer.finish({})
+    config = load("finetune", [f"config.FEATURE_PATH={tmp_path}", "config.TRANSFORM.test.resize=300"])
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    for resize, warned in ((96, 0), (128, 1)):
+        about = {"config": {"TRANSFORM": {"test": {"resize": resize, "crop": 80}}}}
+        store = open_store(config, pretrained=Checkpoint(path, {}, metadata={"bassl": about}))
+        assert len(caplog.messages) == warned
+    assert f"resized to 96 and cropped to 80 pixels, those of {path} to 128, 80" in caplog.text
+    stored = model_metadata(config, None, Window(8, 1), seed=0, store=store)
+    assert stored["transform"] == {"resize": 96, "crop": 80}
 
 
 @pytest.mark.parametrize("more", [

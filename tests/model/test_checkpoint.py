@@ -262,6 +262,22 @@ def test_weights_behind_a_prefix_are_loaded_and_the_rest_is_returned() -> None:
     assert load_weights(target, {**stored(source), "loss.a": torch.zeros(1)}, ignore=["loss."]) == ["loss.a"]
 
 
+def tree(resize: int) -> dict[str, Any]:
+    return {"TRANSFORM": {"test": {"resize": resize, "crop": 80}}}
+
+
+@pytest.mark.parametrize(("about", "beside", "expected"), [
+    ({"transform": {"resize": 1, "crop": 2}, "config": tree(96)}, tree(128), (1, 2)),
+    ({"transform": None, "config": tree(96)}, tree(128), (96, 80)),
+    (None, tree(128), (128, 80)),
+    ({}, {"TRANSFORM": {"test": [{"name": "VideoResize", "size": 256}]}}, None),  # the reference's own
+])  # fmt: skip
+def test_the_test_transform_is_that_of_the_features_or_else_of_the_run(
+    about: Any, beside: Any, expected: tuple[int, int] | None
+) -> None:
+    assert Checkpoint(Path("a.ckpt"), {}, config=beside, metadata={"bassl": about}).test_transform == expected
+
+
 def test_every_mismatch_is_listed_and_nothing_is_loaded() -> None:
     target = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     before = stored(target)

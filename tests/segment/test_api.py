@@ -14,7 +14,7 @@ from bassl.segment import DetectorSettings, Scene, default_cache, load_model, se
 from bassl.segment.api import Options, analyse
 from bassl.video.settings import ShotSettings
 from bassl.video.shot_list import ShotList
-from tests.segment.models import SMALL, save_encoder, save_pretrained
+from tests.segment.models import SMALL, save_encoder, save_finetuned, save_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,14 @@ def test_a_second_call_loads_nothing_and_gives_the_same(film, model, tmp_path):
     for name in ("probability", "training_free"):
         np.testing.assert_array_equal(getattr(first[1], name), getattr(second[1], name))
     assert first[1].model == second[1].model
+
+
+def test_a_model_trained_again_under_its_name_is_not_answered_from_the_cache(film, tmp_path):
+    def threshold(value):
+        path = save_finetuned(tmp_path / "mine" / "last.ckpt", threshold=value, transform=SMALL)
+        return segment(film, path, cache=tmp_path / "cache", device="cpu").threshold.value
+
+    assert (threshold(0.25), threshold(0.75)) == (0.25, 0.75)
 
 
 def test_another_head_over_the_same_encoder_reads_no_frame_again(film, model, tmp_path, monkeypatch):

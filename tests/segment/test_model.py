@@ -81,6 +81,12 @@ def test_a_pre_trained_model_scores_zero_shot_with_its_pseudo_boundary_head(tmp_
     np.testing.assert_array_equal(model.score(features).probability, tuned.score(features).probability)
 
 
+def test_a_pre_trained_model_brings_the_transform_of_its_run(tmp_path):
+    config = {"TRANSFORM": {"test": {"resize": 128, "crop": 96}}}
+    model = load_model(save_pretrained(tmp_path / "a.ckpt", config=config), device="cpu")
+    assert (model.encoder.transform.resize, model.encoder.transform.crop) == (128, 96)
+
+
 def test_a_model_with_a_similarity_head_is_scored_with_it(tmp_path):
     torch.manual_seed(3)
     head = SimilarityHead(DIM, num_shots=9)
