@@ -1,6 +1,6 @@
 """What a pre-training method implies: its samples, its loss terms, and combinations that cannot work.
 
-Every `enabled` key is null by default and then follows the method. A value that contradicts the method is refused.
+An `enabled` key that is null follows the method. A value that contradicts the method is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOSS_TERMS = {
     "pseudo_boundary_prediction": "pp",
     "masked_shot_modeling": "msm",
 }
-"""Name of each loss term, by its configuration key."""
+"""Name of each loss term by its configuration key, in the order in which they are summed; ssm is first."""
 CRN_TERMS = frozenset({"cgm", "pp", "msm"})
 CONTRASTIVE_TERMS = frozenset({"ssm", "shotcol", "simclr"})
 

@@ -93,7 +93,7 @@ class FinishedRun:
         """The run's model: the best on val where that was selected, otherwise the last."""
         config, path = self.config, self.run.checkpoints
         if isinstance(config, Finetune):
-            trained = path / BEST if config.TEST.SELECT_ON == "val" else path
+            trained = path / BEST if config.TEST.SELECT_ON == "val" and (path / BEST).is_file() else path
             pretrained = pretrained_checkpoint(config) if config.ZERO_SHOT else None
             path = evaluated_checkpoint(config) or pretrained or trained
         return read_checkpoint(path)
@@ -142,12 +142,13 @@ class FinishedRun:
     @cached_property
     def projection(self) -> NCEHead:
         """The NCE head of pre-training, in whose space dynamic time warping compares shots."""
-        checkpoint = self.checkpoint
         if isinstance(self.config, Finetune):
             path = pretrained_checkpoint(self.config)
             if path is None:
                 raise InputError("the run names no pre-trained model, so no NCE head; set config.PRETRAINED_LOAD_FROM")
             checkpoint = read_checkpoint(path)
+        else:
+            checkpoint = self.checkpoint
         first, second = (checkpoint.state_dict.get(f"loss.head_nce.model.{layer}.weight") for layer in (0, 2))
         if first is None or second is None:
             raise InputError(f"{checkpoint.path} holds no NCE head (no loss.head_nce.* tensors); choose another run")

@@ -6,6 +6,7 @@ Nothing is drawn at random and there is no loop over epochs, so neither Trainer 
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,10 @@ def fit_structure(config: Finetune) -> None:
         val = score(splits["val"], table, scorer)
         rows = val.deduplicated(config.TEST.UNCERTAIN_LABEL)
         metadata["threshold"] = best_f1_threshold(rows.probability, rows.label)
-        metadata["val"] = _metrics(config, splits["val"], val, float(metadata["threshold"]))
-    if run.dry_run or process_rank() != 0:
+        metadata["val"] = _metrics(config, splits["val"], val, _threshold(config, metadata))
+    if process_rank() != 0:
+        return
+    if run.dry_run:
         log.info("dry run: it works; nothing was written")
         return
 
@@ -85,10 +88,12 @@ def evaluate_structure(config: Finetune, tuned: Checkpoint) -> None:
     splits, table = read_splits(config, ["test"], store, Window.of(config, tuned.metadata.get("bassl")))
     assert table is not None, "USE_RAW_SHOT is refused with this scorer"
     metadata = tuned.metadata.get("bassl", {})
-    if not run.dry_run:
+    if run.dry_run:
+        log.info("dry run: it works; nothing was written")
+    elif process_rank() == 0:
         archive_previous_run(run)
         read = fingerprint(data_paths(config).annotations, ["test"], None, store)
-        record_run(run.logs, {**metadata.get("config", {}), "LOAD_FROM": config.LOAD_FROM}, None, read)
+        record_run(run.logs, {**asdict(config), "EXPR_NAME": run.name}, None, read)
         _report(config, splits["test"], table, scorer, metadata, store=store, checkpoint=tuned.path)
 
 
@@ -131,6 +136,11 @@ def _metrics(config: Finetune, split: Split, predictions: ShotPredictions, thres
     )
 
 
+def _threshold(config: Finetune, metadata: dict[str, Any]) -> float:
+    given = config.TEST.THRESHOLD
+    return float(metadata.get("threshold", 0.5)) if isinstance(given, str) else float(given)
+
+
 def _report(
     config: Finetune,
     test: Split,
@@ -141,8 +151,7 @@ def _report(
     store: FeatureStore | None,
     checkpoint: Any,
 ) -> None:
-    asked = config.TEST.THRESHOLD
-    threshold = float(metadata.get("threshold", 0.5)) if isinstance(asked, str) else float(asked)
+    threshold = _threshold(config, metadata)
     predictions = score(test, table, scorer)
     scored = Scored(
         kind=FINETUNED,

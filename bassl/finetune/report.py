@@ -102,7 +102,7 @@ def report(config: Finetune, run: RunFolder, test: Split, table: FeatureTable | 
         "epoch": scored.epoch,
         test.name: _json_numbers(results),
         "threshold": scored.threshold,
-        "val": scored.val,
+        "val": None if scored.val is None else _json_numbers(scored.val),
         "threshold_from_val": scored.val_threshold,
         **{name: _json_numbers(row) for name, row in rows.items()},
     }

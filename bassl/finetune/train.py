@@ -59,6 +59,7 @@ def finetune(config: Finetune) -> None:
     read = centered_table(table) if is_projected and table is not None else table
     scorer = build_scorer(config, pretrained, dimension=dimension, window=window, train=splits["train"], table=read)
     log_unused_keys(pretrained)
+    # Without val, test is scored after each epoch, as in the reference.
     validated = "val" if "val" in splits else "test"
     module = FinetuneModule(
         scorer,
@@ -101,7 +102,7 @@ def finetune(config: Finetune) -> None:
             return
 
         # 5. Score test with the weights that count: the best on val, or the last.
-        scored, is_scored = _select(config, run, trainer, module, resume)
+        scored, is_scored = _load_selected_weights(config, run, trainer, module, resume)
         if not is_scored:
             on_gpu = trainer.strategy.root_device.type == "cuda"
             test = build_data(config, splits["test"], seed, on_gpu=on_gpu)
@@ -128,19 +129,20 @@ def _training_data(config: Finetune, train: Split, validated: Split, seed: int, 
     )  # fmt: skip
 
 
-def _select(
+def _load_selected_weights(
     config: Finetune, run: RunFolder, trainer: pl.Trainer, module: FinetuneModule, resume: Path | None
 ) -> tuple[Path, bool]:
     """Return the checkpoint to report, with its weights in the module, and whether test is scored with them already.
 
-    It is `resume` if nothing was left to train and the run's own folder is empty.
+    It is `resume` if nothing was left to train and the run has no last.ckpt of its own.
     """
     last, best = run.checkpoints / LAST, run.checkpoints / BEST
     if resume is not None and not module.has_trained:
         log.info("nothing was left to train: %s is the end of its run", resume)
         last = last if last.is_file() else resume
     if config.TEST.SELECT_ON == "last":
-        return last, module.scored_step == trainer.global_step
+        is_whole = config.TRAINER.limit_val_batches is None
+        return last, is_whole and module.scored_step == trainer.global_step
     if best.is_file() and ("val" in module.evaluations or resume is not None):
         module.restore(best)
         return best, False

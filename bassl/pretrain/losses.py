@@ -1,6 +1,6 @@
 """The pre-training losses of BaSSL (section 3) and of the shot-level methods as pure functions of tensors.
 
-Each loss takes the whole batch, already gathered from all ranks. Arithmetic is float32 or better, also for
+The contrastive losses take rows gathered from all ranks; cgm, pp and msm take this rank's rows. Arithmetic is float32 or better, also for
 half-precision input and inside autocast. Nothing waits for the device. A draw takes a generator on the device of the
 tensors; None is the default generator.
 

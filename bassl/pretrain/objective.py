@@ -1,6 +1,6 @@
 """The named loss terms of a pre-training method, with their heads.
 
-Terms are computed over the effective batch of all ranks, so N ranks with B/N samples each compute what one rank
+Terms are computed over the micro-batch of all ranks, so N ranks with B/N samples each compute what one rank
 computes with B. For this, embeddings are gathered with gradient, and random draws are made for the whole batch from a
 generator that has the same seed on all ranks.
 """
