@@ -111,10 +111,10 @@ def find_checkpoint(folder_or_file: Path) -> Path:
         content = f"the folder holds {_some(names)}" if names else "the folder is empty"
     folder = path.parent if path.suffix == ".ckpt" else path
     if "finetune" in folder.parts:
-        remedy = f"run finetune/main.py with config.EXPR_NAME={folder.name} first, or give another name"
+        remedy = f"run bassl finetune with config.EXPR_NAME={folder.name} first, or give another name"
     else:
         remedy = (
-            f"run pretrain/main.py with config.EXPR_NAME={folder.name} first, or unpack an archive of the model zoo "
+            f"run bassl pretrain with config.EXPR_NAME={folder.name} first, or unpack an archive of the model zoo "
             f"so that {folder / 'model-v1.ckpt'} and config.json lie there"
         )
     raise InputError(f"no checkpoint at {path}: {content}; {remedy}")

@@ -56,7 +56,8 @@ def _from_movienet(arguments: argparse.Namespace) -> list[Finding]:
 def _from_films(arguments: argparse.Namespace) -> list[Finding]:
     # 1. refuse what cannot work before hours of decoding
     if not arguments.films or arguments.output is None:
-        raise InputError("give films and --output FOLDER, or --from-movienet FOLDER; see --help")
+        missing = "--output FOLDER" if arguments.films else "films and --output FOLDER, or --from-movienet FOLDER"
+        raise InputError(f"give {missing}; see --help")
     if arguments.keyframes or arguments.overwrite:
         raise InputError("--keyframes and --overwrite go with --from-movienet; leave them out")
     if arguments.jobs < 1:

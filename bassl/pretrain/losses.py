@@ -1,8 +1,8 @@
 """The pre-training losses of BaSSL (section 3) and of the shot-level methods as pure functions of tensors.
 
-The contrastive losses take rows gathered from all ranks; cgm, pp and msm take this rank's rows. Arithmetic is float32 or better, also for
-half-precision input and inside autocast. Nothing waits for the device. A draw takes a generator on the device of the
-tensors; None is the default generator.
+The contrastive losses take rows gathered from all ranks; cgm, pp and msm take this rank's rows. Arithmetic is float32
+or better, also for half-precision input and inside autocast. Nothing waits for the device. A draw takes a generator on
+the device of the tensors; None is the default generator.
 
 Shapes: B windows, S dense shots in each, D embedding or feature size, H size of the CRN's tokens. A boundary
 b is the last shot of the left scene, in 0..S-2.

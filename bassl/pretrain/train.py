@@ -196,6 +196,12 @@ def build_module(
         optimizer=config.TRAIN.OPTIMIZER,
         lr=scaled_lr(config),
         seed=seed,
-        metadata={"method": method.name, "terms": list(loss.terms), "config": asdict(config), "seed": seed},
+        metadata={
+            "method": method.name,
+            "terms": list(loss.terms),
+            "config": asdict(config),
+            "seed": seed,
+            "neighbor_interval": method.neighbor_interval,
+        },
         neighbors=(method.neighbor_size, method.neighbor_interval),
     )
