@@ -17,7 +17,7 @@ from contextlib import suppress
 from bassl.errors import InputError, Preempted, RunError
 
 QUIET_LIBRARIES = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric", "tensorboard")
-"""Libraries of which only warnings are shown."""
+"""Libraries whose messages below warnings are hidden."""
 IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
@@ -29,7 +29,7 @@ IGNORED_WARNINGS = (
     ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # logged values are of all ranks already
     ".*You have overridden `transfer_batch_to_device`.*",  # on purpose: see FinetuneModule
 )
-"""Warnings of torch and Lightning about what is done on purpose."""
+"""Warnings of torch and Lightning about intended behaviour."""
 
 MACHINE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO}

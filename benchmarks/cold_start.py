@@ -1,19 +1,14 @@
-"""How long a user waits for --help and for the answer to a typo."""
+"""The wait for --help and for the answer to a typo."""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+from functools import partial
 
-from benchmarks.measure import Row, Settings
+from benchmarks.measure import Row, Settings, in_turns, run_python
 
-ROOT = Path(__file__).parents[1]
-SECONDS = 2.0
-ASKED = {
+LIMIT = 2.0  # seconds
+COMMANDS = {
     "--help of pre-training": ("bassl.pretrain.main", "--help"),
     "--help of extraction": ("bassl.pretrain.extract_shot_repr", "--help"),
     "--help of fine-tuning": ("bassl.finetune.main", "--help"),
@@ -23,29 +18,23 @@ IMPORTS = "import torch, torchvision, pytorch_lightning"
 
 
 def run(settings: Settings) -> list[Row]:
-    """Wall seconds of each command; the reference's way imports everything before it looks at the command line."""
-    rounds = settings.pick(quick=1, full=5)
-    asked = dict(list(ASKED.items())[-1:]) if settings.quick else ASKED
+    """Time each command; the reference's way imports everything before it reads the command line."""
     rows = []
-    for work, (module, argument) in asked.items():
-        pairs = [(seconds(["-m", module, argument]), seconds(["-c", IMPORTS])) for _ in range(rounds)]
-        ours, imports = (statistics.median(side) for side in zip(*pairs, strict=True))
-        reference = ours + imports
-        note = "reference's way: the same after importing torch, torchvision and Lightning"
-        rows.append(Row(work, "s", ours, reference, reference / ours, "2 s or less", ours <= SECONDS, None, note))
+    for work, arguments in list(COMMANDS.items())[settings.pick(quick=-1, full=0) :]:
+        sides = {
+            "ours": partial(run_python, "-m", *arguments, threads=1),
+            "imports": partial(run_python, "-c", IMPORTS, threads=1),
+        }
+        ours, imports = map(statistics.median, in_turns(sides, settings, warm_up=False).values())
+        row = Row(
+            work,
+            "s",
+            ours,
+            reference=ours + imports,
+            ratio=(ours + imports) / ours,
+            goal=f"{LIMIT:g} s or less",
+            reached=ours <= LIMIT,
+            note="reference's way: the same after importing torch, torchvision and Lightning",
+        )
+        rows.append(row)
     return rows
-
-
-def seconds(arguments: list[str]) -> float:
-    """Wall seconds of a Python process with these arguments, whatever its exit status."""
-    start = time.perf_counter()
-    answered(arguments)
-    return time.perf_counter() - start
-
-
-def answered(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """A Python process with these arguments, in the repository, its output kept."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )

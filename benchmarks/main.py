@@ -1,4 +1,4 @@
-"""Run the benchmarks, print their table: `python3 -m benchmarks.main [--only NAME] [--device cpu|cuda] [--quick]`."""
+"""Run the benchmarks and print their table: `python3 -m benchmarks.main [--only NAME] [--device cpu|cuda] [--quick]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,18 +37,21 @@ NAMES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 1 where a goal was missed, never so in quick mode."""
+    """Run the benchmarks; return 1 if a goal was missed, except in quick mode."""
     arguments = _parser().parse_args(argv)
     setup_logging()
     logging.getLogger("bassl").setLevel(logging.ERROR)
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        sys.stderr.write("error: there is no CUDA device on this machine; leave out --device cuda\n")
+        sys.stderr.write("error: this machine has no CUDA device; leave out --device cuda\n")
         return 2
     torch.set_num_threads(arguments.threads)
     results: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(prefix="bassl-benchmarks-") as folder:
         settings = Settings(
-            Path(folder), torch.device(arguments.device), arguments.quick, arguments.threads, arguments.clock
+            Path(folder),
+            device=torch.device(arguments.device),
+            quick=arguments.quick,
+            threads=arguments.threads,
         )
         about = machine(settings)
         for name in arguments.only or NAMES:
@@ -59,30 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             results[name] = importlib.import_module(f"benchmarks.{name}").run(part)
     sys.stdout.write(table(about, results) + "\n")
     if arguments.json:
-        found = {name: {"machine": about, "rows": [asdict(row) for row in rows]} for name, rows in results.items()}
-        write_json(arguments.json, {**_stored(arguments.json), **found})
-    missed = [row.work for rows in results.values() for row in rows if row.reached is False]
-    return 1 if missed and not arguments.quick else 0
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    """What earlier runs of other benchmarks left in the file."""
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return stored
+        file = arguments.json
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        measured = {name: {"machine": about, "rows": [asdict(row) for row in rows]} for name, rows in results.items()}
+        write_json(file, {**stored, **measured})
+    is_missed = any(row.reached is False for rows in results.values() for row in rows)
+    return 1 if is_missed and not arguments.quick else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmarks.main", description=__doc__)
-    parser.add_argument("--only", action="append", choices=NAMES, help="this one alone (can be repeated)")
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.main", description=__doc__)
+    parser.add_argument("--only", action="append", choices=NAMES, help="run this benchmark only (can be repeated)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the models run")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures nothing")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="threads of both sides (all cores)"
-    )
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor seconds, steadier on a shared machine"
-    )
-    parser.add_argument("--json", type=Path, help="write the numbers to this file as well")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides (default: all)")
+    parser.add_argument("--json", type=Path, help="add the numbers to this file")
     return parser
 
 

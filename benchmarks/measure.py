@@ -1,12 +1,15 @@
-"""What a benchmark gets and gives: settings, rows of the table, and timing of both sides in turns."""
+"""What a benchmark receives and returns: settings, rows of the table, and the timing of both sides in turns."""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,45 +18,61 @@ from typing import Any, TypeVar
 import torch
 
 Value = TypeVar("Value")
-CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure. folder: an empty one for files. clock: "wall", or "cpu" for processor seconds of this process.
+    """How to measure.
 
-    On a machine that others use as well, processor seconds with one thread are the steadier measure; they leave data
-    workers out, so nothing is given to workers then. `quick` makes everything small: it shows that the benchmarks run,
-    and its numbers mean nothing.
+    Attributes:
+        folder: Empty folder for files.
+        quick: Make everything small. This shows that the benchmarks run; the numbers mean nothing.
     """
 
     folder: Path
-    device: torch.device = CPU
+    device: torch.device = torch.device("cpu")
     quick: bool = False
     threads: int = 1
-    clock: str = "wall"
 
     @property
-    def rounds(self) -> int:
-        """How often each side runs."""
-        return self.pick(quick=1, full=5)
+    def on_gpu(self) -> bool:
+        """Whether the models run on a GPU."""
+        return self.device.type == "cuda"
 
     @property
     def num_workers(self) -> int:
-        """Data workers of a side that has any."""
-        return 0 if self.quick or self.clock == "cpu" else self.threads
+        """Data workers of a side that uses any."""
+        return 0 if self.quick else self.threads
+
+    @property
+    def training_overrides(self) -> list[str]:
+        """Configuration of a training run with all its files in the folder."""
+        return [
+            f"config.DATA_PATH={self.folder / 'data'}",
+            f"config.CKPT_PATH={self.folder / 'ckpt'}",
+            f"config.LOG_PATH={self.folder / 'logs'}",
+            f"config.TRAINER.accelerator={self.device.type}",
+            "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
+            "config.TRAINER.progress_bar=false",
+            "config.SEED=0",
+        ]
 
     def pick(self, quick: Value, full: Value) -> Value:
-        """The size of something."""
+        """Return a size for the mode."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. ours, reference, floor: in `unit`, None where there is none.
+    """A line of the table.
 
-    ratio: how often ours goes into the reference, from pairs of neighbouring runs, or what else the goal is about.
-    goal: what to reach, in words; reached: whether it was, None where nothing was asked. note: how to read it.
+    Attributes:
+        ours, reference, floor: In `unit`; None if not measured. The floor is what the hardware would allow.
+        ratio: Reference over ours, from pairs of neighbouring runs, or as the note says.
+        goal: What to reach, in words.
+        reached: Whether it was; None without a goal.
+        note: How to read the row.
     """
 
     work: str
@@ -68,65 +87,26 @@ class Row:
 
 
 def in_turns(
-    sides: Mapping[str, Callable[[], object]], settings: Settings, rounds: int | None = None, warm_up: bool = True
+    sides: Mapping[str, Callable[[], object]], settings: Settings, rounds: int = 5, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each side, run A B A B ..., so that whatever slows the machine down slows both."""
+    """Return the seconds of each side, run A B A B, so that a slower machine slows both. Quick mode runs one round."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     if warm_up and not settings.quick:
         for side in sides.values():
             side()
-    for _ in range(rounds or settings.rounds):
+    for _ in range(settings.pick(quick=1, full=rounds)):
         for name, side in sides.items():
             seconds[name].append(timed(side, settings))
     return seconds
 
 
 def timed(work: Callable[[], object], settings: Settings) -> float:
-    """Seconds of one call, until the device has finished."""
-    clock = time.process_time if settings.clock == "cpu" else time.perf_counter
+    """Return the seconds of one call, until the device has finished."""
     _wait(settings.device)
-    start = clock()
+    start = time.perf_counter()
     work()
     _wait(settings.device)
-    return clock() - start
-
-
-def compared(
-    work: str,
-    seconds: Mapping[str, list[float]],
-    per: int,
-    unit: str,
-    goal: float | None = None,
-    note: str = "",
-    scale: float = 1e3,
-) -> Row:
-    """A row of times "ours", "reference" and, where measured, "floor", each of `per` items; unit is seconds / scale."""
-    ratio = statistics.median(theirs / mine for mine, theirs in zip(seconds["ours"], seconds["reference"], strict=True))
-    ours, reference = (statistics.median(seconds[name]) * scale / per for name in ("ours", "reference"))
-    floor = statistics.median(seconds["floor"]) * scale / per if "floor" in seconds else None
-    asked = "" if goal is None else f"{goal:g} x"
-    return Row(work, unit, ours, reference, ratio, asked, None if goal is None else ratio >= goal, floor, note)
-
-
-def machine(settings: Settings) -> dict[str, Any]:
-    """Where and when this runs, and how busy the machine is with other work."""
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name(settings.device) if settings.device.type == "cuda" else None,
-        "threads": settings.threads,
-        "clock": settings.clock,
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "quick": settings.quick,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def resident() -> int:
-    """Bytes of memory that this process occupies now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:
@@ -134,15 +114,86 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def marginal_seconds(run: Callable[[int], object], few: int, many: int) -> float:
+    """Return the wall seconds per unit between a short and a long run, so that the start does not count."""
+    seconds = []
+    for count in (few, many):
+        start = time.perf_counter()
+        run(count)
+        seconds.append(time.perf_counter() - start)
+    return (seconds[1] - seconds[0]) / (many - few)
+
+
+def run_python(*arguments: str, threads: int) -> subprocess.CompletedProcess[str]:
+    """Run Python in the repository and keep its output."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as a data worker does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def compared(
+    work: str,
+    seconds: Mapping[str, list[float]],
+    *,
+    per: int,
+    unit: str,
+    scale: float = 1e3,
+    goal: float | None = None,
+    note: str = "",
+) -> Row:
+    """Return the row of the sides "ours", "reference" and, if measured, "floor".
+
+    Args:
+        per: Items that each measurement covers.
+        scale: Units per second.
+        goal: Ratio to reach.
+    """
+    ratio = statistics.median(theirs / ours for ours, theirs in zip(seconds["ours"], seconds["reference"], strict=True))
+    medians = {name: statistics.median(values) * scale / per for name, values in seconds.items()}
+    return Row(
+        work,
+        unit,
+        medians["ours"],
+        reference=medians["reference"],
+        ratio=ratio,
+        goal="" if goal is None else f"{goal:g} x",
+        reached=None if goal is None else ratio >= goal,
+        floor=medians.get("floor"),
+        note=note,
+    )
+
+
+def machine(settings: Settings) -> dict[str, Any]:
+    """Return where and when this runs, and how busy the machine is."""
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "gpu": torch.cuda.get_device_name(settings.device) if settings.on_gpu else None,
+        "threads": settings.threads,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "quick": settings.quick,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def _processor() -> str:
     details = Path("/proc/cpuinfo")
-    if details.is_file():
-        lines = details.read_text().splitlines()
-        names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
-        vector = [
-            flag
-            for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-            if any(flag in line.split() for line in lines)
-        ]
-        return f"{', '.join(names)} ({' '.join(vector)})"
-    return platform.processor()
+    if not details.is_file():
+        return platform.processor()
+    lines = details.read_text().splitlines()
+    names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    vector = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{', '.join(sorted(names))} ({' '.join(vector)})"

@@ -4,36 +4,73 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
-from bassl.config.plan import PretrainPlan
-from bassl.config.resolve import resolve_pretrain
 from einops import rearrange
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bassl.config.batches import scaled_lr
 from bassl.config.load import load
+from bassl.config.schema import Pretrain
 from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import PretrainBatch
 from bassl.pretrain.module import PretrainModule
 from bassl.pretrain.train import build_data, build_module, train
 from bassl.training.device import cpu_has_bfloat16
 from bassl.training.optim import LARS, parameter_groups
-from benchmarks import warping
-from benchmarks.material import write_film_copies
-from benchmarks.measure import Row, Settings, in_turns
+from bassl.training.run_folder import run_folder
+from benchmarks import reference_training
+from benchmarks.cost import VIEWS
+from benchmarks.data import SAMPLE_SHOTS, write_film_copies
+from benchmarks.measure import Row, Settings, in_turns, marginal_seconds
 
-SHARE_OF_THE_ENCODER = 0.85
-FASTER_THAN_THE_REFERENCE = 2.0
+WEIGHT_DECAY = 1e-6
+MIN_SHARE, MIN_RATIO = 0.85, 2.0
+"""Goals end to end: share of the bare encoder's rate, and ratio to the reference's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run of bassl on copies of the shipped film: effective batch, side of a crop in pixels, depth of the ResNet."""
+
+    batch_size: int
+    side: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} samples ({self.num_images} images)"
+
+    @property
+    def num_images(self) -> int:
+        """Images of a step."""
+        return self.batch_size * VIEWS
+
+    def overrides(self, settings: Settings) -> list[str]:
+        """Return the settings of the pre-training command."""
+        write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), SAMPLE_SHOTS)
+        return [
+            *settings.training_overrides,
+            f"config.TRANSFORM.size={self.side}",
+            f"config.MODEL.shot_encoder.resnet.depth={self.depth}",
+            f"config.TRAIN.BATCH_SIZE.effective_batch_size={self.batch_size}",
+            f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
+            "config.TEST.KNN_VALIDATION=false",
+        ]
+
+    def config(self, settings: Settings, *more: str) -> Pretrain:
+        """Return the run's configuration."""
+        config: Pretrain = load("pretrain", [*self.overrides(settings), *more])
+        return config
 
 
 @dataclass
 class Step:
-    """What one side needs for a step. precision: of autocast, float32 for none."""
+    """What one side needs for a step; `precision` is that of autocast, float32 for none."""
 
     module: PretrainModule
     optimizer: Optimizer
@@ -41,208 +78,146 @@ class Step:
 
 
 def run(settings: Settings) -> list[Row]:
-    """The step alone, data on the device; on CUDA end to end through data workers as well. `profile_step` has its parts."""
-    size, num_images, plan = case(settings)
-    batch = first_batch(plan, settings)
-    ours, theirs, bare = our_step(plan, settings), reference_step(plan, settings), our_step(plan, settings)
-    pictures = augment(batch.keyframes, batch.draws)
-    flat = rearrange(pictures, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
-    plain = pictures.float().contiguous()
-    sides: dict[str, Callable[[], object]] = {
+    """Time the step alone, data on the device; on CUDA also end to end through data workers."""
+    case = default_case(settings)
+    batch = first_batch(settings, case)
+    ours, theirs, bare = our_step(settings, case), reference_step(settings, case), our_step(settings, case)
+    images = augment(batch.keyframes, batch.draws)
+    flat = _channels_last(images)
+    sides = {
         "ours": lambda: take_step(ours, batch),
-        "reference": lambda: take_reference_step(theirs, plain, batch.mask),
+        "reference": lambda: take_reference_step(theirs, images, batch.mask),
         "bare": lambda: bare_pass(bare, flat),
     }
-    seconds = in_turns(sides, settings, rounds=settings.pick(quick=1, full=3))
-    rate = {name: num_images / statistics.median(values) for name, values in seconds.items()}
-    note = f"{size} samples, {num_images} images, {_name(ours.precision)}; floor: bare encoder, forward and backward"
-    on_gpu = settings.device.type == "cuda"
-    rows = [_row("pre-training step", rate["ours"], rate["reference"], rate["bare"], note, goals=False)]
-    if on_gpu:
-        end_to_end = images_per_second(plan, settings)
-        note = f"through {plan.compute.num_workers} data workers and Lightning; the reference's way is given its data"
-        rows += _goal_rows("pre-training end to end", end_to_end, rate, note)
-    return rows
+    seconds = in_turns(sides, settings, rounds=3)
+    rate = {name: case.num_images / statistics.median(values) for name, values in seconds.items()}
+    precision = str(ours.precision).removeprefix("torch.")
+    row = Row(
+        "pre-training step",
+        "images/s",
+        rate["ours"],
+        reference=rate["reference"],
+        ratio=rate["ours"] / rate["reference"],
+        floor=rate["bare"],
+        note=f"{case}, {precision}; floor: bare encoder, forward and backward",
+    )
+    return [row, *(_end_to_end(settings, case, row) if settings.on_gpu else [])]
 
 
-def plan_of(settings: Settings, batch_size: int, side: int, depth: int, *more: str) -> PretrainPlan:
-    """The plan of a bassl run on copies of the shipped film."""
-    return resolve_pretrain(load("pretrain", [*command(settings, batch_size, side, depth), *more]))
+def default_case(settings: Settings) -> Case:
+    """Return the step that is measured."""
+    size = settings.pick(quick=2, full=32 if settings.on_gpu else 2)
+    return Case(size, side=settings.pick(quick=32, full=224), depth=settings.pick(quick=18, full=50))
 
 
-def command(settings: Settings, batch_size: int, side: int, depth: int) -> list[str]:
-    """The overrides of that run."""
-    data = write_film_copies(settings.folder / "data", settings.pick(quick=1, full=100), 136)
-    return [
-        f"config.DATA_PATH={data}",
-        f"config.CKPT_PATH={settings.folder / 'ckpt'}",
-        f"config.LOG_PATH={settings.folder / 'logs'}",
-        f"config.TRANSFORM.size={side}",
-        f"config.MODEL.shot_encoder.resnet.depth={depth}",
-        f"config.TRAIN.BATCH_SIZE.effective_batch_size={batch_size}",
-        f"config.TRAIN.NUM_WORKERS={settings.num_workers}",
-        f"config.TRAINER.accelerator={settings.device.type}",
-        "config.DISTRIBUTED.NUM_PROC_PER_NODE=1",
-        "config.TEST.KNN_VALIDATION=false",
-        "config.TRAINER.progress_bar=false",
-        "config.SEED=0",
-    ]
-
-
-def first_batch(plan: PretrainPlan, settings: Settings) -> PretrainBatch:
-    """A batch of real samples, on the device."""
-    batch = next(iter(build_data(replace(plan, run=replace(plan.run, dry_run=True)), seed=0).train_dataloader()))
+def first_batch(settings: Settings, case: Case) -> PretrainBatch:
+    """Return a batch of real samples, on the device."""
+    config = case.config(settings)
+    data = build_data(config, replace(run_folder(config, job="pretrain"), dry_run=True), seed=0)
+    batch = next(iter(data.train_dataloader()))
     return PretrainBatch(batch.keyframes.to(settings.device), batch.draws, batch.mask.to(settings.device))
 
 
-def our_step(plan: PretrainPlan, settings: Settings) -> Step:
-    """The package's way."""
+def our_step(settings: Settings, case: Case) -> Step:
+    """Build the package's side."""
     torch.manual_seed(0)
-    module = build_module(plan, 0, {}).to(settings.device).train()
-    if plan.compile:
+    config = case.config(settings)
+    module = build_module(config, seed=0).to(settings.device).train()
+    if config.TRAINER.compile:
         module.shot_encoder.compile()
-    optimizer = LARS(parameter_groups(module, 1e-6), plan.optimizer.lr)
-    half = settings.device.type == "cuda" or cpu_has_bfloat16()
-    return Step(module, optimizer, torch.bfloat16 if half else torch.float32)
+    optimizer = LARS(parameter_groups(module, WEIGHT_DECAY), scaled_lr(config))
+    is_half = settings.on_gpu or cpu_has_bfloat16()
+    return Step(module, optimizer, torch.bfloat16 if is_half else torch.float32)
 
 
-def reference_step(plan: PretrainPlan, settings: Settings) -> Step:
-    """The reference's way: channels first, half precision on a GPU and 32 bit on a CPU."""
+def reference_step(settings: Settings, case: Case) -> Step:
+    """Build the reference's side: channels first, half precision on a GPU and 32 bit on a CPU."""
     torch.manual_seed(0)
-    module = build_module(plan, 0, {}).to(settings.device).train()
+    config = case.config(settings)
+    module = build_module(config, seed=0).to(settings.device).train()
     module.shot_encoder.to(memory_format=torch.contiguous_format)
-    optimizer = OneByOneLARS(parameter_groups(module, 1e-6), plan.optimizer.lr)
-    return Step(module, optimizer, torch.float16 if settings.device.type == "cuda" else torch.float32)
+    optimizer = reference_training.LoopedLARS(parameter_groups(module, WEIGHT_DECAY), scaled_lr(config))
+    return Step(module, optimizer, torch.float16 if settings.on_gpu else torch.float32)
 
 
 def take_step(step: Step, batch: PretrainBatch) -> Tensor:
-    """Views, one pass of the encoder, losses, backward and optimiser; the sum of the losses."""
-    module = step.module
+    """Augment, encode all views in one pass, compute the losses and update; return the sum of the losses."""
     with autocast(step, batch.mask):
         images = augment(batch.keyframes, batch.draws, dtype=step.precision)
-        flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
-        features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
-        total = sum_of_losses(module, features, batch.mask)
+        features = encode(step.module, _channels_last(images), len(images))
+        total = sum_of_losses(step.module, features, batch.mask)
     return _update(step, total)
 
 
 def take_reference_step(step: Step, images: Tensor, mask: Tensor) -> Tensor:
-    """Sparse and dense views in two passes, alignment in loops, LARS a tensor at a time."""
-    module, num_sparse = step.module, step.module.loss.num_sparse
-    with autocast(step, mask), patch("bassl.pretrain.objective.pseudo_boundary", _looped):
-        parts = [
-            rearrange(
-                module.shot_encoder(rearrange(part, "b v c h w -> (b v) c h w").contiguous()),
-                "(b v) d -> b v d",
-                b=len(mask),
-            )
-            for part in (images[:, :num_sparse], images[:, num_sparse:])
-        ]
-        total = sum_of_losses(module, torch.cat(parts, dim=1), mask)
+    """Do the same with augmented images (B, V, 3, H, W), alignment in loops and LARS per tensor.
+
+    The reference encodes sparse and dense views in one pass as well.
+    """
+    with autocast(step, mask), patch("bassl.pretrain.objective.pseudo_boundary", reference_training.pseudo_boundaries):
+        features = encode(step.module, images.float().flatten(0, 1).contiguous(), len(images))
+        total = sum_of_losses(step.module, features, mask)
     return _update(step, total)
 
 
 def bare_pass(step: Step, images: Tensor) -> None:
-    """The encoder alone, forward and backward, images (N, 3, H, W) at hand."""
+    """Run the encoder alone, forward and backward, on images (N, 3, H, W)."""
     with autocast(step, images):
         total = step.module.shot_encoder(images).sum()
     total.backward()
     step.module.zero_grad()
 
 
+def encode(module: PretrainModule, images: Tensor, batch_size: int) -> Tensor:
+    """Encode all views of a batch in one pass: (B * V, 3, H, W) -> (B, V, D)."""
+    return rearrange(module.shot_encoder(images), "(b v) d -> b v d", b=batch_size)
+
+
 def sum_of_losses(module: PretrainModule, features: Tensor, mask: Tensor) -> Tensor:
-    """All terms of a batch of features, the same draws each time."""
+    """Return the sum of all terms of a batch of features, with the same draws each time."""
     generator = torch.Generator(features.device).manual_seed(0)
     return torch.stack(list(module.loss(features, mask, module.crn, generator).values())).sum()
 
 
-class OneByOneLARS(LARS):
-    """LARS as a loop over tensors that looks at each norm."""
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], object] | None = None) -> None:  # type: ignore[override]
-        """One step."""
-        for group in self.param_groups:
-            for weight in (weight for weight in group["params"] if weight.grad is not None):
-                update = weight.grad
-                if group["weight_decay"]:
-                    weight_norm, norm = weight.norm(), update.norm()
-                    update = update + group["weight_decay"] * weight
-                    if weight_norm > 0 and norm > 0:
-                        bottom = norm + group["weight_decay"] * weight_norm + group["eps"]
-                        update = update * (group["trust_coefficient"] * weight_norm / bottom)
-                buffer = self.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
-                buffer.mul_(group["momentum"]).add_(update)
-                weight.sub_(buffer, alpha=group["lr"])
+@contextmanager
+def autocast(step: Step, where: Tensor) -> Iterator[None]:
+    """Compute in the step's precision, on the device of a tensor."""
+    with torch.autocast(where.device.type, step.precision, enabled=step.precision != torch.float32):
+        yield
 
 
-def images_per_second(plan: PretrainPlan, settings: Settings, steps: tuple[int, int] = (10, 50)) -> float:
-    """Through Lightning, between a short and a long run, so that the start does not count."""
-    seconds = [run_seconds(plan, settings, count) for count in steps]
-    return (steps[1] - steps[0]) * plan.compute.batch_size * num_views(plan) / (seconds[1] - seconds[0])
+def step_limits(num_steps: int) -> list[str]:
+    """Return the configuration of a run of so many steps under a name of its own."""
+    name = f"config.EXPR_NAME=run{time.monotonic_ns()}"
+    return [name, f"config.TRAINER.max_steps={num_steps}", "config.TRAINER.max_epochs=1000000"]
 
 
-def run_seconds(plan: PretrainPlan, settings: Settings, num_steps: int) -> float:
-    """Seconds of a whole run of so many steps."""
-    name = f"run{time.monotonic_ns()}"
-    shorter = replace(
-        plan,
-        run=replace(plan.run, name=name, checkpoint_folder=settings.folder / name, log_folder=settings.folder / name),
-        loop=replace(plan.loop, max_steps=num_steps, max_epochs=10**6),
+def train_seconds(settings: Settings, case: Case, few: int, many: int) -> float:
+    """Return the seconds per step of training in this process."""
+    return marginal_seconds(lambda count: train(case.config(settings, *step_limits(count))), few, many)
+
+
+def _end_to_end(settings: Settings, case: Case, step: Row) -> list[Row]:
+    """Compare images per second of training with those of the step."""
+    ours = case.num_images / train_seconds(settings, case, few=10, many=50)
+    assert step.floor is not None and step.reference is not None
+    share, ratio = ours / step.floor, ours / step.reference
+    row = Row(
+        "pre-training end to end",
+        "images/s",
+        ours,
+        ratio=share,
+        goal=f"{MIN_SHARE} of the floor",
+        reached=share >= MIN_SHARE,
+        floor=step.floor,
+        note=f"through {settings.num_workers} data workers and Lightning; the reference's way is given its data",
     )
-    clock = time.process_time if settings.clock == "cpu" else time.perf_counter
-    start = clock()
-    train(shorter, {})
-    return clock() - start
+    goal = f"{MIN_RATIO:g} x"
+    return [row, replace(row, reference=step.reference, ratio=ratio, goal=goal, reached=ratio >= MIN_RATIO)]
 
 
-def num_views(plan: PretrainPlan) -> int:
-    """Images a sample."""
-    return len(plan.method.sparse) + plan.method.num_shots
-
-
-def case(settings: Settings) -> tuple[int, int, PretrainPlan]:
-    """Samples and images of the step that is measured, and its plan."""
-    on_gpu = settings.device.type == "cuda"
-    size = settings.pick(quick=2, full=32 if on_gpu else 2)
-    plan = plan_of(settings, size, settings.pick(quick=32, full=224), settings.pick(quick=18, full=50))
-    return size, size * num_views(plan), plan
-
-
-def _goal_rows(work: str, ours: float, rate: Mapping[str, float], note: str) -> list[Row]:
-    share, faster = ours / rate["bare"], ours / rate["reference"]
-    return [
-        Row(
-            work,
-            "images/s",
-            ours,
-            None,
-            share,
-            f"{SHARE_OF_THE_ENCODER} of the floor",
-            share >= SHARE_OF_THE_ENCODER,
-            rate["bare"],
-            note,
-        ),
-        Row(
-            work,
-            "images/s",
-            ours,
-            rate["reference"],
-            faster,
-            "2 x",
-            faster >= FASTER_THAN_THE_REFERENCE,
-            rate["bare"],
-            note,
-        ),
-    ]
-
-
-def _row(work: str, ours: float, reference: float, bare: float, note: str, goals: bool) -> Row:
-    return Row(work, "images/s", ours, reference, ours / reference, "", None, bare, note)
-
-
-def _looped(sparse: Tensor, dense: Tensor) -> Tensor:
-    return torch.tensor(warping.boundaries(sparse.detach(), dense.detach()), device=dense.device)
+def _channels_last(images: Tensor) -> Tensor:
+    return images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _update(step: Step, total: Tensor) -> Tensor:
@@ -250,14 +225,3 @@ def _update(step: Step, total: Tensor) -> Tensor:
     total.backward()
     step.optimizer.step()
     return total.detach()
-
-
-@contextmanager
-def autocast(step: Step, where: Tensor) -> Iterator[None]:
-    """The step's precision, on the device of a tensor."""
-    with torch.autocast(where.device.type, step.precision, enabled=step.precision != torch.float32):
-        yield
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")

@@ -1,7 +1,7 @@
-"""What limits the pre-training step: shares of its parts and of its largest operators, from torch's profiler.
+"""The limit of the pre-training step: shares of its parts and of its largest operators, from torch's profiler.
 
-The step is that of `pretrain_step`. Its backward pass is taken in two, first down to the encoder's features and then
-through the encoder, and on the calling thread, so that the profiler knows what belongs to which part.
+The step is that of `pretrain_step`. Its backward pass runs in two parts, first to the encoder's features and then
+through the encoder, and on the calling thread, so that the profiler can assign every event to a part.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -19,7 +18,16 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from bassl.dataset.device_augmentation import augment
 from bassl.dataset.movienet import PretrainBatch
 from benchmarks.measure import Row, Settings, in_turns, timed
-from benchmarks.pretrain_step import Step, autocast, case, first_batch, our_step, sum_of_losses, take_step
+from benchmarks.pretrain_step import (
+    Step,
+    autocast,
+    default_case,
+    encode,
+    first_batch,
+    our_step,
+    sum_of_losses,
+    take_step,
+)
 
 VIEWS, FORWARD, LOSSES, BACKWARD, OPTIMISER = PARTS = (
     "augmentation",
@@ -33,38 +41,35 @@ NUM_OPERATORS = 10
 
 
 def run(settings: Settings) -> list[Row]:
-    """The step, its parts and its largest operators, in ms; the ratio is the share of the step."""
-    size, num_images, plan = case(settings)
-    step, batch = our_step(plan, settings), first_batch(plan, settings)
+    """Return the step, its parts and its largest operators in ms; the ratio is the share of the step."""
+    case = default_case(settings)
+    step, batch = our_step(settings, case), first_batch(settings, case)
     num_steps = settings.pick(quick=1, full=3)
     alone = statistics.median(in_turns({"step": lambda: take_step(step, batch)}, settings, num_steps)["step"])
     profiled_step(step, batch)
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if settings.device.type == "cuda" else [])]
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if settings.on_gpu else [])]
     with profile(activities=activities) as profiler:
         profiled = timed(lambda: [profiled_step(step, batch) for _ in range(num_steps)], settings) / num_steps
     events: Any = profiler.events()
-    if settings.device.type == "cuda":
-        whole, parts = alone, device_seconds(events, num_steps, alone)
-    else:
-        whole, parts = profiled, host_seconds(events, num_steps, profiled)
-    note = (
-        f"{size} samples, {num_images} images; {limit(parts)}; the profiler makes it {profiled / alone:.2f} x as long"
-    )
+    whole = alone if settings.on_gpu else profiled
+    parts = (device_seconds if settings.on_gpu else host_seconds)(events, num_steps, whole)
+    note = f"{case}; {limit(parts)}; the profiler makes it {profiled / alone:.2f} x as long"
+    times = {f"step: {name}": seconds for name, seconds in parts.items()}
+    times |= {f"operator {name}": seconds for name, seconds in _operators(profiler, num_steps, settings).items()}
     return [
         Row("step, profiled", "ms", 1e3 * whole, note=note),
-        *(_row(f"step: {name}", seconds, whole) for name, seconds in parts.items()),
-        *(_row(f"operator {name}", seconds, whole) for name, seconds in operators(profiler, num_steps).items()),
+        *(Row(work, "ms", 1e3 * took, ratio=took / whole if took else None) for work, took in times.items()),
     ]
 
 
 def profiled_step(step: Step, batch: PretrainBatch) -> Tensor:
-    """`take_step` in parts that the profiler can tell apart; the sum of the losses."""
+    """Take the step in parts that the profiler can tell apart; return the sum of the losses."""
     module = step.module
     with record_function(VIEWS), autocast(step, batch.mask):
         images = augment(batch.keyframes, batch.draws)
-        flat = rearrange(images, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+        flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     with record_function(FORWARD), autocast(step, batch.mask):
-        features = rearrange(module.shot_encoder(flat), "(b v) d -> b v d", b=len(images))
+        features = encode(module, flat, len(images))
     step.optimizer.zero_grad()
     with torch.autograd.set_multithreading_enabled(False):
         with record_function(LOSSES):
@@ -80,33 +85,33 @@ def profiled_step(step: Step, batch: PretrainBatch) -> Tensor:
 
 
 def host_seconds(events: Iterable[Any], num_steps: int, whole: float) -> dict[str, float]:
-    """Seconds of each part in a step of `whole` seconds, on a CPU."""
-    taken = dict.fromkeys(PARTS, 0.0)
+    """Return the seconds of each part in a step of `whole` seconds, on a CPU."""
+    parts = dict.fromkeys(PARTS, 0.0)
     for event in events:
-        if event.name in taken:
-            taken[event.name] += 1e-6 * event.cpu_time_total / num_steps
-    return {**taken, REST: max(0.0, whole - sum(taken.values()))}
+        if event.name in parts:
+            parts[event.name] += 1e-6 * event.cpu_time_total / num_steps
+    return {**parts, REST: max(0.0, whole - sum(parts.values()))}
 
 
 def device_seconds(events: Iterable[Any], num_steps: int, whole: float) -> dict[str, float]:
-    """Seconds that the GPU spends on each part, and idle, in a step of `whole` seconds without the profiler.
+    """Return the seconds of a GPU's kernels for each part, and idle, in a step of `whole` seconds without profiler.
 
-    Kernels take as long under the profiler as without; what it adds to the host would look like waiting.
+    Kernels take as long under the profiler as without. The time that it adds on the host would look like waiting.
     """
-    taken = dict.fromkeys(PARTS, 0.0)
+    parts = dict.fromkeys(PARTS, 0.0)
     spans = []
     for event in events:
         if event.device_type == DeviceType.CUDA:
             if not event.is_user_annotation:
                 spans.append((1e-6 * event.time_range.start, 1e-6 * event.time_range.end))
-        elif event.name in taken:
-            taken[event.name] += 1e-6 * event.device_time_total / num_steps
+        elif event.name in parts:
+            parts[event.name] += 1e-6 * event.device_time_total / num_steps
     busy = covered(spans) / num_steps
-    return {**taken, REST: max(0.0, busy - sum(taken.values())), IDLE: max(0.0, whole - busy)}
+    return {**parts, REST: max(0.0, busy - sum(parts.values())), IDLE: max(0.0, whole - busy)}
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of the union of some spans (start, end)."""
+    """Return the length of the union of spans (start, end)."""
     length, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         length += max(0.0, end - max(start, reached))
@@ -115,7 +120,7 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def limit(parts: Mapping[str, float]) -> str:
-    """Which part takes longest, in words."""
+    """Say which part takes longest."""
     name = max(parts, key=lambda part: parts[part])
     share = f"{100 * parts[name] / sum(parts.values()):.0f} %"
     if name == IDLE:
@@ -123,16 +128,11 @@ def limit(parts: Mapping[str, float]) -> str:
     return f"{name} limits it with {share} of it"
 
 
-def operators(profiler: profile, num_steps: int) -> dict[str, float]:
-    """Seconds a step in the operators that take longest themselves, on the device where there is one."""
-    on_gpu = ProfilerActivity.CUDA in profiler.activities
-    found = {}
+def _operators(profiler: profile, num_steps: int, settings: Settings) -> dict[str, float]:
+    """Return the seconds per step of the operators that take longest themselves, on the device if there is one."""
+    seconds = {}
     for event in profiler.key_averages():
         if event.device_type == DeviceType.CPU and event.key.startswith("aten::"):
-            microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-            found[event.key] = 1e-6 * microseconds / num_steps
-    return dict(sorted(found.items(), key=lambda item: -item[1])[:NUM_OPERATORS])
-
-
-def _row(work: str, seconds: float, whole: float) -> Row:
-    return Row(work, "ms", 1e3 * seconds, ratio=seconds / whole if seconds else None)
+            microseconds = event.self_device_time_total if settings.on_gpu else event.self_cpu_time_total
+            seconds[event.key] = 1e-6 * microseconds / num_steps
+    return dict(sorted(seconds.items(), key=lambda item: -item[1])[:NUM_OPERATORS])

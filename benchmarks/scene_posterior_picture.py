@@ -110,12 +110,7 @@ def _draw_scenes(figure: Figure, true: NDArray[np.int64], keyframes: NDArray[np.
     height = (width - gap) * keyframes.shape[1] / keyframes.shape[2]
     for place, (start, end) in enumerate(zip(starts, true, strict=True)):
         axes = figure.add_axes(
-            (
-                (LEFT + place * width) / WIDTH,
-                1 - (636 + height) / HEIGHT,
-                (width - gap) / WIDTH,
-                height / HEIGHT,
-            )
+            ((LEFT + place * width) / WIDTH, 1 - (636 + height) / HEIGHT, (width - gap) / WIDTH, height / HEIGHT)
         )
         axes.imshow(keyframes[(start + end) // 2], aspect="auto")
         axes.set_title(f"{start}-{end}", size=10, color=INK, pad=4)

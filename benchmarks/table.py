@@ -1,82 +1,81 @@
-"""The table that the benchmarks print, in Markdown; of stored results: `python3 -m benchmarks.table [FILE]`."""
+"""The table of stored results, in Markdown: `python3 -m benchmarks.table [FILE] [--readme]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Row
+from bassl.errors import InputError
+from bassl.files import write_atomically
+from benchmarks.measure import ROOT, Row
 
-RESULTS = Path(__file__).parent / "results"
-
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "benchmarks" / "README.md"
+PLACE = re.compile(r"(<!-- results[^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
 COLUMNS = ("work", "unit", "ours", "reference's way", "ratio", "goal", "floor")
+VERDICTS = {True: " (reached)", False: " (MISSED)", None: ""}
 
 
 def table(machine: Mapping[str, Any], results: Mapping[str, Sequence[Row]]) -> str:
-    """Machine, a line a row, and the notes below."""
+    """Return the machine, one line per row, and the notes."""
     rows = [row for rows in results.values() for row in rows]
-    cells = [COLUMNS, *[_cells(row) for row in rows]]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    head, *body = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(_cells, rows)]
     about = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
     notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
-    return "\n".join([about, "", head, rule, *body, "", *notes])
+    return "\n".join([about, "", *("| " + " | ".join(line) + " |" for line in lines), "", *notes])
 
 
 def stored_table(file: Path) -> str:
-    """The table of a file that `benchmarks.main --json` has written, perhaps by several runs on one machine."""
-    parts = json.loads(file.read_text(encoding="utf-8"))
-    days = sorted({part["machine"]["date"][:10] for part in parts.values()})
-    same = {
-        name: value for name, value in next(iter(parts.values()))["machine"].items() if name not in ("date", "load")
-    }
-    results = {name: [Row(**row) for row in part["rows"]] for name, part in parts.items()}
-    return table({"date": " to ".join(days[:1] + days[1:][-1:]), **same}, results)
+    """Return the table of a file of `benchmarks.main --json`, perhaps of several runs on one machine.
+
+    Raises:
+        InputError: The file is missing or holds no results.
+    """
+    try:
+        parts = json.loads(file.read_text(encoding="utf-8"))
+        machines = [part["machine"] for part in parts.values()]
+        results = {name: [Row(**row) for row in part["rows"]] for name, part in parts.items()}
+        days = sorted({machine["date"][:10] for machine in machines})
+        about = {name: value for name, value in machines[0].items() if name not in ("date", "load")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} cannot be read ({error!r}); name a file of `benchmarks.main --json`") from error
+    return table({"date": " to ".join(days[:1] + days[1:][-1:]), **about}, results)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
-    return (
-        row.work,
-        row.unit,
-        number(row.ours),
-        number(row.reference),
-        ratio,
-        row.goal + verdict(row.reached),
-        number(row.floor),
-    )
+    ours, reference, floor = map(_number, (row.ours, row.reference, row.floor))
+    return row.work, row.unit, ours, reference, ratio, row.goal + VERDICTS[row.reached], floor
 
 
-def verdict(reached: bool | None) -> str:
-    """What stands behind a goal."""
-    return {True: " (reached)", False: " (MISSED)", None: ""}[reached]
-
-
-def number(value: float | None) -> str:
-    """Three figures, or whole numbers from 1000 on; nothing for None."""
+def _number(value: float | None) -> str:
+    """Format with three digits, or as a whole number from 1000 on."""
     if value is None:
         return ""
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.table", description="Print stored results as a table.")
+    """Print the table or write it to the README; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.table", description="Show stored results as a table.")
     parser.add_argument("file", type=Path, nargs="?", default=RESULTS / "cpu.json", help="default: %(default)s")
-    file = parser.parse_args(argv).file
+    parser.add_argument("--readme", action="store_true", help="write it to benchmarks/README.md")
+    arguments = parser.parse_args(argv)
     try:
-        found = stored_table(file)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        sys.stderr.write(f"error: {file} cannot be read ({error!r}); name a file of `benchmarks.main --json`\n")
+        shown = stored_table(arguments.file)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(found + "\n")
+    if arguments.readme:
+        text = PLACE.sub(lambda match: f"{match[1]}{shown}\n{match[2]}", README.read_text(encoding="utf-8"))
+        write_atomically(README, lambda path: path.write_text(text, encoding="utf-8"))
+    else:
+        sys.stdout.write(shown + "\n")
     return 0
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Downloads MovieNet into bassl/data/movienet: bash scripts/download_movienet_data.sh --keyframes URL --annotations URL
-# Can be stopped and called again; --help tells the rest.
+# An interrupted download resumes when called again; see --help.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"

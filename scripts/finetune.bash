@@ -24,7 +24,7 @@ extract_and_finetune() {
         esac
     done
 
-    "${finetune[@]}" --cfg "$@" >/dev/null  # a mistake in them is told before the extraction, not after it
+    "${finetune[@]}" --cfg "$@" >/dev/null  # report a mistake before the extraction
     "${PYTHON:-python3}" "$root/bassl/pretrain/extract_shot_repr.py" \
         config.DISTRIBUTED.NUM_NODES=1 \
         config.DISTRIBUTED.NUM_PROC_PER_NODE=1 \

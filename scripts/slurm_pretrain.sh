@@ -2,7 +2,7 @@
 # Pre-trains over several machines: sbatch [--nodes=2 ...] scripts/slurm_pretrain.sh [config.KEY=VALUE ...]
 # METHOD=shotcol in the environment picks another method; SLURM starts one task per GPU, as Lightning wants it.
 # Five minutes before the time limit, and when the job is preempted, the run saves itself, goes back into the queue and
-# continues there; after scancel or an error, `sbatch scripts/slurm_pretrain.sh config.RESUME=true` goes on.
+# continues there; after scancel or an error, `sbatch scripts/slurm_pretrain.sh config.RESUME=true` resumes.
 #SBATCH --job-name=bassl
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=8
@@ -20,9 +20,9 @@ PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
 # Rank zero runs on this machine, and all meet at a port where nothing listens yet.
 export MASTER_PORT="${MASTER_PORT:-$((15000 + SLURM_JOB_ID % 10000))}"
 while (: <"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
-# Without config.SEED all processes draw from this one; a run that goes on keeps its own.
+# Without config.SEED all processes draw from this one; a resumed run keeps its own.
 export BASSL_SEED="${BASSL_SEED:-$((RANDOM << 15 | RANDOM))}"
-# A job that was put back into the queue goes on; a fresh one starts afresh.
+# A requeued job resumes; a new one starts afresh.
 resume=$([ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && echo true || echo false)
 
 exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \

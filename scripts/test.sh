@@ -4,6 +4,6 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.bash"
 set_up_environment "[dev,video]"
 cd "$root"
-# A process a core and a file at a time, with one thread each: two torch processes of two threads slow each other down many times.
+# One process per core with one thread each, one file at a time: torch processes with more threads slow each other down.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -3,7 +3,7 @@
 # Also in the environment: METHOD (bassl), NUM_PROC_PER_NODE (8), MASTER_PORT (29500; on one machine any that is free),
 # BASSL_SEED (in place of config.SEED; drawn on one machine).
 # Settings follow as config.KEY=VALUE. When a process ends with an error, torchrun ends the others; after a signal to the
-# processes they save, and config.RESUME=true goes on (torchrun's own status is then 1).
+# processes they save, and config.RESUME=true resumes (torchrun's own status is then 1).
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"

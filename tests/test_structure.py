@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -47,3 +49,13 @@ def test_no_package_imports_itself_through_others() -> None:
     packages = graph(2)
     assert packages["bassl.segment"] >= {"bassl.video", "bassl.model"}
     TopologicalSorter(packages).prepare()
+
+
+def test_the_wheel_holds_every_package_and_no_data_package() -> None:
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.split("[tool.setuptools.packages.find]")[1].split("[")
+    include, exclude = (re.findall(r'"([^"]+)"', part.split("]")[0]) for part in section[1:3])
+    packages = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    shipped = {name for name in packages if any(fnmatch(name, pattern) for pattern in include)}
+    assert {"bassl.dataset", "bassl.segment.output"} <= shipped == packages
+    assert not [name for name in shipped if any(fnmatch(name, pattern) for pattern in exclude)]

@@ -73,7 +73,7 @@ def method_of(config: Pretrain) -> Method:
     method = Method(
         name=name,
         sampling=name if name in ("temporal", "instance") else "window",
-        sparse={"bassl": (0, last), "bassl+shotcol": (0, last, center), "shotcol": (center,)}.get(name, ()),
+        sparse={"bassl": (0, last), "bassl+shotcol": (0, last, center), "shotcol": (0, last, center)}.get(name, ()),
         terms=_boundary_aware_terms(loss, name) if is_boundary_aware else _shot_level_terms(loss, name),
         neighbor_size=neighbors.neighbor_size,
         neighbor_interval=neighbors.neighbor_interval,

@@ -122,7 +122,7 @@ class Run(Data):
 
     LOG_PATH: str | None
     EXPR_NAME: str
-    SEED: int | None = between(0, 2**32 - 1)
+    SEED: int | None = between(-1, 2**32 - 1)
     DRY_RUN: bool
     RESUME: str | None
     SAVE_OPTIMIZER: bool

@@ -35,7 +35,7 @@ class FeatureStore:
     """A finished store on disk.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         dimension: D.
         num_shots: shots of each film, by name.
         model: the model that made it, as recorded, or None.
@@ -85,7 +85,7 @@ class FeatureStore:
         if num_shots is None:
             raise InputError(f"the extraction into {folder} has not finished; start the same command again")
         if invalid := [name for name in num_shots if not is_film_name(name)]:
-            raise InputError(f"{index} names a film {invalid[0]!r}, which is no file name; do not use this store")
+            raise InputError(f"{index} names a film {invalid[0]!r}, which is not a file name; do not use this store")
         return cls(folder, dimension, num_shots, model, stored.get("transform"))
 
     def film(self, name: str) -> np.ndarray:

@@ -108,7 +108,7 @@ class PretrainShots(Dataset[PretrainBatch]):
         else:
             shots = np.array([shot])
         images = self.keyframes.read(film, shots.tolist(), rng.integers(NUM_KEYFRAMES, size=len(shots)).tolist())
-        # 2. the sequences of images that are augmented alike
+        # 2. sequences of images, each augmented in one way
         if self.sampling == "window":
             sequences = [[images[position] for position in self.sparse], images] if self.sparse else [images]
         else:
@@ -147,7 +147,7 @@ class FilmChunks(Dataset[FilmChunk]):
         chunk_size: shots per chunk, at most.
         resize, crop: test-time transform, in pixels.
         all_shots: take every shot of a film, with or without a row, as extraction does.
-        never_empty: hold one chunk of no shots if there are no films: every rank has to take part in validation.
+        never_empty: hold one empty chunk if there are no films, because every rank has to take part in validation.
     """
 
     def __init__(

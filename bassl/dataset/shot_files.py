@@ -26,7 +26,7 @@ def read_shot_frames(path: Path) -> np.ndarray:
     frames = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
-        if len(fields) < 2 or not all(field.isdigit() and len(field) < 12 for field in fields):
+        if len(fields) < 2 or not all(field.isascii() and field.isdigit() and len(field) < 12 for field in fields):
             raise InputError(
                 f"{path}, line {number}: {line!r} is not 'first last keyframe keyframe keyframe' in frames"
             )

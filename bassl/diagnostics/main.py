@@ -76,7 +76,7 @@ def draw(
     films = finished.annotations.films
     refuse_unwritable(out, "--out")
     if film is not None and film not in films:
-        raise InputError(f"--film {film} is none of the {len(films)} test films, such as {films[0]}")
+        raise InputError(f"--film {film} is not one of the {len(films)} test films, such as {films[0]}")
     # 2. draw what there is data for
     written: list[Path] = []
     for name, make_figure in pictures_of(finished, films.index(film) if film else 0, examples).items():

@@ -1,4 +1,4 @@
-"""The pictures of a finished run, each made from what lies on disk."""
+"""The pictures of a finished run, made from its files."""
 
 from __future__ import annotations
 

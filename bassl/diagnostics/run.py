@@ -1,4 +1,4 @@
-"""A finished run as it lies on disk: configuration, predictions, features, weights and key-frames."""
+"""A finished run on disk: configuration, predictions, features, weights and key-frames."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def read_predictions(path: Path, films: Sequence[str]) -> ShotPredictions:
         raise InputError(f"{path} cannot be read ({error.strerror}); finish the fine-tuning run first") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path}, line {table.line_num} is no prediction of the {len(films)} test films ({error!r}); "
+            f"{path}, line {table.line_num} is not a prediction of the {len(films)} test films ({error!r}); "
             "evaluate the run again"
         ) from error
     if not rows:

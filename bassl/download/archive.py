@@ -39,7 +39,7 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(EOFError, LookupError, ValueError, ArithmeticError, RuntimeError),  # NotImplementedError is a RuntimeError
 )
-# a stream that is no bzip2, an offset before the file, a name that is file and folder, a name that is too long
+# a stream that is not bzip2, an offset before the file, a name that is file and folder, a name that is too long
 ARCHIVE_FAULTS = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -99,7 +99,7 @@ def unpack(
         report: receives the bytes of the archive read so far, and in total.
 
     Raises:
-        InputError: damage, a member that is no regular file or folder or leads out, or more than the limits.
+        InputError: damage, a member that is not a regular file or folder or leads out, or more than the limits.
     """
     num_files = num_bytes = 0
     total = archive.stat().st_size

@@ -159,7 +159,7 @@ def _place_item(item: Item, target: Path, policy: RetryPolicy, progress: Progres
 
 
 def _plain_name(item: Item, path: Path) -> str:
-    """Return the name of a file that is no archive. Raises InputError for a web page and the like."""
+    """Return the name of a file that is not an archive. Raises InputError for a web page and the like."""
     name = item.name.partition("-")[2]
     if not name.endswith(PLAIN_FILES):
         with path.open("rb") as file:
@@ -199,11 +199,11 @@ def _check_layout(folders: set[str], target: Path) -> None:
         )
     missing = [name for name in ANNOTATIONS if not (target / "anno" / name).exists()]
     if "anno" in folders and missing:
-        logger.warning("not among what was downloaded: %s in %s", ", ".join(missing), target / "anno")
+        logger.warning("not in the downloaded archives: %s in %s", ", ".join(missing), target / "anno")
     absent = [folder for folder in FOLDERS.values() if not (target / folder).is_dir()]
     if absent:
         logger.warning("still missing below %s: %s\n%s", target, ", ".join(absent), WHERE)
-    logger.info("the data lies in %s", target)
+    logger.info("the data is in %s", target)
 
 
 class Progress:

@@ -38,7 +38,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """A unique file name: two addresses may end alike."""
+        """A unique file name: two addresses may end with the same name."""
         last = re.sub(r"[^\w.-]", "_", urllib.parse.urlsplit(self.source.url).path.rpartition("/")[2])
         return f"{hashlib.sha256(self.source.url.encode()).hexdigest()[:8]}-{last[-80:]}"
 
@@ -50,7 +50,7 @@ def parse_source(text: str) -> Source:
     """
     url, _, fragment = text.partition("#")
     if not ADDRESS.fullmatch(url):
-        raise InputError(f"{text!r} is no address to download from; write https://host/path, with %-escapes")
+        raise InputError(f"{text!r} is not an address to download from; write https://host/path, with %-escapes")
     checks = dict(urllib.parse.parse_qsl(fragment, keep_blank_values=True))
     forms = {"sha256": ("[0-9a-fA-F]{64}", "64 hexadecimal digits"), "size": ("[1-9][0-9]{0,17}", "a number of bytes")}
     for key, value in checks.items():
@@ -72,7 +72,7 @@ def read_sources(path: Path) -> dict[str, list[str]]:
         raise InputError(f"{path} cannot be read as JSON ({error}); correct --sources") from error
     is_valid = isinstance(sources, dict) and set(sources) <= set(FOLDERS)
     if not is_valid or not all(isinstance(urls, list) and all(map(_is_text, urls)) for urls in sources.values()):
-        raise InputError(f"{path} is no object with lists of addresses under {', '.join(FOLDERS)}; correct it")
+        raise InputError(f"{path} is not an object with lists of addresses under {', '.join(FOLDERS)}; correct it")
     return dict(sources)
 
 

@@ -120,7 +120,7 @@ def _score(
     splits, table = read_splits(config, ["test"], store, window)
 
     # 2. Model.
-    seed = config.SEED or 0
+    seed = max(config.SEED or 0, 0)
     pl.seed_everything(seed, verbose=False)
     encoder = load_frozen_encoder(source)
     dimension = table.values.shape[1] if table is not None else encoder.feature_dim if encoder is not None else 0

@@ -162,7 +162,8 @@ def scene_metrics(
         if frames is not None:
             max_frames = MAX_SECONDS * _film_fps(fps, film)
             per_film["Recall@3s"].append(recall_within(truth, predicted, frames, max_frames))
-            per_film["mIoU"].append(frame_iou(truth, predicted, frames))
+            annotated = rows.shot[span]  # scenes are cut out of the annotated shots, as in the reference
+            per_film["mIoU"].append(frame_iou(truth[annotated], predicted[annotated], frames[annotated]))
     results = pooled | {name: _mean_of_numbers(values) for name, values in per_film.items()}
     return {name: float(results[name]) for name in METRIC_DEFINITIONS if name in results}
 

@@ -30,6 +30,17 @@ from bassl.training.run_folder import RunFolder
 log = logging.getLogger(__name__)
 FINETUNED, ZERO_SHOT, TRAINING_FREE = "fine-tuned", "zero-shot", "training-free"
 MAX_TIMELINES = 8
+REFERENCE_KEYS = {
+    "ap": "AP",
+    "auc": "AUC",
+    "f1": "F1",
+    "recall": "Recall",
+    "recall@3s": "Recall@3s",
+    "mIoU": "mIoU",
+    "acc": "Accuracy",
+    "acc0": "Accuracy0",
+    "acc1": "Accuracy1",
+}
 SHOWN = ("AP", "mAP", "AUC", "F1", "Recall", "Recall@3s", "mIoU", "mIoU_shots")
 
 
@@ -85,6 +96,7 @@ def report(config: Finetune, run: RunFolder, test: Split, table: FeatureTable | 
     # 2. Files.
     results = scored.evaluation.results
     scores = {
+        **reference_scores(results),
         "kind": scored.kind,
         "model": _identity(scored.checkpoint),
         "epoch": scored.epoch,
@@ -105,6 +117,12 @@ def report(config: Finetune, run: RunFolder, test: Split, table: FeatureTable | 
     log.info("%s (%%, %d shots):\n%s", test.name, len(test.annotations), score_table(shown))
     log.info("scores: %s\npredictions: %s", run.logs / "all_score.json", run.logs / "predictions.csv")
     draw_timelines(config, run, test, scored)
+
+
+def reference_scores(results: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the keys that the reference's all_score.json has, in percent."""
+    percent = {name: 100 * value for name, value in results.items()}
+    return _json_numbers({key: percent[name] for key, name in REFERENCE_KEYS.items() if name in percent})
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:

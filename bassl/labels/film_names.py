@@ -77,7 +77,7 @@ def match_file(texts: Iterable[str], film: PurePath) -> str | None:
         path = _as_path(text)
         if path.name != film.name and find_film(text, [name]) is None:
             continue
-        is_title = safe_film_name(text.strip()) == name  # `Face/Off` is no path
+        is_title = safe_film_name(text.strip()) == name  # `Face/Off` is not a path
         folders = () if is_title else path.parts[-2::-1]
         pairs = zip(folders, film.parts[-2::-1], strict=False)
         num_agreeing = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

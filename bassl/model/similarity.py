@@ -18,10 +18,15 @@ ROW_CHUNK = 256  # shots multiplied at a time; bounds memory and changes no scor
 def boundary_scores(features: Tensor, window: int = 8) -> Tensor:
     """Return scores, -1..1, that a scene ends with each shot of a film: minus the largest cosine across it.
 
-    For shot i: the highest over all pairs of one of the `window` shots up to and including i and one of the
-    `window` shots after it; fewer at the film's ends. `features` is (num_shots, D), of any length, in film
-    order. Returns (num_shots,), 32 bit or what is wider. After the last shot there is nothing to compare: it
-    gets -1, the lowest score there is. Memory beside the features is proportional to num_shots * window.
+    The score of shot i is minus the largest cosine over all pairs of one of the `window` shots up to and including i
+    and one of the `window` shots after it; there are fewer at the film's ends. The last shot, which no shot follows,
+    gets -1, the lowest score. Memory beside the features is proportional to num_shots * window.
+
+    Args:
+        features: (num_shots, D), in film order.
+        window: shots on either side.
+
+    Returns (num_shots,), in float32 or the wider type of the features.
 
     Raises InputError for another shape, features that are not finite, or a window below 1.
     """
@@ -46,16 +51,16 @@ def boundary_scores(features: Tensor, window: int = 8) -> Tensor:
 
 
 def boundary_probabilities(features: Tensor, window: int = 8) -> Tensor:
-    """`boundary_scores` mapped to 0..1, as (1 - highest cosine similarity) / 2; the last shot gets 0.
+    """Return `boundary_scores` mapped to 0..1, (1 - largest cosine) / 2; the last shot gets 0.
 
-    A monotone map, not a calibrated probability: rank by it, or choose the threshold on labelled films.
-    Arguments, shapes and errors as there.
+    The values rank the shots. They are not calibrated probabilities, so choose a threshold on labelled films. For
+    arguments, shapes and errors see `boundary_scores`.
     """
     return (1 + boundary_scores(features, window)) / 2
 
 
 def _similarity_band(features: Tensor, width: int) -> Tensor:
-    """Cosine of each shot with each of the `width` after it, (num_shots, width); -inf past the film's end."""
+    """Return cosines of each shot with each of the `width` after it, (num_shots, width); -inf past the film's end."""
     num_shots = len(features)
     dtype = _precise(features.dtype)
     offset = torch.arange(1, width + 1, device=features.device)

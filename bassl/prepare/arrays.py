@@ -143,7 +143,7 @@ def read_npz(path: Path, shots: str, features: str, labels: str | None) -> FilmA
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
-        raise InputError(f"{path} is no .npz file of numbers, or is damaged; write it with numpy.savez") from error
+        raise InputError(f"{path} is not an .npz file of numbers, or is damaged; write it with numpy.savez") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

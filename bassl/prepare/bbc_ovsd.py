@@ -104,7 +104,7 @@ def combine_annotators(annotators: Sequence[IntArray], num_shots: int, protocol:
     if protocol.agreement == "single":
         is_end = votes[protocol.annotator].copy()
     if protocol.drop_last:
-        is_end[-1] = False  # the film's end is no boundary, so it marks no neighbour
+        is_end[-1] = False  # the film's end is not a boundary, so its neighbour is not marked
     if protocol.mark == "both":
         is_end[1:] |= is_end[:-1].copy()
     labels = is_end.astype(np.int8)
@@ -209,7 +209,7 @@ def _text_files(folder: Path) -> Mapping[str, Path]:
     """Map the film names of a folder's text files to these. Raises InputError without any, or if two share one."""
     paths = [path for path in sorted(folder.glob("[!.]*.txt")) if path.is_file()]
     if not paths:
-        raise InputError(f"{folder} is no folder with text files; name one with a text file per film")
+        raise InputError(f"{folder} is not a folder with text files; name one with a text file per film")
     names = {str(path): safe_film_name(path.stem) for path in paths}
     if collisions := find_collisions(names):
         name, sources = next(iter(collisions.items()))
@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--protocol", choices=sorted(PROTOCOLS), required=True, help="see docs/data.md")
-    add("--shots", type=Path, required=True, metavar="FOLDER", help="first and last frame a line, a file per film")
+    add("--shots", type=Path, required=True, metavar="FOLDER", help="first and last frame per line, a file per film")
     text = "scene files, a folder per annotator"
     add("--scenes", type=Path, required=True, nargs="+", metavar="FOLDER", help=text)
     add("--output", "--target", type=Path, required=True, metavar="FOLDER", help="the data set")

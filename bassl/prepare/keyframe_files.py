@@ -145,17 +145,17 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """Return width and height of a key-frame in pixels, and check that the file is complete.
 
     A JPEG with its size near the start and its end mark at the end takes two short reads, 20 microseconds. Everything
-    else is decoded: another format, or bytes behind the end, are no fault.
+    else is decoded, because another format or bytes after the end are valid.
 
     Raises:
-        ValueError: the file is broken, truncated or no regular file.
+        ValueError: the file is broken, truncated or not a regular file.
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("is no regular file")
+            raise ValueError("is not a regular file")
         head = os.read(descriptor, HEAD_BYTES)
         tail = os.pread(descriptor, TAIL_BYTES, max(0, status.st_size - TAIL_BYTES))
     finally:
@@ -185,7 +185,7 @@ def _load_size(path: Path) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ValueError("is truncated" if "truncated" in str(error) else "is no image that can be read") from error
+        raise ValueError("is truncated" if "truncated" in str(error) else "is not a readable image") from error
 
 
 def _decode_size(path: Path) -> tuple[int, int]:

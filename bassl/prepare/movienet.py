@@ -51,7 +51,7 @@ def locate(root: Path, keyframes: Path | None = None, annotations: Path | None =
         InputError: there are neither shot files nor key-frames; the message lists what there is.
     """
     if keyframes is not None and not keyframes.is_dir():
-        raise InputError(f"{keyframes} is no folder; give --keyframes a folder with one of key-frames per film")
+        raise InputError(f"{keyframes} is not a folder; give --keyframes a folder with a folder per film")
     if keyframes is None and root.name in KEYFRAME_FOLDERS and _has_keyframes(root):
         keyframes = root
     for folder in _candidates(root):

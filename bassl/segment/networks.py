@@ -61,7 +61,7 @@ class NetworkEncoder:
 
     def prepare(self, image: RgbImage) -> Tensor:
         """Return a key-frame resized and cropped, (3, crop, crop) uint8."""
-        upright = torch.from_numpy(image).permute(2, 0, 1)[None]
+        upright = torch.tensor(image).permute(2, 0, 1)[None]
         return resize_and_crop(upright, self.transform.resize, self.transform.crop)[0]
 
     @torch.inference_mode()

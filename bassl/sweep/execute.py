@@ -83,7 +83,7 @@ def execute(
                 ended = [slot for slot, job in active.items() if job.process.poll() is not None]
                 if not ended:
                     time.sleep(POLL)
-                # 3. record it and go on with the next step of its run
+                # 3. record it and start the next step of its run
                 for slot in ended:
                     job = active.pop(slot)
                     is_done = _finish(job, folder)

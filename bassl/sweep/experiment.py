@@ -83,7 +83,7 @@ def _check(experiment: Experiment, path: Path) -> None:
         if row not in experiment.rows or not 0 <= value <= 100:
             raise InputError(f"{path}: published_ap of {row} is {value}; name a row and give percent, from 0 to 100")
     if experiment.data is not None and not (PACKAGE / "data" / experiment.data).is_dir():
-        raise InputError(f"{path}: data={experiment.data} is no folder of bassl/data; leave it out")
+        raise InputError(f"{path}: data={experiment.data} is not a folder of bassl/data; leave it out")
 
 
 def _locate(given: str) -> Path:

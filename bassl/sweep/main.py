@@ -26,8 +26,8 @@ SWEEPS = PACKAGE.parent / "outputs" / "sweep"
 AGAIN = "run the same command to resume"
 EPILOG = """\
 A setting is config.KEY=VALUE and applies to every row; pretrain:config.KEY=VALUE, extract:... or finetune:...
-is for that step alone. Stopped or killed, the same command resumes. docs/sweep.md says what lies where, and how
-to write an experiment.
+is for that step alone. Stopped or killed, the same command resumes. docs/sweep.md describes the output and how to
+write an experiment.
 exit status: 0 done, 1 some runs failed, 2 a mistake in the command, 75 stopped by a signal, 130 interrupted"""
 
 

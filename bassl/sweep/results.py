@@ -41,7 +41,7 @@ class RunResult:
     Attributes:
         values: the known ones of METRICS.
         seconds: wall time of each step that is done, by its kind.
-        resumed: steps whose wall time lacks what was done before an interruption.
+        resumed: steps whose wall time leaves out the part before an interruption.
         failure: the step that failed and why.
     """
 
@@ -102,7 +102,7 @@ class RowResult:
         return spread([run.seconds[step] for run in self.runs if step in run.seconds]).mean
 
     def is_resumed(self, step: str) -> bool:
-        """Return whether a wall time lacks what was done before an interruption."""
+        """Return whether a wall time leaves out the part before an interruption."""
         return any(step in run.resumed for run in self.runs)
 
 

@@ -53,7 +53,7 @@ def _parse(text: str) -> list[Setting]:
     override = addressed["override"] if addressed else text
     match = OVERRIDE.fullmatch(override)
     if match is None:
-        raise InputError(f"{text!r} is no setting; write config.KEY=VALUE, or pretrain:config.KEY=VALUE")
+        raise InputError(f"{text!r} is not a setting; write config.KEY=VALUE, or pretrain:config.KEY=VALUE")
     name = match["name"]
     if name in RESERVED:
         raise InputError(f"{name} is set by the sweep itself; it follows from {RESERVED[name]}")

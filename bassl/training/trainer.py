@@ -95,7 +95,7 @@ def choose_seed(config: Pretrain | Finetune, resumed: Checkpoint | None) -> int:
         InputError: no seed is given, and the processes were not started by this one, so each would draw its own.
     """
     stored = resumed.metadata.get("bassl", {}).get("seed") if resumed is not None else None
-    if config.SEED is not None:
+    if config.SEED not in (None, -1):
         if resumed is not None and stored != config.SEED:
             log.warning(
                 "config.SEED=%s, but %s was trained with %s: later draws differ", config.SEED, resumed.path, stored

@@ -1,7 +1,7 @@
 """TransNetV2 (Soucek and Lokoc, 2020), run frame by frame from an ONNX file.
 
-Windows and padding are those of the authors' inference code: 100 frames of 48 x 27 pixels, of which the middle 50 are
-used, with the film's first and last frame repeated at its ends. (As of 0.7.2, PySceneDetect's TransNetV2 detector loses
+Windows and padding are those of the authors' inference code: 100 frames of 48 x 27 pixels, the middle 50 used,
+with the film's first and last frame repeated at its ends. (As of 0.7.2, PySceneDetect's TransNetV2 detector loses
 a film's first cut and adds one before its last frame.)
 """
 

@@ -38,7 +38,7 @@ LOSSES = [
     ("pretrain", "config.TRAINER.gradient_clip_val=nan", "=nan must be a number above 0"),
     ("pretrain", "config.TRAIN.OPTIMIZER.momentum=1.5", "=1.5 must be at least 0 and at most 1"),
     ("pretrain", "config.TRANSFORM.train.color_jitter.hue=0.6", "=0.6 must be at least 0 and at most 0.5"),
-    ("pretrain", "config.SEED=4294967296", "=4294967296 must be at least 0 and at most 4294967295"),
+    ("pretrain", "config.SEED=4294967296", "=4294967296 must be at least -1 and at most 4294967295"),
     ("pretrain", "config.MODEL.shot_encoder.resnet.depth=42", "=42 is unknown; choose one of 18, 34, 50, 101, 152"),
     ("pretrain", "config.TRAINER.precision=17", "=17 is unknown; choose one of auto, 32, bf16, fp16"),
     ("pretrain", "config.TRANSFORM.train.scale=[1,0.5]", "=[1.0, 0.5] must be two numbers above 0, the smaller first"),
@@ -155,7 +155,7 @@ def test_a_method_decides_samples_terms_and_crn() -> None:
     assert found == {
         "bassl": ("window", (0, 16), "ssm cgm pp msm", True),
         "bassl+shotcol": ("window", (0, 16, 8), "ssm shotcol cgm pp msm", True),
-        "shotcol": ("window", (8,), "shotcol", False),
+        "shotcol": ("window", (0, 16, 8), "shotcol", False),
         "temporal": ("temporal", (), "simclr", False),
         "instance": ("instance", (), "simclr", False),
     }

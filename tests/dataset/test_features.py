@@ -100,7 +100,7 @@ def test_a_folder_without_a_store_is_refused_with_a_remedy(tmp_path: Path) -> No
         ({"version": 2}, "is of format bassl-features 2, not bassl-features 1"),
         ({"dimension": "x"}, "is damaged"),
         ({"films": {"a": None}}, "is damaged"),
-        ({"films": {"../outside": 3}}, "names a film '../outside', which is no file name"),
+        ({"films": {"../outside": 3}}, "names a film '../outside', which is not a file name"),
         ({"films": None}, "has not finished; start the same command again"),
     ],
 )

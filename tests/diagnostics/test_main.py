@@ -76,7 +76,7 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--film", "tt9"], "--film tt9 is none of the 1 test films, such as tt0000003"),
+    (["--film", "tt9"], "--film tt9 is not one of the 1 test films, such as tt0000003"),
     (["--examples", "0"], "--examples 0 and --max-films 20 must be 1 or more"),
     (["--out", f"{__file__}/d"], "name another --out"),
     (["config.DATA_PAT=x"], "did you mean config.DATA_PATH?"),

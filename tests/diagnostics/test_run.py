@@ -99,10 +99,10 @@ HEAD = b"film,shot,probability,label\n"
 @pytest.mark.parametrize(("table", "message"), [
     (None, "cannot be read .*; finish the fine-tuning run"),
     (HEAD, "holds no predictions"),
-    (HEAD + b"a,0,0.5,1\nb,0,0.5,1\n", "line 3 is no prediction of the 1 test films"),
+    (HEAD + b"a,0,0.5,1\nb,0,0.5,1\n", "line 3 is not a prediction of the 1 test films"),
     (HEAD + b"a,0,high,1\n", "line 2"),
     (HEAD + b"a,0,0.5\n", "line 2"),
-    (HEAD + b"\xff\xfe,1,0.5,1\n", "is no prediction"),
+    (HEAD + b"\xff\xfe,1,0.5,1\n", "is not a prediction"),
 ])  # fmt: skip
 def test_a_malformed_table_of_predictions_is_refused(tmp_path: Path, table: bytes | None, message: str) -> None:
     if table is not None:

@@ -81,7 +81,7 @@ def test_plain_annotation_files_need_no_archive_and_missing_ones_are_named(serve
     assert call(target, *(word for url in urls for word in ("--annotations", url))) == 0
     assert set(placed(target)) == {f"anno/{url.rpartition('/')[2]}" for url in urls}
     text = capsys.readouterr().err
-    assert f"not among what was downloaded: anno.val.ndjson in {target / 'anno'}" in text
+    assert f"not in the downloaded archives: anno.val.ndjson in {target / 'anno'}" in text
     assert f"still missing below {target}: 240P_frames, scene318" in text
 
 

@@ -18,12 +18,12 @@ def test_an_address_may_state_size_and_digest():
 
 
 BAD = {
-    "": "no address to download from",
-    "/data/movienet.tar": "no address to download from",
-    "file:///etc/passwd": "no address to download from",
-    "https://a.org/b\r\nX: y": "no address to download from",
-    "https://a.org/é": "no address to download from",
-    "https://user:word@a.org/b": "no address to download from",
+    "": "not an address to download from",
+    "/data/movienet.tar": "not an address to download from",
+    "file:///etc/passwd": "not an address to download from",
+    "https://a.org/b\r\nX: y": "not an address to download from",
+    "https://a.org/é": "not an address to download from",
+    "https://user:word@a.org/b": "not an address to download from",
     "https://a.org/b#md5=1": "'md5' behind the #",
     "https://a.org/b#sha256=12": "64 hexadecimal digits",
     "https://a.org/b#size=-1": "a number of bytes",

@@ -48,6 +48,7 @@ def test_small_data_is_not_below_the_training_free_scorer_and_evaluates_to_the_s
     assert bool(stored["state_dict"]["structure.uses_lengths"])
     again = run(data, tmp_path / "b", f"config.LOAD_FROM={tmp_path}/a/ckpt/few/last.ckpt")
     assert again["test"] == trained["test"]
+    assert (again["ap"], again["acc0"]) == (100 * again["test"]["AP"], 100 * again["test"]["Accuracy0"])  # type: ignore
 
 
 def test_small_data_stores_the_threshold_that_val_chose(data: Path, tmp_path: Path) -> None:

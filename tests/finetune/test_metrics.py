@@ -239,3 +239,17 @@ def test_malformed_predictions_are_refused(rows: tuple[list[float], ...], messag
 def test_what_cannot_be_measured_is_refused(call: Callable[[], object], text: str) -> None:
     with pytest.raises(InputError, match=text):
         call()
+
+
+def test_miou_cuts_scenes_out_of_the_annotated_shots_only() -> None:
+    """Two shots before the first row and one hole are left out, as in the reference."""
+    frames = {0: np.array([[0, 9], [10, 19], [20, 29], [30, 39], [40, 49], [50, 59]])}
+    rows = ShotPredictions(
+        film=np.zeros(3, int),
+        shot=np.array([2, 3, 5]),
+        probability=np.array([0.9, 0.9, 0.1]),
+        label=np.array([0, 1, 0]),
+    )
+    # True scene: frames 20 to 39. Predicted scenes: 20 to 29 and 30 to 39. Spans are 19, 9 and 9 frames.
+    expected = (9 / 19 + (9 / 19 + 9 / 19) / 2) / 2
+    assert scene_metrics(rows, frames)["mIoU"] == pytest.approx(expected)

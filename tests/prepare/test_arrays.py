@@ -118,7 +118,7 @@ def test_files_that_cannot_be_read_are_refused_and_no_pickle_is_run(tmp_path: Pa
     (tmp_path / "text.npz").write_bytes(b"text")
     (tmp_path / "zip.npz").write_bytes(b"PK\x03\x04 broken")
     for name in ("bomb.npz", "text.npz", "zip.npz"):
-        with pytest.raises(InputError, match=rf"{name} is no \.npz file of numbers, or is damaged; write it"):
+        with pytest.raises(InputError, match=rf"{name} is not an \.npz file of numbers, or is damaged; write it"):
             read_npz(tmp_path / name, "shots", "f", None)
     with pytest.raises(InputError, match=r"none\.npz cannot be read \(No such file"):
         read_npz(tmp_path / "none.npz", "shots", "f", None)

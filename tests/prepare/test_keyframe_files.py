@@ -29,12 +29,12 @@ GOOD = {
     "WebP": jpeg(format="WEBP"),
 }
 BAD = {
-    "empty": (b"", "no image"),
-    "text": (b"<html>", "no image"),
+    "empty": (b"", "not a readable image"),
+    "text": (b"<html>", "not a readable image"),
     "without its end": (JPEG[:-2], "truncated"),
     "half": (JPEG[: len(JPEG) // 2], "truncated"),
     "half, with a thumbnail": (GOOD["a thumbnail"][:-300], "truncated"),
-    "the header only": (JPEG[:60], "truncated|no image"),
+    "the header only": (JPEG[:60], "truncated|not a readable image"),
 }
 
 
@@ -67,7 +67,7 @@ def test_a_pipe_in_place_of_a_keyframe_is_not_waited_for(tmp_path: Path) -> None
     (tmp_path / "film").mkdir()
     os.mkfifo(tmp_path / "film" / "shot_0000_img_0.jpg")
     for decode in (False, True):
-        assert inspect_film(tmp_path, "film", decode=decode).broken == ["shot_0000_img_0.jpg is no regular file"]
+        assert inspect_film(tmp_path, "film", decode=decode).broken == ["shot_0000_img_0.jpg is not a regular file"]
 
 
 def test_a_listing_has_shots_and_gaps_without_opening_a_file(tmp_path: Path) -> None:

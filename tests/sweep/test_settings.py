@@ -47,8 +47,8 @@ def test_a_reserved_key_is_refused_in_every_spelling(key: str) -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("config.DATA_PAHT=x", "did you mean config.DATA_PATH"),
-    ("fast", "is no setting"),
-    ("pretrain:fast", "is no setting"),
+    ("fast", "is not a setting"),
+    ("pretrain:fast", "is not a setting"),
 ])  # fmt: skip
 def test_an_unknown_setting_is_one_clear_error(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

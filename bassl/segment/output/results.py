@@ -32,7 +32,7 @@ class Format(NamedTuple):
 FORMATS = {
     "json": Format("scenes.json", "scenes_json", "write_json", "everything, documented and versioned"),
     "csv": Format("scenes.csv", "tables", "write_scenes", "scenes, in PySceneDetect's columns"),
-    "shots": Format("shots.csv", "tables", "write_shots", "shots, likewise, with their probabilities"),
+    "shots": Format("shots.csv", "tables", "write_shots", "shots with their probabilities, in the same columns"),
     "html": Format("report.html", "report", "write_report", "key-frames and probabilities, to look at"),
     "edl": Format("scenes.edl", "editors", "write_edl", "CMX 3600, for any editor"),
     "otio": Format("scenes.otio", "editors", "write_otio", "OpenTimelineIO: Resolve, Avid, Premiere, Nuke"),

@@ -27,7 +27,7 @@ def write_scenes(path: Path, segmentation: Segmentation) -> None:
 
 
 def write_shots(path: Path, segmentation: Segmentation) -> None:
-    """Write a row per shot. PySceneDetect calls its shots scenes, hence "Scene Number"; ours is "In Scene"."""
+    """Write a row per shot. "Scene Number" is PySceneDetect's name for a shot; "In Scene" is ours."""
     extra = [
         [shot.number, scene.number, _text(shot.probability)] for scene in segmentation.scenes for shot in scene.shots
     ]

@@ -1,6 +1,6 @@
-"""The reference's way of validating: all similarities of a film sorted, and metrics in loops over scenes and shots.
+"""The reference's way of validating: a film's similarities sorted, and metrics in loops over scenes and shots.
 
-Written from the definitions (`bassl.pretrain.knn`, `bassl.finetune.metrics`), so that both sides give the same numbers.
+Written from the definitions in `bassl.pretrain.knn` and `bassl.finetune.metrics`, so that both sides agree.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ Scenes = list[tuple[float, float]]
 
 
 def count_neighbors(features: Tensor, scenes: Tensor, ks: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Same-scene neighbours found, and queries, at each k, of one film: (S, D) and (S,)."""
+    """Return the same-scene neighbours and the queries at each k of one film: (S, D) and (S,)."""
     unit = features / features.norm(dim=1, keepdim=True)
     order = torch.argsort(unit @ unit.T, dim=1, descending=True)[:, 1:]
     labels = scenes.tolist()
     sizes = {scene: labels.count(scene) for scene in set(labels)}
-    found, queries = [0] * len(ks), [0] * len(ks)
+    hits, queries = [0] * len(ks), [0] * len(ks)
     for query, scene in enumerate(labels):
         nearest = scenes[order[query, : max(ks)]]
         for position, k in enumerate(ks):
             if sizes[scene] >= k:
                 queries[position] += 1
-                found[position] += int((nearest[:k] == scene).sum())
-    return found, queries
+                hits[position] += int((nearest[:k] == scene).sum())
+    return hits, queries
 
 
 def film_metrics(predictions: ShotPredictions, frames: Mapping[int, npt.NDArray[np.int64]]) -> dict[str, float]:
-    """Recall, Recall@3s and mIoU, each film by itself, then averaged."""
+    """Return Recall, Recall@3s and mIoU, computed per film and then averaged."""
     recalls, near, overlaps = [], [], []
     for film in np.unique(predictions.film).tolist():
         rows = [row for row in range(len(predictions.film)) if predictions.film[row] == film]
@@ -54,7 +54,7 @@ def film_metrics(predictions: ShotPredictions, frames: Mapping[int, npt.NDArray[
 def _is_near(shot: int, guess: set[int], span: npt.NDArray[np.int64]) -> bool:
     end = span[shot][1]
     return any(
-        other in guess and 0 <= other < len(span) and abs(span[other][1] - end) <= 3 * 24
+        other in guess and 0 <= other < len(span) and abs(span[other][1] - end) < 3 * 24
         for other in range(shot - 5, shot + 6)
     )
 
@@ -70,8 +70,8 @@ def _scenes(boundaries: set[int], span: npt.NDArray[np.int64]) -> Scenes:
 def _overlap(truth: Scenes, guess: Scenes) -> float:
     if not guess:
         return 0.0
-    from_truth = [max(_iou(one, other) for other in guess) for one in truth]
-    from_guess = [max(_iou(one, other) for other in truth) for one in guess]
+    from_truth = [max(_iou(scene, other) for other in guess) for scene in truth]
+    from_guess = [max(_iou(scene, other) for other in truth) for scene in guess]
     return (sum(from_truth) / len(from_truth) + sum(from_guess) / len(from_guess)) / 2
 
 

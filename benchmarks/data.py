@@ -1,9 +1,9 @@
-"""The data that is measured on: key-frames of the shipped film, and feature stores and annotations made from a seed."""
+"""The data that is measured on: key-frames of the shipped film, and features and annotations made from a seed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +15,33 @@ from bassl.dataset.features import FeatureStore, FeatureWriter
 from bassl.dataset.keyframes import Keyframes
 
 SAMPLE = PACKAGE / "data" / "big_buck_bunny"
-FULL_SHOTS, FULL_FILMS = 507_530, {"train": 190, "val": 64, "test": 64}
+SAMPLE_SHOTS = 136
+FULL_SHOTS, FULL_FILMS, TEST_FILMS = 507_530, 318, 64
 """Shots and films of MovieNet-SSeg."""
 POSITIVES = 0.08
 DIMENSION = 2048
 
 
-def sample_film() -> tuple[Annotations, Keyframes]:
-    """The shipped film: 136 shots, key-frames of 426 x 240 pixels as MovieNet's."""
-    annotations = read_annotations(SAMPLE / "anno" / "anno.pretrain.ndjson")
-    return annotations, Keyframes(SAMPLE / "240P_frames", annotations)
+def sample_keyframes() -> Keyframes:
+    """Return the shipped film: 136 shots, key-frames of 426 x 240 pixels as in MovieNet."""
+    return Keyframes(SAMPLE / "240P_frames", read_annotations(SAMPLE / "anno" / "anno.pretrain.ndjson"))
 
 
 def write_film_copies(folder: Path, num_films: int, num_shots: int) -> Path:
-    """A data set in MovieNet's layout in which the first shots of the shipped film stand in for several films."""
-    sizes = {f"film{number:03d}": num_shots for number in range(num_films)}
+    """Write a data set in MovieNet's layout, made of links to the first shots of the shipped film."""
+    sizes = {f"film{number:03d}": num_shots + 1 for number in range(num_films)}
     for film in sizes:
         link = folder / "240P_frames" / film
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(SAMPLE / "240P_frames" / SAMPLE.name, target_is_directory=True)
-    write_annotations(folder / "anno" / "anno.pretrain.ndjson", {film: size + 1 for film, size in sizes.items()})
-    write_annotations(folder / "anno" / "anno.trainvaltest.ndjson", {film: size + 1 for film, size in sizes.items()})
+    for split in ("pretrain", "trainvaltest"):
+        write_annotations(folder / "anno" / f"anno.{split}.ndjson", sizes)
     return folder
 
 
 def film_sizes(num_films: int, num_shots: int, seed: int = 0) -> dict[str, int]:
-    """Films of unequal length, as real ones are, that have num_shots together."""
+    """Return films of unequal length, as real ones are, that have `num_shots` together."""
     weights = np.random.default_rng(seed).uniform(0.4, 1.6, num_films)
     sizes = np.floor(weights / weights.sum() * num_shots).astype(int)
     sizes[: num_shots - sizes.sum()] += 1
@@ -49,20 +49,20 @@ def film_sizes(num_films: int, num_shots: int, seed: int = 0) -> dict[str, int]:
 
 
 def scene_labels(num_shots: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Boundary labels of a film but for its last shot, (num_shots - 1,)."""
+    """Return boundary labels of all shots of a film except the last, (num_shots - 1,)."""
     labels = (rng.random(num_shots - 1) < POSITIVES).astype(np.int64)
     labels[min(3, len(labels) - 1)] = 1
     return labels
 
 
 def film_features(num_shots: int, rng: np.random.Generator, dimension: int = DIMENSION) -> npt.NDArray[np.float32]:
-    """Features in the range of an encoder's, (num_shots, dimension)."""
+    """Return features in the range of an encoder's, (num_shots, dimension)."""
     return rng.random((num_shots, dimension), dtype=np.float32)
 
 
-def write_store(folder: Path, sizes: Mapping[str, int], seed: int = 0, dimension: int = DIMENSION) -> FeatureStore:
-    """A feature store in the package's layout."""
-    rng = np.random.default_rng(seed)
+def write_store(folder: Path, sizes: Mapping[str, int], dimension: int = DIMENSION) -> FeatureStore:
+    """Write a feature store in the package's layout."""
+    rng = np.random.default_rng(0)
     writer = FeatureWriter(folder, dimension, "float32", {"model": None})
     writer.begin()
     for name, num_shots in sizes.items():
@@ -71,8 +71,8 @@ def write_store(folder: Path, sizes: Mapping[str, int], seed: int = 0, dimension
     return FeatureStore.open(folder)
 
 
-def write_shot_by_shot(folder: Path, store: FeatureStore) -> Path:
-    """The same features in the reference's layout: a folder a film, a file a shot."""
+def write_per_shot(folder: Path, store: FeatureStore) -> Path:
+    """Write the same features in the reference's layout: a folder per film, a file per shot."""
     for name in store.num_shots:
         (folder / name).mkdir(parents=True)
         for shot, features in enumerate(store.film(name)):
@@ -80,9 +80,9 @@ def write_shot_by_shot(folder: Path, store: FeatureStore) -> Path:
     return folder
 
 
-def write_annotations(path: Path, sizes: Mapping[str, int], seed: int = 0) -> Annotations:
-    """Labelled rows of some films, each film's last shot left out; returned as read."""
-    rng = np.random.default_rng(seed)
+def write_annotations(path: Path, sizes: Mapping[str, int]) -> Annotations:
+    """Write labelled rows of films, without the last shot of each, and read them."""
+    rng = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for name, num_shots in sizes.items():
@@ -93,16 +93,6 @@ def write_annotations(path: Path, sizes: Mapping[str, int], seed: int = 0) -> An
 
 
 def shot_frames(num_shots: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """First and last frame of each shot, (num_shots, 2)."""
+    """Return the first and last frame of each shot, (num_shots, 2)."""
     ends = np.cumsum(rng.integers(24, 200, num_shots))
     return np.stack([np.concatenate([[0], ends[:-1]]), ends - 1], axis=1)
-
-
-def split_of(sizes: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Films dealt out to named splits, in order."""
-    names: Sequence[str] = list(sizes)
-    splits, start = {}, 0
-    for split, count in counts.items():
-        splits[split] = {name: sizes[name] for name in names[start : start + count]}
-        start += count
-    return splits
