@@ -69,9 +69,9 @@ def test_a_folder_without_a_clear_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds 6 checkpoints.*epoch=3\.ckpt and 2 more"):
         find_checkpoint(tmp_path / "many")
     touch(tmp_path / "pretrain" / "bassl", "bassl.tar.gz")
-    with pytest.raises(InputError, match=r"holds bassl\.tar\.gz; run pretrain/main\.py with config\.EXPR_NAME=bassl"):
+    with pytest.raises(InputError, match=r"holds bassl\.tar\.gz; run bassl pretrain with config\.EXPR_NAME=bassl"):
         find_checkpoint(tmp_path / "pretrain" / "bassl")
-    with pytest.raises(InputError, match=r"no such file; run finetune/main\.py with config\.EXPR_NAME=run"):
+    with pytest.raises(InputError, match=r"no such file; run bassl finetune with config\.EXPR_NAME=run"):
         find_checkpoint(tmp_path / "finetune" / "run" / "last.ckpt")
 
 
