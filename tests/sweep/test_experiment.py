@@ -11,7 +11,7 @@ from bassl.errors import InputError
 from bassl.sweep.experiment import EXPERIMENTS, read_experiment, shipped_experiments
 from bassl.sweep.runs import Run, plan_runs
 
-NUM_ROWS = {"losses": 9, "procedural": 6, "published": 6, "sample": 3}
+NUM_ROWS = {"few_labels": 4, "losses": 9, "procedural": 6, "published": 6, "sample": 3}
 SHOT_LEVEL = {"simclr_instance", "simclr_temporal", "simclr_nn", "only_ssm"}
 
 
