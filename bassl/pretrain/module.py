@@ -164,7 +164,7 @@ class PretrainModule(pl.LightningModule):
         checkpoint["bassl"] = self._metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tell the data where the run goes on."""
+        """Tell the data where the run resumes."""
         restore_position(checkpoint, self.trainer.datamodule)  # type: ignore[attr-defined]
 
 

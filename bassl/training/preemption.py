@@ -23,7 +23,7 @@ REQUEUE = getattr(signal, "SIGUSR1", None)  # Windows has none
 SIGNALS = tuple(number for number in (signal.SIGTERM, REQUEUE, signal.SIGINT) if number is not None)
 CTRL_C = b"\ninterrupted: saving at the end of this step; press Ctrl-C again to abort\n"
 AGREE_EVERY = 10
-"""Steps between two agreements of the ranks, each of which waits for the device."""
+"""Steps between two agreements of the ranks; each one waits for the device."""
 
 
 class StopOnSignal(Callback):
