@@ -96,7 +96,7 @@ def test_an_invalid_file_is_one_line(text: str, message: str, tmp_path: Path) ->
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "hint"), [("sampel", "did you mean sample?"), ("x.yaml", "choose one of few_labels,")])
+@pytest.mark.parametrize(("given", "hint"), [("sampel", "mean sample?"), ("x.yaml", "choose one of few_labels,")])
 def test_an_unknown_experiment_names_the_nearest(given: str, hint: str) -> None:
     with pytest.raises(InputError, match=re.escape(hint)):
         read_experiment(given)
